@@ -19,7 +19,7 @@ from identity.codec import b64url_decode, b64url_encode, base58_decode, base58_e
 from identity.did import MAX_DID, parse_did
 from identity.did_key import document_of_key
 from identity.document import DIDCOMM_SERVICE, MAX_DEPTH, DidDocument
-from identity.errors import IdentityError, InvalidDid, InvalidDocument, InvalidKey, UnknownDid
+from identity.errors import InvalidDid, InvalidDocument, InvalidKey, UnknownDid
 from identity.keys import PublicKey
 
 _SHA256 = b"\x12\x20"  # multihash: sha2-256 of 32 bytes
@@ -196,12 +196,12 @@ def _document_4(did: str) -> dict[str, Any]:
     if hash_ != _hash(encoded):
         raise InvalidDid("a did:peer:4 whose hash is not that of its document")
     try:
-        data = base58_decode(encoded[1:], limit=MAX_DID)
-        if not encoded.startswith("z") or not data.startswith(_JSON):
-            raise ValueError("not JSON in base58btc")
-        document = parse_json(data[len(_JSON) :], depth=MAX_DEPTH)
+        data = base58_decode(encoded.removeprefix("z"), limit=MAX_DID)
+        document = parse_json(data.removeprefix(_JSON), depth=MAX_DEPTH)
     except ValueError as error:
         raise InvalidDid(f"a did:peer:4 with an unreadable document: {error}") from None
+    if not encoded.startswith("z") or not data.startswith(_JSON):
+        raise InvalidDid("a did:peer:4 whose document is not JSON in base58btc")
     if not isinstance(document, dict) or "id" in document:
         raise InvalidDocument("a did:peer:4 whose document is none, or names its own id")
     also_known_as = document.get("alsoKnownAs") or []

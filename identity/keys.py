@@ -137,9 +137,8 @@ class PublicKey:
         return cls.from_native(point)
 
     def to_jwk(self) -> dict[str, str]:
-        if self.curve not in _EC:
+        if not isinstance(self.native, ec.EllipticCurvePublicKey):
             return {"kty": "OKP", "crv": self.curve.value, "x": b64url_encode(self.raw)}
-        assert isinstance(self.native, ec.EllipticCurvePublicKey)
         point = self.native.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         size = _EC[self.curve].size
         x, y = point[1 : 1 + size], point[1 + size :]
@@ -308,7 +307,7 @@ def _native_private(curve: Curve, secret: bytes) -> NativePrivate:
 
 def _curve_of_jwk(jwk: Mapping[str, Any]) -> Curve:
     try:
-        curve = Curve(jwk.get("crv"))
+        curve = Curve(str(jwk.get("crv")))
     except ValueError:
         raise UnknownCurve("a JWK of a curve that is not one of ours") from None
     if jwk.get("kty") != ("EC" if curve in _EC else "OKP"):

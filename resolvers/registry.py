@@ -91,17 +91,17 @@ class Registry:
         try:
             async with asyncio.timeout(RESOLUTION_SECONDS):
                 document = await resolver.resolve(did)
-            if document.id != did:
-                detail = "the document is another DID's"
-                raise ResolutionError(did, ErrorType.INVALID_DID_DOCUMENT, detail)
         except TimeoutError:
             detail = f"no answer within {RESOLUTION_SECONDS:.0f} s"
             failure = ResolutionError(did, ErrorType.INTERNAL_ERROR, detail)
         except ResolutionError as error:
             failure = error
         else:
-            self._remember(did, document, POSITIVE_SECONDS)
-            return document
+            if document.id == did:
+                self._remember(did, document, POSITIVE_SECONDS)
+                return document
+            detail = "the document is another DID's"
+            failure = ResolutionError(did, ErrorType.INVALID_DID_DOCUMENT, detail)
         self._remember(did, failure, NEGATIVE_SECONDS)
         raise failure
 
