@@ -81,11 +81,16 @@ class Registry:
         if flight is None:
             flight = asyncio.create_task(self._fly(did, resolver), name=f"resolve {did[:64]}")
             self._flights[did] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(did, None))
+            flight.add_done_callback(lambda _: self._land(did))
         try:
             return await asyncio.shield(flight)
         except ResolutionError as error:
             raise ResolutionError(did, error.type, error.detail) from error
+
+    def _land(self, did: str) -> None:
+        flight = self._flights.pop(did)
+        if not flight.cancelled():
+            flight.exception()  # looked at, even if everybody who waited has given up
 
     async def _fly(self, did: str, resolver: Resolver) -> DidDocument:
         try:
