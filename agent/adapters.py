@@ -1,0 +1,204 @@
+"""How a program of each framework is started, as data: templates over a closed set of variables.
+
+An adapter adds no code of its own to the agent: it says which words, environment variables and
+files a framework wants, and `plan` fills them in. Private inputs reach the program in a file of
+its work folder, whose name is in `DIDMESH_INPUTS` (JSON, `{"bid": 120}`); they are never in argv.
+
+| variable | stands for |
+|---|---|
+| python, library | the interpreter; the folder that holds this package |
+| workdir, entry | the private work folder; the program's entry inside it |
+| rank, parties, threshold | the own index from 0; how many parties; the threshold |
+| start_timeout, lost_timeout | seconds, from the manifest |
+| inputs_json | the inputs as JSON; in files only |
+| party, address, port | of each party in turn; in `EachParty` only |
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from agent.program import Program
+
+_VARIABLE = re.compile(r"\{([a-z_]+)\}")
+_EVERYWHERE: Final = frozenset(
+    {"python", "library", "workdir", "entry", "rank", "parties", "threshold"}
+    | {"start_timeout", "lost_timeout"}
+)
+_OF_A_PARTY: Final = frozenset({"party", "address", "port"})
+_IN_FILES: Final = frozenset({"inputs_json"})
+
+
+class AdapterError(Exception):
+    """The program cannot be started here, or not by these parties; tell the person."""
+
+
+@dataclass(frozen=True)
+class EachParty:
+    """Words of argv that are repeated for every party, in the order of their index."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    name: str
+    packages: tuple[str, ...]
+    """Python packages whose versions must be the same at every party."""
+    argv: tuple[str | EachParty, ...]
+    env: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for word in self.argv:
+            if isinstance(word, EachParty):
+                _check(word.words, _EVERYWHERE | _OF_A_PARTY)
+            else:
+                _check((word,), _EVERYWHERE)
+        _check(tuple(self.env.values()), _EVERYWHERE)
+        _check(tuple(self.files.values()), _EVERYWHERE | _IN_FILES)
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Where every party of a session sits; the position in the tuples is the party's index."""
+
+    rank: int
+    addresses: tuple[str, ...]
+    ports: tuple[int, ...]
+    threshold: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process to start: its whole environment, and the files its work folder must hold."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    files: Mapping[str, bytes] = field(repr=False)
+    """By name relative to the work folder; to be written with mode 0600."""
+
+
+_MPYC = Adapter(
+    name="mpyc",
+    packages=("mpyc",),
+    argv=(
+        *("{python}", "-P", "-B", "-m", "agent.launchers.mpyc"),
+        *("--rank", "{rank}", "--threshold", "{threshold}"),
+        EachParty(("--party", "{address}:{port}")),
+        *("--start-timeout", "{start_timeout}", "--lost-timeout", "{lost_timeout}"),
+        "{entry}",
+    ),
+    env={
+        "DIDMESH_INPUTS": "{workdir}/inputs.json",
+        "HOME": "{workdir}",
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": "{library}",
+    },
+    files={"inputs.json": "{inputs_json}"},
+)
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {adapter.name: adapter for adapter in (_MPYC,)}
+
+
+def plan(
+    program: Program, seats: Seats, inputs: Mapping[str, int], workdir: Path, python: str
+) -> Launch:
+    """What to start for the party at `seats.rank`, and the files to write into `workdir` before.
+
+    Raises: AdapterError, if these seats do not fit the program.
+    """
+    adapter = _adapter(program)
+    _check_seats(program, seats)
+    values = {
+        "python": python,
+        "library": str(Path(__file__).parent.parent),
+        "workdir": str(workdir),
+        "entry": str(workdir / "program" / program.manifest.entry),
+        "rank": str(seats.rank),
+        "parties": str(len(seats.addresses)),
+        "threshold": str(seats.threshold),
+        "start_timeout": str(program.manifest.timeouts.start),
+        "lost_timeout": str(program.manifest.timeouts.lost),
+    }
+    in_files = {**values, "inputs_json": json.dumps(dict(inputs), sort_keys=True)}
+    files = {name: _fill(text, in_files).encode() for name, text in adapter.files.items()}
+    for name, content in program.files.items():
+        files[f"program/{name}"] = content
+    return Launch(
+        argv=_argv(adapter, seats, values),
+        env={name: _fill(text, values) for name, text in adapter.env.items()},
+        files=files,
+    )
+
+
+def runtime_versions(program: Program) -> dict[str, str]:
+    """What must be the same at every party beside the program itself, found without importing it.
+
+    Python's own version need not be: MPyC labels its messages with hashes of integers, which
+    differ only between 32-bit and 64-bit builds.
+
+    Raises: AdapterError, if something is not installed.
+    """
+    versions = {"word": "64-bit" if sys.maxsize > 2**32 else "32-bit"}
+    for package in _adapter(program).packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError as error:
+            raise AdapterError(
+                f"{program.name} needs the Python package {package}: pip install didmesh[{package}]"
+            ) from error
+    return versions
+
+
+def _adapter(program: Program) -> Adapter:
+    name = program.manifest.adapter
+    if name not in ADAPTERS:
+        known = ", ".join(sorted(ADAPTERS))
+        raise AdapterError(f'{program.name} wants the adapter "{name}"; there is: {known}')
+    return ADAPTERS[name]
+
+
+def _check_seats(program: Program, seats: Seats) -> None:
+    parties, manifest = len(seats.addresses), program.manifest
+    if not manifest.min_parties <= parties <= manifest.max_parties:
+        raise AdapterError(
+            f"{program.name} is for {manifest.min_parties} to {manifest.max_parties} parties, "
+            f"not for {parties}"
+        )
+    if not 0 <= seats.rank < parties or len(seats.ports) != parties:
+        raise AdapterError("rank, addresses and ports of the seats do not fit each other")
+    if not 0 <= 2 * seats.threshold < parties:
+        raise AdapterError(
+            f"the threshold must be less than half of {parties} parties, not {seats.threshold}"
+        )
+
+
+def _argv(adapter: Adapter, seats: Seats, values: Mapping[str, str]) -> tuple[str, ...]:
+    words: list[str] = []
+    for word in adapter.argv:
+        if isinstance(word, str):
+            words.append(_fill(word, values))
+            continue
+        for party, (address, port) in enumerate(zip(seats.addresses, seats.ports, strict=True)):
+            own = {"party": str(party), "address": address, "port": str(port)}
+            words += [_fill(part, {**values, **own}) for part in word.words]
+    return tuple(words)
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Replace every {variable}, once: what is filled in is not looked at again."""
+    return _VARIABLE.sub(lambda match: values[match[1]], template)
+
+
+def _check(templates: tuple[str, ...], variables: frozenset[str]) -> None:
+    for template in templates:
+        for name in _VARIABLE.findall(template):
+            if name not in variables:
+                raise ValueError(f"an adapter's template has no variable {{{name}}}: {template}")
