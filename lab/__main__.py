@@ -1,0 +1,105 @@
+"""The lab from the command line: `python -m lab --help`."""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+
+import click
+
+from lab import runs
+from lab.behaviour import EXPECTED, Verdict, check
+from lab.commands import LabError
+from lab.topology import Lab
+
+
+class Cli(click.Group):
+    """Says what went wrong in one sentence, with a hint where there is one."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except LabError as error:
+            click.echo(f"lab: {error}", err=True)
+            if error.hint:
+                click.echo(f"lab: hint: {error.hint}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Log every command before it runs.")
+def cli(verbose: bool) -> None:
+    """A small internet in network namespaces on this machine. Needs root.
+
+    \b
+    python -m lab demo          three homes behind NATs hold an auction
+    python -m lab check-nats    what each NAT kind really does
+    python -m lab list          the labs on this machine
+    python -m lab down          remove what a killed lab has left
+
+    Labs clean up after themselves, also when they fail or are told to end;
+    several can run side by side. Exit codes: 0 ok, 1 failed, 2 usage.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+@cli.command("check-nats")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+def check_nats(as_json: bool) -> None:
+    """Build one home of every NAT kind and measure what it does.
+
+    Mapping and filtering in the words of RFC 4787, tested from inside as in
+    RFC 5780. Exit code 1 if one behaves otherwise than its name says.
+    """
+    with Lab() as lab:
+        kinds = {kind: kind for kind in EXPECTED}
+        for kind in kinds:
+            if kind == "public":
+                lab.public(kind, "198.51.100.10")
+            else:
+                lab.home(kind, nat=kind)
+        verdicts = check(lab, kinds)
+    if as_json:
+        facts = [{"kind": v.kind, **asdict(v.seen), "verified": v.verified} for v in verdicts]
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print_table(verdicts)
+    sys.exit(0 if all(verdict.verified for verdict in verdicts) else 1)
+
+
+def _print_table(verdicts: list[Verdict]) -> None:
+    row = "{:<20} {:<28} {:<28} {}"
+    click.echo(row.format("kind", "mapping", "filtering", "verified"))
+    for verdict in verdicts:
+        seen = verdict.seen
+        verified = "yes" if verdict.verified else "NO"
+        click.echo(row.format(verdict.kind, seen.mapping, seen.filtering, verified))
+
+
+@cli.command("list")
+def list_runs() -> None:
+    """The labs on this machine, running or left over."""
+    for run in runs.find():
+        found = runs.leftovers(run)
+        state = "running" if runs.is_alive(run) else "left over"
+        click.echo(
+            f"{run}  {state}  {len(found.namespaces)} namespaces  {len(found.processes)} processes"
+        )
+
+
+@cli.command()
+def down() -> None:
+    """Remove what killed labs have left; running labs stay as they are."""
+    for run in runs.find():
+        if runs.is_alive(run):
+            click.echo(f"{run} is running and stays")
+            continue
+        runs.remove(run)
+        if left := runs.leftovers(run):
+            raise LabError(f"could not remove all of {run}: {left}")
+        click.echo(f"{run} removed")
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m lab")
