@@ -1,0 +1,420 @@
+"""JSON Web Encryption as DIDComm v2.1 uses it: keys and bytes, no DIDs.
+
+Two key agreements: ECDH-ES (anoncrypt) and ECDH-1PU draft 4 (authcrypt), both with A256KW. One
+content key for all recipients, one ephemeral key in the protected header, general JSON
+serialization.
+
+Reading is done in two steps, so that nothing expensive happens before the cheap checks:
+
+    envelope = Jwe.from_json(value)      # structure, algorithms, limits, `apv`
+    envelope.decrypt(kid, key, sender)   # one key agreement, one content key, the plaintext
+
+Sources: RFC 7516, RFC 7518 (4.6, 5.2.5, 5.3), draft-madden-jose-ecdh-1pu-04,
+draft-amringer-jose-chacha-02, DIDComm Messaging v2.1 "DIDComm Encrypted Messages".
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import nacl.bindings as sodium
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_wrap,
+)
+from nacl.exceptions import CryptoError
+
+from identity.did import MAX_DID, MAX_FRAGMENT
+from identity.errors import InvalidKey
+from identity.keys import Curve, PrivateKey, PublicKey
+from messaging.encoding import b64decode, b64encode, load_object
+from messaging.errors import DecryptionFailed, MalformedMessage, UnsupportedAlgorithm
+
+TYP = "application/didcomm-encrypted+json"
+MAX_RECIPIENTS = 100
+MAX_KID = MAX_DID + 1 + MAX_FRAGMENT
+MAX_PROTECTED = 16 * 1024  # characters: `skid` and `apu` of the longest DID fit
+MAX_ENCRYPTED_KEY = 128  # characters; 64 bytes of content key wrap to 96
+AGREEMENT_CURVES = frozenset({Curve.X25519, Curve.P256, Curve.P384, Curve.P521})
+
+
+class Agreement(StrEnum):
+    """`alg`: how the key that wraps the content key comes about."""
+
+    ANONYMOUS = "ECDH-ES+A256KW"
+    AUTHENTICATED = "ECDH-1PU+A256KW"
+
+
+class Encryption(StrEnum):
+    """`enc`: how the content is encrypted. Authcrypt has the first one only."""
+
+    A256CBC_HS512 = "A256CBC-HS512"
+    A256GCM = "A256GCM"
+    XC20P = "XC20P"
+
+
+Recipients = Sequence[tuple[str, PublicKey]]  # kid and key, all on one curve
+
+
+def encrypt_anonymously(
+    plaintext: bytes, recipients: Recipients, encryption: Encryption = Encryption.A256GCM
+) -> bytes:
+    """Seal for all of `recipients`; nobody learns, or can prove, who did."""
+    ephemeral = _Ephemeral(recipients)
+    apv = _party_v([kid for kid, _ in recipients])
+    protected = _protected(Agreement.ANONYMOUS, encryption, ephemeral, apv, None)
+    content_key, sealed = _seal(encryption, plaintext, protected)
+    keys = []
+    for kid, key in recipients:
+        secret = ephemeral.exchange(key)
+        wrapping = _derive(Agreement.ANONYMOUS, secret, b"", apv, b"")
+        keys.append((kid, aes_key_wrap(wrapping, content_key)))
+    return _serialize(protected, keys, sealed)
+
+
+def encrypt_authenticated(
+    plaintext: bytes, recipients: Recipients, sender_kid: str, sender: PrivateKey
+) -> bytes:
+    """Seal so that the recipients, and nobody else, can tell that `sender` did."""
+    encryption = Encryption.A256CBC_HS512
+    ephemeral = _Ephemeral(recipients)
+    apv = _party_v([kid for kid, _ in recipients])
+    protected = _protected(Agreement.AUTHENTICATED, encryption, ephemeral, apv, sender_kid)
+    content_key, sealed = _seal(encryption, plaintext, protected)
+    apu = sender_kid.encode()
+    keys = []
+    for kid, key in recipients:
+        secret = ephemeral.exchange(key) + sender.exchange(key)
+        wrapping = _derive(Agreement.AUTHENTICATED, secret, apu, apv, sealed.tag)
+        keys.append((kid, aes_key_wrap(wrapping, content_key)))
+    return _serialize(protected, keys, sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class Jwe:
+    """An envelope whose structure is in order; nothing of it is proven yet."""
+
+    agreement: Agreement
+    encryption: Encryption
+    sender_kid: str | None  # of authcrypt
+    recipients: Mapping[str, str]  # kid: encrypted key, still base64url
+    tag: bytes  # of the content: says which envelope this is, whatever is done to the rest
+    _protected: str
+    _epk: Mapping[str, Any]
+    _apu: bytes
+    _apv: bytes
+    _iv: str
+    _ciphertext: str
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Check the structure, with no operation on a curve.
+
+        Raises: MalformedMessage, UnsupportedAlgorithm.
+        """
+        encoded = value.get("protected")
+        if type(encoded) is not str or len(encoded) > MAX_PROTECTED:
+            raise MalformedMessage("an envelope has a protected header of moderate size")
+        header = load_object(b64decode(encoded))
+        if "zip" in header or "crit" in header or "unprotected" in value:
+            raise MalformedMessage("an envelope has no `zip`, no `crit` and no `unprotected`")
+        agreement, encryption = _algorithms(header)
+        recipients = _recipients(value.get("recipients"))
+        epk = header.get("epk")
+        if type(epk) is not dict:
+            raise MalformedMessage("an envelope has a protected `epk`")
+        apv = b64decode(header.get("apv"))
+        if apv != _party_v(recipients):
+            raise MalformedMessage("`apv` does not stand for the recipients")
+        sender_kid, apu = _sender(header, agreement)
+        return cls(
+            agreement,
+            encryption,
+            sender_kid,
+            recipients,
+            b64decode(value.get("tag")),
+            encoded,
+            epk,
+            apu,
+            apv,
+            value.get("iv"),  # type: ignore[arg-type]  # `b64decode` refuses anything but text
+            value.get("ciphertext"),  # type: ignore[arg-type]
+        )
+
+    def decrypt(self, kid: str, key: PrivateKey, sender: PublicKey | None) -> bytes:
+        """The plaintext, with our `key` that the envelope calls `kid`; `sender` for authcrypt.
+
+        Raises: DecryptionFailed, MalformedMessage.
+        """
+        secret = _agree(key, self._epk)
+        tag = b""
+        if self.agreement is Agreement.AUTHENTICATED:
+            if sender is None or sender.curve is not key.curve:
+                raise DecryptionFailed
+            secret += _exchange(key, sender)
+            tag = self.tag
+        wrapping = _derive(self.agreement, secret, self._apu, self._apv, tag)
+        iv, ciphertext = b64decode(self._iv), b64decode(self._ciphertext)
+        try:
+            content_key = aes_key_unwrap(wrapping, b64decode(self.recipients[kid]))
+            return _open(
+                self.encryption, content_key, iv, ciphertext, self.tag, self._protected.encode()
+            )
+        except (InvalidUnwrap, InvalidTag, CryptoError, ValueError) as error:
+            raise DecryptionFailed from error
+
+
+def _algorithms(header: Mapping[str, Any]) -> tuple[Agreement, Encryption]:
+    agreement = _AGREEMENTS.get(_name(header, "alg"))
+    encryption = _ENCRYPTIONS.get(_name(header, "enc"))
+    if agreement is None or encryption is None:
+        raise UnsupportedAlgorithm(f"{header['alg']} with {header['enc']}")
+    if agreement is Agreement.AUTHENTICATED and encryption is not Encryption.A256CBC_HS512:
+        raise UnsupportedAlgorithm(f"{agreement} with {encryption}")
+    return agreement, encryption
+
+
+_AGREEMENTS = {member.value: member for member in Agreement}
+_ENCRYPTIONS = {member.value: member for member in Encryption}
+
+
+def _name(header: Mapping[str, Any], name: str) -> str:
+    text = header.get(name)
+    if type(text) is not str:
+        raise MalformedMessage(f"`{name}` is not a string")
+    return text
+
+
+def _recipients(value: object) -> dict[str, str]:
+    if type(value) is not list or not 0 < len(value) <= MAX_RECIPIENTS:
+        raise MalformedMessage(f"an envelope has 1 to {MAX_RECIPIENTS} recipients")
+    recipients: dict[str, str] = {}
+    for entry in value:
+        header = entry.get("header") if type(entry) is dict else None
+        kid = header.get("kid") if type(header) is dict else None
+        key = entry.get("encrypted_key") if type(entry) is dict else None
+        if type(kid) is not str or type(key) is not str:
+            raise MalformedMessage("a recipient has a `kid` and an encrypted key")
+        if len(kid) > MAX_KID or len(key) > MAX_ENCRYPTED_KEY:
+            raise MalformedMessage("a recipient's `kid` or encrypted key is too long")
+        recipients[kid] = key
+    if len(recipients) != len(value):
+        raise MalformedMessage("a recipient is listed twice")
+    return recipients
+
+
+def _sender(header: Mapping[str, Any], agreement: Agreement) -> tuple[str | None, bytes]:
+    """`skid` and `apu`, which say the same thing twice; anoncrypt has neither."""
+    apu = b64decode(header["apu"]) if "apu" in header else b""
+    if agreement is Agreement.ANONYMOUS:
+        return None, apu
+    skid = header.get("skid")
+    if skid is None:
+        try:
+            skid = apu.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedMessage("`apu` is not a key id") from error
+    if type(skid) is not str or not skid or len(skid) > MAX_KID or skid.encode() != apu:
+        raise MalformedMessage("`skid` and `apu` do not name one key")
+    return skid, apu
+
+
+def _party_v(kids: Sequence[str] | Mapping[str, str]) -> bytes:
+    return hashlib.sha256(".".join(sorted(kids)).encode()).digest()
+
+
+def _protected(
+    agreement: Agreement,
+    encryption: Encryption,
+    ephemeral: "_Ephemeral",
+    apv: bytes,
+    skid: str | None,
+) -> bytes:
+    header = {
+        "typ": TYP,
+        "alg": agreement.value,
+        "enc": encryption.value,
+        "epk": ephemeral.jwk,
+        "apv": b64encode(apv).decode(),
+    }
+    if skid is not None:
+        header["skid"] = skid
+        header["apu"] = b64encode(skid.encode()).decode()
+    return b64encode(orjson.dumps(header))
+
+
+# -- key agreement
+
+
+class _Ephemeral:
+    """The key pair of one envelope."""
+
+    __slots__ = ("_private", "jwk")
+
+    def __init__(self, recipients: Recipients) -> None:
+        curve = recipients[0][1].curve
+        if curve is Curve.X25519:  # the usual case, without the detour over PublicKey
+            native = X25519PrivateKey.generate()
+            self._private: X25519PrivateKey | PrivateKey = native
+            x = b64encode(native.public_key().public_bytes_raw()).decode()
+            self.jwk = {"kty": "OKP", "crv": "X25519", "x": x}
+        elif curve in AGREEMENT_CURVES:
+            self._private = PrivateKey.generate(curve)
+            self.jwk = self._private.public.to_jwk()
+        else:
+            raise InvalidKey(f"{curve} is no curve for key agreement here")
+
+    def exchange(self, key: PublicKey) -> bytes:
+        if isinstance(self._private, PrivateKey):
+            return self._private.exchange(key)
+        if not isinstance(key.native, X25519PublicKey):
+            raise InvalidKey("the keys of one envelope are on one curve")
+        return self._private.exchange(key.native)
+
+
+def _agree(key: PrivateKey, epk: Mapping[str, Any]) -> bytes:
+    if epk.get("crv") != key.curve:
+        raise DecryptionFailed
+    native = key.native
+    if isinstance(native, X25519PrivateKey):
+        try:
+            return native.exchange(X25519PublicKey.from_public_bytes(b64decode(epk.get("x"))))
+        except ValueError as error:  # too short, or of small order: the secret would be zero
+            raise DecryptionFailed from error
+    if key.curve not in AGREEMENT_CURVES or not isinstance(native, ec.EllipticCurvePrivateKey):
+        raise DecryptionFailed
+    try:
+        return key.exchange(PublicKey.from_jwk(epk))
+    except InvalidKey as error:
+        raise DecryptionFailed from error
+
+
+def _exchange(key: PrivateKey, sender: PublicKey) -> bytes:
+    try:
+        return key.exchange(sender)
+    except (InvalidKey, ValueError) as error:
+        raise DecryptionFailed from error
+
+
+def _derive(agreement: Agreement, secret: bytes, apu: bytes, apv: bytes, tag: bytes) -> bytes:
+    """Concat KDF: one round of SHA-256 gives the 256 bits of the wrapping key.
+
+    For ECDH-1PU the content tag goes in, with its length in 4 bytes (draft 4, section 2.3).
+    """
+    parts = [
+        _KDF_START[agreement],
+        secret,
+        _KDF_NAME[agreement],
+        _length(apu),
+        apu,
+        _length(apv),
+        apv,
+        _256_BITS,
+    ]
+    if tag:
+        parts += (_length(tag), tag)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _length(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big")
+
+
+_KDF_START = dict.fromkeys(Agreement, (1).to_bytes(4, "big"))
+_KDF_NAME = {member: _length(member.encode()) + member.encode() for member in Agreement}
+_256_BITS = (256).to_bytes(4, "big")
+
+
+# -- content
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    iv: bytes
+    ciphertext: bytes
+    tag: bytes
+
+
+def _seal(encryption: Encryption, plaintext: bytes, protected: bytes) -> tuple[bytes, _Sealed]:
+    """A fresh content key, and the plaintext under it."""
+    if encryption is Encryption.A256CBC_HS512:
+        key, iv = os.urandom(64), os.urandom(16)
+        padding = 16 - len(plaintext) % 16
+        encryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(iv)).encryptor()
+        ciphertext = encryptor.update(plaintext + bytes([padding]) * padding) + encryptor.finalize()
+        return key, _Sealed(iv, ciphertext, _cbc_tag(key, iv, ciphertext, protected))
+    key = os.urandom(32)
+    if encryption is Encryption.A256GCM:
+        iv = os.urandom(12)
+        sealed = AESGCM(key).encrypt(iv, plaintext, protected)
+    else:
+        iv = os.urandom(24)
+        sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, protected, iv, key)
+    return key, _Sealed(iv, sealed[:-16], sealed[-16:])
+
+
+def _open(
+    encryption: Encryption, key: bytes, iv: bytes, ciphertext: bytes, tag: bytes, protected: bytes
+) -> bytes:
+    """Raises: ValueError, InvalidTag, CryptoError."""
+    if (len(key), len(iv), len(tag)) != _SIZES[encryption]:
+        raise ValueError("a key, iv or tag of the wrong size")
+    if encryption is Encryption.A256GCM:
+        return AESGCM(key).decrypt(iv, ciphertext + tag, protected)
+    if encryption is Encryption.XC20P:
+        return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+            ciphertext + tag, protected, iv, key
+        )
+    if not hmac.compare_digest(tag, _cbc_tag(key, iv, ciphertext, protected)):
+        raise InvalidTag
+    decryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(iv)).decryptor()
+    padded = decryptor.update(ciphertext) + decryptor.finalize()
+    padding = padded[-1] if padded else 0
+    if not 0 < padding <= 16 or padded[-padding:] != bytes([padding]) * padding:
+        raise ValueError("padding")
+    return padded[:-padding]
+
+
+_SIZES = {  # bytes of key, iv and tag
+    Encryption.A256CBC_HS512: (64, 16, 32),
+    Encryption.A256GCM: (32, 12, 16),
+    Encryption.XC20P: (32, 24, 16),
+}
+
+
+def _cbc_tag(key: bytes, iv: bytes, ciphertext: bytes, protected: bytes) -> bytes:
+    bits = (8 * len(protected)).to_bytes(8, "big")
+    return hmac.digest(key[:32], b"".join((protected, iv, ciphertext, bits)), "sha512")[:32]
+
+
+def _serialize(protected: bytes, keys: Sequence[tuple[str, bytes]], sealed: _Sealed) -> bytes:
+    recipients = [
+        {"header": {"kid": kid}, "encrypted_key": b64encode(key).decode()} for kid, key in keys
+    ]
+    # base64url needs no escapes: joining is all the JSON writing that 64 KiB of ciphertext need.
+    return b"".join(
+        (
+            b'{"protected":"',
+            protected,
+            b'","recipients":',
+            orjson.dumps(recipients),
+            b',"iv":"',
+            b64encode(sealed.iv),
+            b'","ciphertext":"',
+            b64encode(sealed.ciphertext),
+            b'","tag":"',
+            b64encode(sealed.tag),
+            b'"}',
+        )
+    )

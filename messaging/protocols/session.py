@@ -1,0 +1,160 @@
+"""How the parties of a session agree: our own protocol, `https://didmesh.org/session/1.0/`.
+
+Every message goes from one party to one other, authcrypted. `docs/protocols/session.md` tells the
+story they make together; here is their form, and the limits a stranger's message must keep.
+
+    propose    my draft, with my nonce          (a later one replaces an earlier one)
+    withdraw   my proposal no longer stands
+    offer      how to reach me: WireGuard key, candidates, check credentials
+    statement  agree, ready, result or abort, signed, for everybody's transcript
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from messaging.errors import MalformedMessage
+from messaging.message import Message
+
+PROTOCOL: Final = "https://didmesh.org/session/1.0"
+MAX_REASON = 300  # characters
+_KEY_LENGTH = 44  # base64 of 32 bytes, the form WireGuard's own tools use
+
+
+@dataclass(frozen=True)
+class Propose:
+    TYPE = f"{PROTOCOL}/propose"
+
+    draft: Mapping[str, Any]
+    nonce: str
+    created: int  # Unix milliseconds
+
+    def to_body(self) -> dict[str, Any]:
+        return {"draft": dict(self.draft), "nonce": self.nonce, "created": self.created}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Propose:
+        draft = _field(body, "draft", dict)
+        _field(draft, "parties", list)
+        created = _field(body, "created", int)
+        if not 0 < created < 2**53:
+            raise MalformedMessage("created is not a time in milliseconds")
+        return cls(draft, _text(body, "nonce", 43), created)
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    TYPE = f"{PROTOCOL}/withdraw"
+
+    nonce: str
+    reason: str
+    refused: str | None = None  # the nonce of your proposal, if that is what we cannot accept
+
+    def to_body(self) -> dict[str, Any]:
+        body = {"nonce": self.nonce, "reason": self.reason[:MAX_REASON]}
+        return body if self.refused is None else {**body, "refused": self.refused}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Withdraw:
+        refused = _text(body, "refused", 43) if "refused" in body else None
+        return cls(_text(body, "nonce", 43), _text(body, "reason", MAX_REASON), refused)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """For one other party alone: never through the roster, so that nobody can step in between."""
+
+    TYPE = f"{PROTOCOL}/offer"
+
+    session: str
+    wireguard_key: str  # public, base64
+    ufrag: str
+    password: str = field(repr=False)
+    candidates: tuple[Mapping[str, Any], ...]
+
+    def to_body(self) -> dict[str, Any]:
+        return {
+            "session": self.session,
+            "wireguard_key": self.wireguard_key,
+            "ufrag": self.ufrag,
+            "password": self.password,
+            "candidates": [dict(candidate) for candidate in self.candidates],
+        }
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Offer:
+        candidates = _field(body, "candidates", list)
+        if not all(isinstance(candidate, dict) for candidate in candidates):
+            raise MalformedMessage("a candidate is not an object")
+        key = _text(body, "wireguard_key", _KEY_LENGTH)
+        if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
+            raise MalformedMessage("wireguard_key is not 32 bytes in base64")
+        return cls(
+            _session(body),
+            key,
+            _text(body, "ufrag", 64),
+            _text(body, "password", 256),
+            tuple(candidates),
+        )
+
+
+@dataclass(frozen=True)
+class Say:
+    """A signed statement on its way; who signed it is checked where the roster is known."""
+
+    TYPE = f"{PROTOCOL}/statement"
+
+    session: str
+    statement: str  # compact JWS
+
+    def to_body(self) -> dict[str, Any]:
+        return {"session": self.session, "statement": self.statement}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Say:
+        return cls(_session(body), _text(body, "statement", 2048))
+
+
+SessionMessage = Propose | Withdraw | Offer | Say
+_BY_TYPE: Final[Mapping[str, type[SessionMessage]]] = {
+    kind.TYPE: kind for kind in (Propose, Withdraw, Offer, Say)
+}
+
+
+def to_message(content: SessionMessage, *, frm: str, to: str, expires_time: int) -> Message:
+    return Message(
+        type=content.TYPE, body=content.to_body(), frm=frm, to=(to,), expires_time=expires_time
+    )
+
+
+def from_message(message: Message) -> SessionMessage | None:
+    """The session message in here, or None if it belongs to another protocol.
+
+    Raises: MalformedMessage.
+    """
+    kind = _BY_TYPE.get(message.type)
+    return None if kind is None else kind.from_body(message.body)
+
+
+def _field(body: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = body.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise MalformedMessage(f"{name} is missing or not of the right type")
+    return value
+
+
+def _text(body: Mapping[str, Any], name: str, longest: int) -> str:
+    value: str = _field(body, name, str)
+    if len(value) > longest:
+        raise MalformedMessage(f"{name} is longer than {longest} characters")
+    return value
+
+
+def _session(body: Mapping[str, Any]) -> str:
+    value = _text(body, "session", 64)
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise MalformedMessage("session is not a SHA-256 in hex")
+    return value
