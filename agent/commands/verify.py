@@ -1,0 +1,95 @@
+"""`agent verify`: what a transcript proves, without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.errors import AgentError, Exit
+from agent.session.transcript import MAX_TRANSCRIPT, NotATranscript, Verdict, check, roster_of
+from identity.codec import parse_json
+from resolvers.local import LocalResolver
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  agent verify ~/.local/share/didmesh/transcripts/4f2a90c1d7e3b586.json
+  agent verify transcript.json --json
+
+Exit codes: 0 complete: every party agreed, was ready and signed the same result; 1 it is not,
+and why; 5 a statement in it is not of the party it names."""
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
+def command(file: Path, as_json: bool) -> None:
+    """Check the transcript FILE of a session, offline.
+
+    Says for every party what it signed: that it agreed to exactly this descriptor, that it was
+    ready, and which result it had.
+    """
+    verdict = asyncio.run(_check(_read(file), file))
+    click.echo(json.dumps(to_json(verdict)) if as_json else _words(verdict))
+    code = (
+        Exit.OK if verdict.complete else Exit.IDENTITY if verdict.false_statements else Exit.FAILED
+    )
+    click.get_current_context().exit(int(code))
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "session": verdict.session,
+        "program": {"name": verdict.program, "sha256": verdict.program_sha256},
+        "complete": verdict.complete,
+        "verdict": verdict.summary(),
+        "false_statements": verdict.false_statements,
+        "parties": [
+            {
+                "party": f"party{rank}",
+                "did": party.did,
+                "agreed": party.agreed,
+                "ready": party.ready,
+                "result_sha256": party.result,
+                "aborted": party.aborted,
+            }
+            for rank, party in enumerate(verdict.parties)
+        ],
+    }
+
+
+async def _check(content: Any, file: Path) -> Verdict:
+    resolver = LocalResolver()
+    try:
+        documents = {did: await resolver.resolve(did) for did in roster_of(content)}
+        return check(content, documents)
+    except NotATranscript as error:
+        raise AgentError(f"{file} is not a transcript: {error}") from error
+
+
+def _read(file: Path) -> Any:
+    with file.open("rb") as stream:
+        data = stream.read(MAX_TRANSCRIPT + 1)
+    if len(data) > MAX_TRANSCRIPT:
+        raise AgentError(f"{file} is too long to be a transcript")
+    try:
+        return parse_json(data, depth=8)
+    except ValueError as error:
+        raise AgentError(f"{file} is not a transcript: it is not JSON") from error
+
+
+def _words(verdict: Verdict) -> str:
+    lines = [f"session {verdict.session}", f"program {verdict.program} {verdict.program_sha256}"]
+    for rank, party in enumerate(verdict.parties):
+        facts = [
+            "agreed" if party.agreed else "did not agree",
+            "ready" if party.ready else "was not ready",
+            f"result {party.result[:16]}…" if party.result else "no result",
+        ]
+        if party.aborted:
+            facts.append(f"stopped: {party.aborted}")
+        lines.append(f"party{rank} {party.did}\n       {', '.join(facts)}")
+    return "\n".join([*lines, verdict.summary()])

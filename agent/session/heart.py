@@ -1,0 +1,113 @@
+"""The shell around `PulseKeeper`: one UDP socket inside the mesh, and a task that beats."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+
+from agent.network_helper.client import NetworkHelper
+from agent.session.descriptor import Descriptor
+from agent.session.machine import SessionMachine
+from agent.session.pulse import MAX_PULSE, PulseKeeper
+from traversal.candidate import Address
+
+
+class Heart:
+    """Beats until it is closed; tells what others said, and who has fallen silent."""
+
+    def __init__(
+        self,
+        keeper: PulseKeeper,
+        sock: socket.socket,
+        on_said: Callable[[str, str], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._keeper = keeper
+        self._socket = sock
+        self._on_said = on_said
+        self._on_lost = on_lost
+        self._statement: str | None = None
+        self._finished = False
+        self._heard_all = asyncio.Event()
+        self._finished_all = asyncio.Event()
+        self._wake = asyncio.Event()
+        asyncio.get_running_loop().add_reader(sock, self._read)
+        self._beating = asyncio.create_task(self._beat())
+
+    @classmethod
+    async def start(
+        cls,
+        helper: NetworkHelper,
+        descriptor: Descriptor,
+        me: str,
+        on_said: Callable[[str, str], None],
+        on_lost: Callable[[str], None],
+    ) -> Heart:
+        port = descriptor.pulse_port
+        places = dict(zip(descriptor.parties, descriptor.addresses, strict=True))
+        sock = await helper.socket("udp")
+        sock.setblocking(False)
+        sock.bind((places.pop(me), port))
+        keeper = PulseKeeper(
+            {did: Address(host, port) for did, host in places.items()}, time.monotonic()
+        )
+        return cls(keeper, sock, on_said, on_lost)
+
+    async def all_heard(self) -> None:
+        """Until every party has answered a pulse of ours: every tunnel works both ways."""
+        await self._heard_all.wait()
+
+    def rtt(self, did: str) -> float | None:
+        return self._keeper.rtt(did)
+
+    def news(self, machine: SessionMachine) -> None:
+        """Let the next pulse carry what the machine last said; at once if that is new."""
+        statement = machine.own_statement()
+        text = statement.text if statement else None
+        finished = machine.has_all_results()
+        if (text, finished) != (self._statement, self._finished):
+            self._statement, self._finished = text, finished
+            self._keeper.hurry()
+            self._wake.set()
+
+    async def farewell(self, timeout: float) -> None:
+        """Stay until everybody has all results too, or this many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._finished_all.wait()
+
+    def close(self) -> None:
+        self._beating.cancel()
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    async def _beat(self) -> None:
+        while True:
+            now = time.monotonic()
+            pulses = self._keeper.datagrams_to_send(now, self._statement, finished=self._finished)
+            for data, address in pulses:
+                with contextlib.suppress(OSError):  # the tunnel may not be there yet
+                    self._socket.sendto(data, address)
+            if self._heard_all.is_set():
+                for did in self._keeper.lost(now):
+                    self._on_lost(did)
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._keeper.next_timer() - now)):
+                    await self._wake.wait()
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while True:
+                data, source = self._socket.recvfrom(MAX_PULSE + 1)
+                said = self._keeper.handle_datagram(data, Address(*source[:2]), time.monotonic())
+                if said is not None:
+                    self._on_said(*said)
+                self._wake.set()
+                if self._keeper.all_heard():
+                    self._heard_all.set()
+                if self._keeper.all_finished():
+                    self._finished_all.set()

@@ -1,0 +1,437 @@
+"""A session as one party sees it, without a socket, a clock or a file.
+
+Messages may come late, twice or in any order, and every party runs the same machine; so instead
+of reacting to each message, the machine pins the newest message of each kind and party to a
+**board** and moves on whenever the board has all that the present state waits for:
+
+    state       waits for                                    then
+    PROPOSING   a proposal equal to ours from everybody       sign `agree`
+    SIGNING     everybody's `agree` for our descriptor        event Agreed: make offers
+    OFFERING    our own offers made, an offer from everybody  event OffersComplete: build the mesh
+    MESHING     our own mesh and port probes done             sign `ready`
+    READY       everybody's `ready`                           event Released: run the program
+    RUNNING     our own program's end                         sign `result`
+    FINISHING   everybody's `result`                          event Ended
+    ENDED       nothing any more
+
+Until everybody has signed, a party may start over: its newer proposal replaces the older one, and
+the descriptor, the signatures and the session's name follow. Afterwards a new proposal means that
+this party lost its session, and everybody stops. An `abort`, in any state, ends the session: there
+is no state from which some honest parties go on while others stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from agent.session.descriptor import Descriptor, Draft, Proposal, describe, differences, short
+from agent.session.statements import FalseStatement, Kind, Speaker, Statement, verify
+from identity.document import DidDocument
+from messaging.protocols.session import MAX_REASON, Offer, Propose, Say, SessionMessage, Withdraw
+
+VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
+MAX_AGE = 25 * 3600  # seconds; a proposal from further away in time is nobody's clock skew
+
+
+class State(StrEnum):
+    PROPOSING = "proposing"
+    SIGNING = "signing"
+    OFFERING = "offering"
+    MESHING = "meshing"
+    READY = "ready"
+    RUNNING = "running"
+    FINISHING = "finishing"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    DONE = "done"  # every party's program ended well, and equal results are equal
+    FAILED = "failed"  # a program failed, a party was lost or said stop
+    TIMEOUT = "timeout"  # somebody did not come, or did not answer in time
+    REFUSED = "refused"  # somebody wants something else than we; nothing ran
+    MISMATCH = "mismatch"  # the programs ended well but their results differ
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """One more party wants the same session; `waiting` are those we have not heard from."""
+
+    party: str
+    waiting: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """Everybody has signed the same descriptor; now make offers and call `offers_made`."""
+
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True)
+class OffersComplete:
+    """An offer from everybody, by DID; build the mesh, then call `mesh_ready`."""
+
+    offers: Mapping[str, Offer]
+
+
+@dataclass(frozen=True)
+class Released:
+    """Everybody is ready: run the program, then call `program_ended`."""
+
+
+@dataclass(frozen=True)
+class Withdrew:
+    """A party took its proposal back; it may come again."""
+
+    party: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    outcome: Outcome
+    reason: str  # a sentence for a person
+    party: str | None = None  # whose fault, where it is somebody's
+
+
+Event = Proposed | Withdrew | Agreed | OffersComplete | Released | Ended
+
+
+@dataclass
+class _Board:
+    """The newest message of each kind, by party."""
+
+    proposals: dict[str, Proposal] = field(default_factory=dict)
+    offers: dict[str, Offer] = field(default_factory=dict)
+    statements: dict[tuple[str, Kind], Statement] = field(default_factory=dict)
+    early: dict[tuple[str, str], Say] = field(default_factory=dict)
+
+
+class SessionMachine:
+    """Feed it messages and what happened here; take events, and messages to send."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        *,
+        me: str,
+        speaker: Speaker,
+        documents: Mapping[str, DidDocument],
+        nonce: str,
+        now: float,
+    ) -> None:
+        self.draft = draft
+        self.state = State.PROPOSING
+        self.descriptor: Descriptor | None = None
+        self._me = me
+        self._others = tuple(did for did in draft.parties if did != me)
+        self._speaker = speaker
+        self._documents = {rank: documents[did] for rank, did in enumerate(draft.parties)}
+        self._board = _Board()
+        self._differing: dict[str, tuple[float, Proposal, list[str]]] = {}
+        self._events: list[Event] = []
+        self._outbox: list[tuple[str, SessionMessage]] = []
+        self._offers_made = False
+        self._own = Proposal(draft.to_json(), nonce, int(now * 1000))
+        self._met: set[str] = set()
+        self._board.proposals[me] = self._own
+        self._send_all(self._proposal())
+
+    # what the outside takes
+
+    def next_event(self) -> Event | None:
+        return self._events.pop(0) if self._events else None
+
+    def messages_to_send(self) -> list[tuple[str, SessionMessage]]:
+        """(party's DID, message) pairs; each is handed out once."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do (same clock as every `now`)."""
+        return min(
+            (since + VERDICT_DELAY for since, _, _ in self._differing.values()), default=None
+        )
+
+    def statements(self) -> list[Statement]:
+        """Every verified statement of this session so far, by rank and kind."""
+        ours = [s for s in self._board.statements.values() if s.session == self._session_id()]
+        return sorted(ours, key=lambda s: (s.rank, list(Kind).index(s.kind)))
+
+    def own_statement(self) -> Statement | None:
+        """The last thing we said for the record; it can be repeated on any path."""
+        mine = [s for (did, _), s in self._board.statements.items() if did == self._me]
+        return mine[-1] if mine else None
+
+    def has_result_of(self, party: str) -> bool:
+        return (party, Kind.RESULT) in self._board.statements
+
+    def has_all_results(self) -> bool:
+        return self._all_said(Kind.RESULT)
+
+    def waiting_for(self) -> tuple[str, ...]:
+        """The parties whose message the present state waits for."""
+        match self.state:
+            case State.PROPOSING:
+                have = set(self._board.proposals)
+            case State.SIGNING:
+                have = self._said(Kind.AGREE)
+            case State.OFFERING:
+                have = set(self._board.offers)
+            case State.READY:
+                have = self._said(Kind.READY)
+            case State.FINISHING:
+                have = self._said(Kind.RESULT)
+            case _:
+                return ()
+        return tuple(did for did in self._others if did not in have)
+
+    # what comes in from others
+
+    def concerns(self, sender: str, message: SessionMessage) -> bool:
+        """Whether this message is for this session rather than another one of ours."""
+        if sender not in self._others:
+            return False
+        match message:
+            case Propose():
+                return self._me in message.draft["parties"]
+            case Withdraw():
+                known = self._board.proposals.get(sender)
+                judged = self._differing.get(sender)
+                return message.nonce in {
+                    proposal.nonce for proposal in (known, judged and judged[1]) if proposal
+                }
+            case _:
+                # Before our descriptor is known, we cannot know that it is not ours.
+                return self.descriptor is None or message.session == self.descriptor.id
+
+    def handle_message(self, sender: str, message: SessionMessage, now: float) -> None:
+        """Take in an authenticated message; one that does not fit is dropped."""
+        if self.state is State.ENDED or sender not in self._others:
+            return
+        match message:
+            case Propose():
+                self._handle_propose(sender, message, now)
+            case Withdraw():
+                self._handle_withdraw(sender, message, now)
+            case Offer():
+                self._board.offers[sender] = message
+            case Say():
+                self.handle_statement(sender, message)
+        self._advance(now)
+
+    def handle_statement(self, sender: str, said: Say) -> None:
+        """Pin a statement; before the descriptor is known it waits, unread and bounded."""
+        if self.descriptor is None or self.descriptor.id != said.session:
+            self._remember_early(sender, said)
+            return
+        try:
+            statement = verify(said.statement, self._documents)
+        except FalseStatement:
+            return
+        if statement.session != said.session or self.draft.parties[statement.rank] != sender:
+            return
+        self._board.statements.setdefault((sender, statement.kind), statement)
+        if statement.kind is Kind.ABORT:
+            self._end(Outcome.FAILED, *self._read_abort(sender, statement))
+
+    def handle_pulse(self, sender: str, statement: str, now: float) -> None:
+        """Take in a statement that came through the mesh, perhaps for the hundredth time."""
+        descriptor = self.descriptor
+        if descriptor is None or self.state is State.ENDED or sender not in self._others:
+            return
+        if any(known.text == statement for known in self._board.statements.values()):
+            return
+        self.handle_statement(sender, Say(descriptor.id, statement))
+        self._advance(now)
+
+    def handle_timer(self, now: float) -> None:
+        """A proposal that differs, and that was not taken back in time, is a refusal."""
+        for party, (since, proposal, words) in list(self._differing.items()):
+            if now >= since + VERDICT_DELAY and self.state is not State.ENDED:
+                reason = _wants_another(party, words)
+                self._outbox.append((party, Withdraw(self._own.nonce, reason, proposal.nonce)))
+                self._end(Outcome.REFUSED, reason, party, now)
+
+    # what happened here
+
+    def offers_made(self, offers: Mapping[str, Offer], now: float) -> None:
+        """Our offer for each other party, to be sent; after Agreed."""
+        self._offers_made = True
+        self._outbox += list(offers.items())
+        self._advance(now)
+
+    def mesh_ready(self, now: float) -> None:
+        """Our tunnels and the program's ports work with everybody; after OffersComplete."""
+        if self.state is State.MESHING:
+            self._say(Kind.READY, {}, now)
+            self.state = State.READY
+            self._advance(now)
+
+    def program_ended(self, sha256: str, now: float) -> None:
+        """Our program ended well and this is its result's hash; after Released."""
+        if self.state is State.RUNNING:
+            self._say(Kind.RESULT, {"sha256": sha256}, now)
+            self.state = State.FINISHING
+            self._advance(now)
+
+    def stop(
+        self,
+        reason: str,
+        now: float,
+        *,
+        party: str | None = None,
+        outcome: Outcome = Outcome.FAILED,
+    ) -> None:
+        """End the session from here, telling everybody why; `party` is who made it necessary."""
+        if self.state is not State.ENDED:
+            self._end(outcome, reason, party, now)
+
+    # inside
+
+    def _handle_propose(self, sender: str, message: Propose, now: float) -> None:
+        proposal = Proposal(message.draft, message.nonce, message.created)
+        known = self._board.proposals.get(sender)
+        if abs(proposal.created / 1000 - now) > MAX_AGE:
+            return
+        if known is not None and proposal.created <= known.created:
+            return
+        words = differences(self._own.draft, proposal.draft)
+        if words:
+            if known is None:
+                self._met.add(sender)
+                self._differing[sender] = (now, proposal, words)
+            return
+        self._differing.pop(sender, None)
+        if self.state in (State.PROPOSING, State.SIGNING):
+            if sender in self._met:  # it started over, and has forgotten what we sent it before
+                self._outbox.append((sender, self._proposal()))
+            self._met.add(sender)
+            self._board.proposals[sender] = proposal
+            self._start_over()
+            self._events.append(Proposed(sender, self.waiting_for()))
+        else:
+            self.stop(f"{short(sender)} started over", now, party=sender)
+
+    def _handle_withdraw(self, sender: str, message: Withdraw, now: float) -> None:
+        judged = self._differing.get(sender)
+        if message.refused == self._own.nonce:
+            reason = _wants_another(sender, judged[2]) if judged else message.reason
+            self._end(Outcome.REFUSED, reason, sender, now)
+            return
+        if judged is not None and judged[1].nonce == message.nonce:
+            del self._differing[sender]
+        known = self._board.proposals.get(sender)
+        if known is None or known.nonce != message.nonce:
+            return
+        if self.state in (State.PROPOSING, State.SIGNING):
+            del self._board.proposals[sender]
+            self._start_over()
+            self._events.append(Withdrew(sender, message.reason))
+        else:
+            self._end(Outcome.FAILED, message.reason, sender, now)
+
+    def _proposal(self) -> Propose:
+        return Propose(self._own.draft, self._own.nonce, self._own.created)
+
+    def _start_over(self) -> None:
+        self.state = State.PROPOSING
+        self.descriptor = None
+
+    def _remember_early(self, sender: str, said: Say) -> None:
+        """Keep the few newest statements of each party that we cannot read yet."""
+        mine = [key for key in self._board.early if key[0] == sender]
+        if len(mine) >= 4 * len(Kind):
+            del self._board.early[mine[0]]
+        self._board.early[sender, said.statement] = said
+
+    def _advance(self, now: float) -> None:
+        """Move on for as long as the board has what the state waits for."""
+        while self.state is not State.ENDED:
+            before = self.state
+            match before:
+                case State.PROPOSING:
+                    self._try_sign(now)
+                case State.SIGNING if self._all_said(Kind.AGREE) and self.descriptor:
+                    self.state = State.OFFERING
+                    self._events.append(Agreed(self.descriptor))
+                case State.OFFERING if self._offers_made and self._have_all_offers():
+                    self.state = State.MESHING
+                    self._events.append(OffersComplete(dict(self._board.offers)))
+                case State.READY if self._all_said(Kind.READY):
+                    self.state = State.RUNNING
+                    self._events.append(Released())
+                case State.FINISHING if self._all_said(Kind.RESULT):
+                    self._compare_results()
+            if self.state is before:
+                return
+
+    def _try_sign(self, now: float) -> None:
+        if len(self._board.proposals) < len(self.draft.parties):
+            return
+        proposals = [self._board.proposals[did] for did in self.draft.parties]
+        self.descriptor = describe(self.draft, proposals)
+        self._board.statements.clear()
+        self.state = State.SIGNING
+        self._say(Kind.AGREE, {}, now)
+        for (sender, _), said in list(self._board.early.items()):
+            if said.session == self.descriptor.id:
+                self.handle_statement(sender, said)
+
+    def _have_all_offers(self) -> bool:
+        session = self._session_id()
+        offers = self._board.offers
+        return all(did in offers and offers[did].session == session for did in self._others)
+
+    def _compare_results(self) -> None:
+        board = self._board.statements
+        hashes = {str(board[did, Kind.RESULT].facts.get("sha256")) for did in self.draft.parties}
+        if len(hashes) > 1:
+            self._end(Outcome.MISMATCH, "the parties' results differ")
+        else:
+            self._end(Outcome.DONE, "all results are equal")
+
+    def _read_abort(self, sender: str, statement: Statement) -> tuple[str, str, float]:
+        """Why somebody stops, whose fault it is, and when."""
+        about = statement.facts.get("about")
+        known = isinstance(about, int) and 0 <= about < len(self.draft.parties)
+        party = self.draft.parties[about] if known and about is not None else sender
+        return str(statement.facts.get("reason", "no reason given"))[:300], party, statement.time
+
+    def _said(self, kind: Kind) -> set[str]:
+        return {did for did, said in self._board.statements if said is kind}
+
+    def _all_said(self, kind: Kind) -> bool:
+        return self._said(kind) >= set(self.draft.parties)
+
+    def _session_id(self) -> str | None:
+        return self.descriptor.id if self.descriptor else None
+
+    def _say(self, kind: Kind, facts: Mapping[str, Any], now: float) -> None:
+        descriptor = self.descriptor
+        if descriptor is None:
+            raise RuntimeError("nothing can be said for the record before there is a descriptor")
+        rank = descriptor.rank(self._me)
+        statement = self._speaker.say(kind, descriptor.id, rank, int(now), facts)
+        self._board.statements[self._me, kind] = statement
+        self._send_all(Say(statement.session, statement.text))
+
+    def _send_all(self, message: SessionMessage) -> None:
+        self._outbox += [(did, message) for did in self._others]
+
+    def _end(self, outcome: Outcome, reason: str, party: str | None = None, now: float = 0) -> None:
+        """Everybody learns that we stop, unless all ended well: a session ends for all or none."""
+        if outcome not in (Outcome.DONE, Outcome.MISMATCH):
+            if self.descriptor is not None:
+                about = {"about": self.descriptor.rank(party)} if party is not None else {}
+                self._say(Kind.ABORT, {"reason": reason[:MAX_REASON], **about}, now)
+            self._send_all(Withdraw(self._own.nonce, reason))
+        self.state = State.ENDED
+        self._events.append(Ended(outcome, reason, party))
+
+
+def _wants_another(party: str, words: Sequence[str]) -> str:
+    return f"{short(party)} wants another session: " + "; ".join(words)

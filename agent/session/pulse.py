@@ -1,0 +1,117 @@
+"""The parties' heartbeat inside the mesh: who is alive, how far away, and what they last said.
+
+A pulse is one UDP datagram of at most `MAX_PULSE` bytes. WireGuard ties its source address to one
+party's key, so it needs no signature of its own; the statement it may carry is signed anyway. What
+a party says for the record therefore reaches the others within a pulse even if every mediator is
+gone by then.
+
+    0       version, 1
+    1       flags: 1 = I have everybody's result
+    2..9    my clock, microseconds, big-endian, any epoch
+    10..17  the clock of the last pulse I had from you, or 0
+    18..25  how long ago I had it, microseconds
+    26..    a statement (compact JWS, ASCII), or nothing
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from traversal.candidate import Address
+
+PULSE_INTERVAL = 0.5  # seconds
+LOST_AFTER = 4.0  # seconds of silence after which a party counts as lost
+MAX_PULSE = 1200  # bytes; below the mesh's MTU of 1280 with its headers
+_HEADER = struct.Struct("!BBQQQ")
+_VERSION = 1
+_HAS_ALL_RESULTS = 1
+
+
+@dataclass
+class _Peer:
+    """What we know of one party's pulses."""
+
+    address: Address
+    heard: float | None = None
+    clock: int = 0
+    rtt: float | None = None
+    finished: bool = False
+
+
+@dataclass
+class PulseKeeper:
+    """One party's side of everybody's heartbeat; pure, driven by `now` in seconds."""
+
+    addresses: Mapping[str, Address]
+    started: float
+    _peers: dict[str, _Peer] = field(init=False)
+    _next: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._peers = {did: _Peer(address) for did, address in self.addresses.items()}
+        self._next = self.started
+
+    def handle_datagram(self, data: bytes, source: Address, now: float) -> tuple[str, str] | None:
+        """Take in a pulse: (party, statement text) if it carries one; strange bytes are dropped."""
+        found = [(did, peer) for did, peer in self._peers.items() if peer.address == source]
+        if not found or not _HEADER.size <= len(data) <= MAX_PULSE or data[0] != _VERSION:
+            return None
+        did, peer = found[0]
+        if peer.rtt is None:
+            self.hurry()  # a quick answer gives both of us a round trip
+        _, flags, clock, echo, held = _HEADER.unpack_from(data)
+        peer.heard, peer.clock = now, clock
+        peer.finished = bool(flags & _HAS_ALL_RESULTS)
+        if echo:
+            sample = now - (echo + held) / 1e6
+            if 0 <= sample < LOST_AFTER:
+                peer.rtt = sample if peer.rtt is None else min(sample, peer.rtt)
+        text = data[_HEADER.size :]
+        return (did, text.decode("ascii", "replace")) if text else None
+
+    def datagrams_to_send(
+        self, now: float, statement: str | None, *, finished: bool
+    ) -> list[tuple[bytes, Address]]:
+        """A pulse for every party if the time has come; `hurry` makes it come."""
+        if now < self._next:
+            return []
+        self._next = now + PULSE_INTERVAL
+        text = (statement or "").encode("ascii")
+        if _HEADER.size + len(text) > MAX_PULSE:
+            text = b""
+        return [(_pulse(peer, now, finished) + text, peer.address) for peer in self._peers.values()]
+
+    def hurry(self) -> None:
+        """There is news: the next pulse is due at once."""
+        self._next = 0.0
+
+    def next_timer(self) -> float:
+        return self._next
+
+    def lost(self, now: float) -> list[str]:
+        """The parties that have been silent for too long, counted from the start at first."""
+        return [
+            did
+            for did, peer in self._peers.items()
+            if now - (peer.heard if peer.heard is not None else self.started) > LOST_AFTER
+        ]
+
+    def all_heard(self) -> bool:
+        """Whether every party has answered one of our pulses, so that both directions work."""
+        return all(peer.rtt is not None for peer in self._peers.values())
+
+    def all_finished(self) -> bool:
+        """Whether every party has said that it has everybody's result."""
+        return all(peer.finished for peer in self._peers.values())
+
+    def rtt(self, did: str) -> float | None:
+        """Smallest round trip seen, in seconds."""
+        return self._peers[did].rtt
+
+
+def _pulse(peer: _Peer, now: float, finished: bool) -> bytes:
+    held = int((now - peer.heard) * 1e6) if peer.heard is not None else 0
+    flags = _HAS_ALL_RESULTS if finished else 0
+    return _HEADER.pack(_VERSION, flags, int(now * 1e6), peer.clock, held)

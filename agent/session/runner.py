@@ -1,0 +1,136 @@
+"""Runs the program inside the session's namespace and reads its result, with a watch on it.
+
+MPC frameworks wait for ever when something goes wrong. Here a program that does not start, shows
+no progress, or takes longer than its manifest allows is ended, and the reason is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.adapters import Launch
+from agent.launchers.progress import Event, parse_progress
+from agent.manifest import Timeouts
+from agent.network_helper.client import NetworkHelper
+
+MAX_RESULT = 1 << 20  # bytes
+_MAX_LINE = 1 << 16
+_LAST_LINES = 3
+
+
+class ProgramFailed(Exception):
+    """The program gave no result; the words are for people and name no input."""
+
+
+async def run_program(
+    helper: NetworkHelper,
+    launch: Launch,
+    workdir: Path,
+    timeouts: Timeouts,
+    step: Callable[[str, str], None],
+) -> bytes:
+    """The program's standard output, which is its result, byte for byte.
+
+    Raises: ProgramFailed.
+    """
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    try:
+        child = await helper.launch(
+            launch.argv, launch.env, str(workdir), stdin, out_write, err_write
+        )
+    finally:
+        for handle in (stdin, out_write, err_write):
+            os.close(handle)
+    watch = _Watch(step)
+    try:
+        async with asyncio.timeout(timeouts.run), asyncio.TaskGroup() as group:
+            group.create_task(watch.read_progress(err_read))
+            result = group.create_task(_read_result(out_read))
+            group.create_task(watch.require_start(timeouts.start))
+            code = await child.wait()
+            watch.started.set()
+    except TimeoutError:
+        raise ProgramFailed(f"no result after {timeouts.run} s") from None
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        child.kill()
+    if code != 0:
+        raise ProgramFailed(watch.reason() or f"it ended with exit code {code}")
+    return result.result()
+
+
+class _Watch:
+    """Follows the launcher's lines; keeps only the last few of them."""
+
+    def __init__(self, step: Callable[[str, str], None]) -> None:
+        self.started = asyncio.Event()
+        self._step = step
+        self._failure: str | None = None
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def reason(self) -> str:
+        return self._failure or " / ".join(self._last)
+
+    async def require_start(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.started.wait()
+        except TimeoutError:
+            raise ProgramFailed(f"it did not start within {seconds:.0f} s") from None
+
+    async def read_progress(self, handle: int) -> None:
+        async with _reader(handle) as reader:
+            while True:
+                try:
+                    line = (await reader.readline()).decode("utf-8", "replace").rstrip()
+                except ValueError:  # a line longer than the buffer: skip what there is of it
+                    continue
+                if not line and reader.at_eof():
+                    return
+                self._follow(line)
+
+    def _follow(self, line: str) -> None:
+        progress = parse_progress(line)
+        if progress is None:
+            self._last.append(line[:200])
+            return
+        if progress.event is Event.STARTED:
+            self.started.set()
+            self._step("program", "the program has started")
+        elif progress.event is Event.CONNECTED and progress.count:
+            self._step("program", "connected {}/{}".format(*progress.count))
+        elif progress.event is Event.REFUSED:
+            self._step("program", f"refused a connection: {progress.sentence}")
+        elif progress.event in (Event.FAILED, Event.LOST):
+            self._failure = progress.sentence or self._failure
+
+
+async def _read_result(handle: int) -> bytes:
+    async with _reader(handle) as reader:
+        result = bytearray()
+        while block := await reader.read(65536):
+            result += block
+            if len(result) > MAX_RESULT:
+                raise ProgramFailed(f"its result is longer than {MAX_RESULT} bytes")
+        return bytes(result)
+
+
+@contextlib.asynccontextmanager
+async def _reader(handle: int):  # type: ignore[no-untyped-def]
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_MAX_LINE)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(handle, "rb", 0)
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()

@@ -1,0 +1,383 @@
+"""A session from the first proposal to the empty machine, told from top to bottom.
+
+`SessionMachine` decides; this module does what it says: brings messages to the mailbox and back,
+makes offers, finds paths, raises the mesh, probes the program's ports, runs the program, watches
+everybody's pulse, and in every case takes it all down again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agent import adapters
+from agent.connectivity import Connectivity, Found
+from agent.gathering import gather
+from agent.mailbox import Mailbox
+from agent.network_helper.client import NetworkHelper, Removed
+from agent.program import Program, write_files
+from agent.report import Report
+from agent.session.descriptor import Descriptor, short
+from agent.session.heart import Heart
+from agent.session.machine import (
+    Agreed,
+    Ended,
+    Event,
+    OffersComplete,
+    Outcome,
+    Proposed,
+    Released,
+    SessionMachine,
+    State,
+    Withdrew,
+)
+from agent.session.offers import OwnSide, make_own_side, peer_key, remote_side
+from agent.session.post import Post
+from agent.session.probe import PortsClosed, probe_ports
+from agent.session.runner import ProgramFailed, run_program
+from agent.udp import UdpPort
+from agent.wireguard.config import Interface, Peer
+from traversal.candidate import Address
+
+MTU = 1280
+KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
+OFFERS_TIMEOUT = 60.0  # seconds, from the last signature to the last offer
+MESH_TIMEOUT = 30.0
+PROBE_TIMEOUT = 10.0
+READY_TIMEOUT = 60.0
+RESULTS_TIMEOUT = 60.0
+LAST_WORDS = 5.0  # seconds to bring what we still have to say to the mediators
+FAREWELL = 2.0  # seconds in which the others may still fetch our result from the mesh
+
+_E = TypeVar("_E", bound=Event)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a session ended here, and what is left of it on this machine."""
+
+    ended: Ended
+    result: bytes | None
+    removed: Removed
+
+
+@dataclass
+class Story:
+    """One run of one program with these parties; `tell` it once."""
+
+    machine: SessionMachine
+    program: Program
+    inputs: Mapping[str, int]
+    me: str
+    mailbox: Mailbox
+    helper: NetworkHelper
+    workdir: Path
+    report: Report
+    patience: float  # seconds to wait for the other parties to come
+    _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    _over: asyncio.Future[Ended] = field(init=False)
+    _heart: Heart | None = None
+    _result: bytes | None = None
+
+    async def tell(self) -> Ending:
+        """Live through the session; whatever happens, the machine is left as it was."""
+        self._over = asyncio.get_running_loop().create_future()
+        try:
+            async with (
+                Post(self.machine, self.mailbox, self.me, self._pump) as post,
+                _owned(self._tick()),
+            ):
+                self._pump()
+                ended = await self._until_over(self._chapters())
+                if self._heart is not None and ended.outcome in (Outcome.DONE, Outcome.MISMATCH):
+                    await self._heart.farewell(FAREWELL)
+                await post.flush(LAST_WORDS)
+        finally:
+            removed = await self._take_down()
+        return Ending(ended, self._result, removed)
+
+    def stop(self, reason: str) -> None:
+        """End the session from here, for example because its user said so."""
+        self.machine.stop(reason, time.time(), party=self.me)
+        self._pump()
+
+    # the chapters
+
+    async def _chapters(self) -> None:
+        self._step("propose", f"proposed to {self._names(self.machine.waiting_for())}; waiting")
+        agreed = await self._expect(Agreed, self.patience)
+        descriptor = agreed.descriptor
+        self._step("agreed", f"everybody signed session {descriptor.id[:16]}")
+        creating = asyncio.create_task(self._create_interface(descriptor))
+        try:
+            own = await self._gather(descriptor)
+            offered_at = time.monotonic()
+            self.machine.offers_made(own.offers(), time.time())
+            self._pump()
+            complete = await self._expect(OffersComplete, OFFERS_TIMEOUT)
+            paths = await self._find_paths(descriptor, own, complete)
+            await creating
+        except BaseException:
+            creating.cancel()
+            raise
+        await self._raise_mesh(descriptor, own, complete, paths, offered_at)
+        await self._probe(descriptor)
+        self.machine.mesh_ready(time.time())
+        self._pump()
+        await self._expect(Released, READY_TIMEOUT)
+        await self._run(descriptor)
+        await self._expect(Ended, RESULTS_TIMEOUT)
+
+    async def _create_interface(self, descriptor: Descriptor) -> None:
+        rank = descriptor.rank(self.me)
+        addresses = (descriptor.addresses[rank], descriptor.addresses6[rank])
+        created = await self.helper.create(addresses, MTU)
+        self._step("interface", f"private network namespace with {created.implementation} is up")
+
+    async def _gather(self, descriptor: Descriptor) -> OwnSide:
+        port = await UdpPort.bind()
+        gathered = await gather(port, await self.mailbox.stun_servers())
+        kinds = ", ".join(
+            f"{candidate.kind} {candidate.address.host}:{candidate.address.port}"
+            for candidate in gathered.candidates
+        )
+        self._step("candidates", f"mapping {gathered.mapping}; candidates: {kinds}")
+        others = [did for did in descriptor.parties if did != self.me]
+        return make_own_side(descriptor.id, port, gathered.candidates, others)
+
+    async def _find_paths(
+        self, descriptor: Descriptor, own: OwnSide, complete: OffersComplete
+    ) -> dict[str, Found]:
+        connectivity = Connectivity(own.port, own.local)
+        rank = descriptor.rank(self.me)
+        for did, offer in complete.offers.items():
+            connectivity.add_party(did, remote_side(offer), controlling=rank < descriptor.rank(did))
+        settled = await connectivity.establish(MESH_TIMEOUT, self._on_path_event)
+        found = {did: path for did, path in settled.items() if isinstance(path, Found)}
+        own.port.close()
+        for did, path in settled.items():
+            if not isinstance(path, Found):
+                self._step("no-path", f"{self._name(did)}: no direct path: {path.reason}")
+        missing = [did for did in settled if did not in found]
+        if missing:
+            reasons = "; ".join(
+                f"{self._name(did)}: {getattr(settled[did], 'reason', '')}" for did in missing
+            )
+            self._fail(f"no direct path from {self._name(self.me)} to {reasons}", missing[0])
+        return found
+
+    async def _raise_mesh(
+        self,
+        descriptor: Descriptor,
+        own: OwnSide,
+        complete: OffersComplete,
+        paths: Mapping[str, Found],
+        offered_at: float,
+    ) -> None:
+        rank = descriptor.rank(self.me)
+        peers = tuple(
+            Peer(
+                public_key=peer_key(complete.offers[did]),
+                endpoint=paths[did].endpoint,
+                allowed_ips=(
+                    f"{descriptor.addresses[descriptor.rank(did)]}/32",
+                    f"{descriptor.addresses6[descriptor.rank(did)]}/128",
+                ),
+                keepalive=KEEPALIVE,
+            )
+            for did in paths
+        )
+        await self.helper.apply(
+            Interface(
+                private_key=own.private_key,
+                listen_port=own.port.port,
+                addresses=(descriptor.addresses[rank], descriptor.addresses6[rank]),
+                mtu=MTU,
+                peers=peers,
+            )
+        )
+        self._heart = await Heart.start(
+            self.helper, descriptor, self.me, self._on_said, self._on_lost
+        )
+        await self._within(MESH_TIMEOUT, "the first pulse of everybody", self._heart.all_heard())
+        self.report.event("mesh", seconds=round(time.monotonic() - offered_at, 3))
+        for did, path in paths.items():
+            rtt = self._heart.rtt(did) or path.rtt
+            self.report.event(
+                "path",
+                party=self._name(did),
+                did=did,
+                kind="direct",
+                endpoint=f"{path.endpoint.host}:{path.endpoint.port}",
+                rtt_ms=round(rtt * 1000, 2),
+                local_kind=str(path.local_kind),
+                remote_kind=str(path.remote_kind),
+            )
+
+    async def _probe(self, descriptor: Descriptor) -> None:
+        places = self._places(descriptor)
+        own = places.pop(self.me)
+        try:
+            await probe_ports(lambda: self.helper.socket("tcp"), own, places, PROBE_TIMEOUT)
+        except PortsClosed as closed:
+            parties = closed.unreached or closed.unseen
+            way = "cannot reach" if closed.unreached else "is not reached by"
+            self._fail(
+                f"{self._name(self.me)} {way} the program's port: {self._names(parties)}",
+                parties[0],
+            )
+        self._step("ports", "the program's ports are open to and from everybody")
+
+    def _places(self, descriptor: Descriptor) -> dict[str, Address]:
+        """Where everybody's program listens."""
+        places = zip(descriptor.parties, descriptor.addresses, descriptor.ports, strict=True)
+        return {did: Address(host, port) for did, host, port in places}
+
+    async def _run(self, descriptor: Descriptor) -> None:
+        rank = descriptor.rank(self.me)
+        self._step(
+            "run", f"everybody is ready; running {self.program.name} as {self._name(self.me)}"
+        )
+        seats = adapters.Seats(
+            rank, descriptor.addresses, descriptor.ports, self.machine.draft.threshold
+        )
+        launch = adapters.plan(self.program, seats, self.inputs, self.workdir, sys.executable)
+        write_files(launch.files, self.workdir)
+        try:
+            self._result = await run_program(
+                self.helper, launch, self.workdir, self.program.manifest.timeouts, self._step
+            )
+        except ProgramFailed as failed:
+            self._fail(f"the program of {self._name(self.me)} failed: {failed}", self.me)
+            return
+        self.machine.program_ended(hashlib.sha256(self._result).hexdigest(), time.time())
+        self._pump()
+
+    # what drives them
+
+    async def _until_over(self, chapters: Awaitable[None]) -> Ended:
+        """The chapters, until they are through or the session is over for any other reason."""
+        telling = asyncio.ensure_future(chapters)
+        ends: set[asyncio.Future[Any]] = {telling, self._over}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not self._over.done():
+            if telling.exception() is not None:
+                self.machine.stop(f"{self._name(self.me)} had a fault", time.time(), party=self.me)
+                self._pump()
+                telling.result()
+            return await self._over
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError, _Stopped):
+            await telling
+        return self._over.result()
+
+    async def _expect(self, kind: type[_E], timeout: float) -> _E:
+        """The next event of this kind; progress of others is told meanwhile."""
+        return await self._within(timeout, "", self._next(kind))
+
+    async def _next(self, kind: type[_E]) -> _E:
+        while True:
+            match await self._events.get():
+                case event if isinstance(event, kind):
+                    return event
+                case Proposed(party, waiting):
+                    still = f"; waiting for {self._names(waiting)}" if waiting else ""
+                    self._step("proposed", f"{self._name(party)} wants the same session{still}")
+                case Withdrew(party, reason):
+                    self._step("withdrew", f"{self._name(party)} left: {reason}")
+
+    async def _within(self, timeout: float, what: str, waiting: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiting
+        except TimeoutError:
+            late = self.machine.waiting_for()
+            subject = self._names(late) if late else what
+            self.machine.stop(
+                f"waited {timeout:.0f} s for {subject}",
+                time.time(),
+                party=late[0] if len(late) == 1 else None,
+                outcome=Outcome.TIMEOUT,
+            )
+            self._pump()
+            raise _Stopped from None
+
+    def _fail(self, reason: str, party: str) -> None:
+        self.machine.stop(reason, time.time(), party=party)
+        self._pump()
+        raise _Stopped
+
+    def _pump(self) -> None:
+        """Move the machine's events to where they are waited for; `Post` takes its messages."""
+        while (event := self.machine.next_event()) is not None:
+            if isinstance(event, Ended) and not self._over.done():
+                self._over.set_result(event)
+            self._events.put_nowait(event)
+        if self._heart is not None:
+            self._heart.news(self.machine)
+
+    async def _tick(self) -> None:
+        """The machine's timer and the session's deadline."""
+        while self.machine.state is not State.ENDED:
+            await asyncio.sleep(0.1)
+            now = time.time()
+            timer = self.machine.next_timer()
+            if timer is not None and now >= timer:
+                self.machine.handle_timer(now)
+            descriptor = self.machine.descriptor
+            if descriptor is not None and now > descriptor.deadline:
+                self.machine.stop("the session's deadline has passed", now, outcome=Outcome.TIMEOUT)
+            self._pump()
+
+    def _on_said(self, did: str, text: str) -> None:
+        self.machine.handle_pulse(did, text, time.time())
+        self._pump()
+
+    def _on_lost(self, did: str) -> None:
+        if not self.machine.has_result_of(did):
+            self.machine.stop(f"lost {self._name(did)}: no sign of life", time.time(), party=did)
+            self._pump()
+
+    def _on_path_event(self, did: str, event: object) -> None:
+        """Paths are reported once the mesh stands on them; single checks are for debugging."""
+
+    async def _take_down(self) -> Removed:
+        if self._heart is not None:
+            self._heart.close()
+        removed = await self.helper.remove()
+        shutil.rmtree(self.workdir, ignore_errors=True)
+        return removed
+
+    # words
+
+    def _step(self, name: str, text: str) -> None:
+        self.report.event("step", name=name, text=text)
+
+    def _name(self, did: str) -> str:
+        return f"party{self.machine.draft.parties.index(did)}"
+
+    def _names(self, dids: tuple[str, ...] | list[str]) -> str:
+        return ", ".join(f"{self._name(did)} ({short(did)})" for did in dids)
+
+
+class _Stopped(Exception):
+    """The chapters end here; the machine already knows why."""
+
+
+@contextlib.asynccontextmanager
+async def _owned(work: Awaitable[None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

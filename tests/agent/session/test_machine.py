@@ -1,0 +1,351 @@
+"""The rules by which parties agree, run and stop: every one over machines that talk in memory."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.session.machine import (
+    VERDICT_DELAY,
+    Agreed,
+    OffersComplete,
+    Outcome,
+    Released,
+    State,
+    Withdrew,
+)
+from agent.session.statements import Kind
+from messaging.protocols.session import Say
+from tests.support.parties import Table, draft_of, make_parties, other_program
+
+PARTIES = make_parties(3)
+
+
+def table() -> Table:
+    return Table(PARTIES, draft_of(PARTIES))
+
+
+def agreed() -> Table:
+    found = table()
+    for index in range(3):
+        found.join(index)
+    found.deliver_all()
+    return found
+
+
+def meshing() -> Table:
+    found = agreed()
+    found.make_offers()
+    found.deliver_all()
+    return found
+
+
+def running() -> Table:
+    found = meshing()
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
+    found.collect()
+    found.deliver_all()
+    return found
+
+
+def finish(found: Table, *hashes: str) -> None:
+    for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
+        machine.program_ended(sha256, found.now)
+    found.collect()
+    found.deliver_all()
+
+
+def test_parties_that_propose_the_same_agree_on_one_descriptor() -> None:
+    found = agreed()
+    ids = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}
+    assert len(ids) == 1
+    assert found.states() == [State.OFFERING] * 3
+
+
+def test_nothing_is_signed_before_everybody_has_proposed() -> None:
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.deliver_all()
+    assert found.states() == [State.PROPOSING] * 2
+    assert found.machine(0).waiting_for() == (PARTIES[2].did,)
+    assert found.machine(0).statements() == []
+
+
+def test_two_sessions_of_the_same_parties_have_different_names_and_addresses() -> None:
+    first, second = agreed().machine(0).descriptor, agreed().machine(0).descriptor
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+    assert first.addresses != second.addresses
+
+
+def test_offers_are_asked_for_only_after_every_signature() -> None:
+    found = table()
+    for index in range(3):
+        found.join(index)
+    while found.deliver():
+        for machine, events in zip(found.machines.values(), found.events.values(), strict=True):
+            if any(isinstance(event, Agreed) for event in events):
+                said = [s for s in machine.statements() if s.kind is Kind.AGREE]
+                assert len(said) == 3
+
+
+def test_an_offer_of_another_session_builds_no_mesh() -> None:
+    found = agreed()
+    found.make_offers()
+    for position, (sender, to, message) in enumerate(found.mail):
+        if sender == PARTIES[0].did and to == PARTIES[1].did:
+            found.mail[position] = (sender, to, replace(message, session="0" * 64))
+    found.deliver_all()
+    assert found.machine(1).state is State.OFFERING
+    assert found.machine(2).state is State.MESHING
+
+
+def test_the_program_runs_when_everybody_is_ready_and_not_before() -> None:
+    found = meshing()
+    assert all(any(isinstance(e, OffersComplete) for e in es) for es in found.events.values())
+    for index in (0, 1):
+        found.machine(index).mesh_ready(found.now)
+    found.collect()
+    found.deliver_all()
+    assert found.states() == [State.READY, State.READY, State.MESHING]
+    found.machine(2).mesh_ready(found.now)
+    found.collect()
+    found.deliver_all()
+    assert found.states() == [State.RUNNING] * 3
+    assert all(any(isinstance(e, Released) for e in events) for events in found.events.values())
+
+
+def test_equal_results_end_the_session_well_for_everybody() -> None:
+    found = running()
+    finish(found, "aa", "aa", "aa")
+    assert [found.ended(index).outcome for index in range(3)] == [Outcome.DONE] * 3
+    assert len(found.machine(0).statements()) == 9
+
+
+def test_different_results_are_told_to_everybody() -> None:
+    found = running()
+    finish(found, "aa", "bb", "aa")
+    assert {found.ended(index).outcome for index in range(3)} == {Outcome.MISMATCH}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sha256": "cd" * 32}, "program sha256: ours is"),
+        ({"threshold": 0}, "threshold: ours is 1, theirs is 0"),
+        ({"runtime": {"mpyc": "0.10"}}, "runtime mpyc: ours is 0.11, theirs is 0.10"),
+        ({"outputs": {"the winner": "party0"}}, "outputs the winner"),
+        ({"parameters": {"rounds": 3}}, "parameters rounds: ours is missing, theirs is 3"),
+        ({"parties": tuple(p.did for p in reversed(PARTIES))}, "order: ours is [0, 1, 2]"),
+    ],
+    ids=["program", "threshold", "runtime", "outputs", "parameters", "order"],
+)
+def test_who_wants_something_else_is_refused_by_name_before_anything_is_signed(
+    change: dict[str, object], words: str
+) -> None:
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.join(2, replace(found.draft, **change))
+    found.deliver_all()
+    found.wait(VERDICT_DELAY)
+    found.deliver_all()
+    for index in (0, 1):
+        ended = found.ended(index)
+        assert (ended.outcome, ended.party) == (Outcome.REFUSED, PARTIES[2].did)
+        assert words in ended.reason
+    assert found.ended(2).outcome is Outcome.REFUSED
+    assert all(machine.statements() == [] for machine in found.machines.values())
+
+
+def test_a_party_whose_roster_is_larger_is_told_who_is_missing_from_ours() -> None:
+    parties = make_parties(4)
+    found = Table(parties, draft_of(parties[:3]))
+    found.join(0)
+    found.join(1, draft_of(parties))
+    found.deliver_all()
+    found.wait(VERDICT_DELAY)
+    assert "ours is out, theirs is in" in found.ended(0).reason
+
+
+def test_a_wrong_call_that_was_taken_back_does_not_spoil_the_right_one() -> None:
+    found = table()
+    mistaken = found.join(2, other_program(found.draft))
+    mistaken.stop("wrong program", found.now)
+    found.collect()
+    found.join(2)
+    found.join(0)
+    found.join(1)
+    found.deliver_all()
+    found.wait(VERDICT_DELAY)
+    assert found.states() == [State.OFFERING] * 3
+
+
+def test_a_party_that_starts_over_before_the_signatures_is_taken_at_its_newer_word() -> None:
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.deliver_all()
+    found.join(1)
+    found.join(2)
+    found.deliver_all()
+    assert found.states() == [State.OFFERING] * 3
+
+
+def test_a_right_call_after_a_wrong_one_hears_our_proposal_again() -> None:
+    found = table()
+    found.join(0)
+    mistaken = found.join(2, other_program(found.draft))
+    found.deliver_all()
+    mistaken.stop("wrong program", found.now)
+    found.collect()
+    found.deliver_all()
+    found.join(2)
+    found.join(1)
+    found.deliver_all()
+    assert found.states() == [State.OFFERING] * 3
+
+
+def test_a_party_that_starts_over_after_the_signatures_ends_the_session_for_all() -> None:
+    found = agreed()
+    found.join(1)
+    found.deliver_all()
+    assert found.ended(0).party == PARTIES[1].did
+    assert "started over" in found.ended(0).reason
+    assert found.ended(2) is not None
+
+
+def test_an_older_proposal_that_arrives_later_changes_nothing() -> None:
+    found = table()
+    found.join(1)
+    late, found.mail = found.mail, []
+    found.join(1)
+    found.join(0)
+    found.join(2)
+    found.deliver_all()
+    found.mail += [mail for mail in late if mail[1] != PARTIES[1].did]
+    found.deliver_all()
+    assert found.states().count(State.OFFERING) == 3
+
+
+def test_who_leaves_before_the_signatures_is_waited_for_again() -> None:
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.deliver_all()
+    found.machine(1).stop("stopped by its owner", found.now)
+    found.collect()
+    found.deliver_all()
+    assert found.machine(0).state is State.PROPOSING
+    assert found.events[PARTIES[0].did][-1] == Withdrew(PARTIES[1].did, "stopped by its owner")
+    assert PARTIES[1].did in found.machine(0).waiting_for()
+
+
+@pytest.mark.parametrize("stage", [agreed, meshing, running])
+def test_an_abort_reaches_everybody_with_its_reason_and_whom_it_is_about(stage) -> None:
+    found = stage()
+    found.machine(0).stop("lost party2", found.now, party=PARTIES[2].did)
+    found.collect()
+    found.deliver_all()
+    ended = found.ended(1)
+    assert (ended.outcome, ended.reason, ended.party) == (
+        Outcome.FAILED,
+        "lost party2",
+        PARTIES[2].did,
+    )
+
+
+def test_a_statement_counts_only_for_the_party_that_signed_it() -> None:
+    found = running()
+    machine = found.machine(0)
+    foreign = next(s for s in found.machine(1).statements() if s.rank == 1)
+    before = len(machine.statements())
+    machine.handle_message(PARTIES[2].did, Say(machine.descriptor.id, foreign.text), found.now)
+    assert len(machine.statements()) == before
+
+
+def test_an_insider_cannot_abort_in_another_partys_name() -> None:
+    found = running()
+    machine = found.machine(0)
+    forged = PARTIES[2].speaker.say(
+        Kind.ABORT, machine.descriptor.id, 1, int(found.now), {"reason": "no"}
+    )
+    for sender in (PARTIES[1].did, PARTIES[2].did):
+        machine.handle_message(sender, Say(machine.descriptor.id, forged.text), found.now)
+    assert machine.state is State.RUNNING
+
+
+def test_statements_arrive_through_the_mesh_as_well() -> None:
+    found = running()
+    for machine in found.machines.values():
+        machine.program_ended("aa", found.now)
+    for did, machine in found.machines.items():
+        for other, speaker in found.machines.items():
+            if other != did:
+                machine.handle_pulse(other, speaker.own_statement().text, found.now)
+    found.collect()
+    assert [found.ended(index).outcome for index in range(3)] == [Outcome.DONE] * 3
+
+
+def test_a_stranger_is_not_heard() -> None:
+    found = table()
+    found.join(0)
+    stranger = make_parties(1)[0]
+    intruder = Table([*PARTIES, stranger], draft_of([*PARTIES, stranger]))
+    intruder.join(3)
+    message = next(message for _, to, message in intruder.mail if to == PARTIES[0].did)
+    assert not found.machine(0).concerns(stranger.did, message)
+
+
+def test_a_proposal_from_another_year_is_dropped() -> None:
+    found = table()
+    found.join(0)
+    old = Table(PARTIES, found.draft, now=found.now - 10 * 86_400)
+    old.join(1)
+    for sender, to, message in old.mail:
+        if to == PARTIES[0].did:
+            found.machine(0).handle_message(sender, message, found.now)
+    assert PARTIES[1].did in found.machine(0).waiting_for()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_in_whatever_order_mail_arrives_all_agree_or_all_stop(data: st.DataObject) -> None:
+    """Random interleavings, duplicates, late joiners, restarts and a party that gives up."""
+    found = table()
+    joined: set[int] = set()
+    for _ in range(data.draw(st.integers(5, 120))):
+        action = data.draw(st.sampled_from(["join", "deliver", "twice", "offer", "ready", "stop"]))
+        index = data.draw(st.integers(0, 2))
+        if action == "join" and index not in joined:
+            joined.add(index)
+            found.join(index)
+        elif action == "deliver":
+            found.deliver(data.draw(st.integers(0, 50)))
+        elif action == "twice" and found.mail:
+            found.mail.append(data.draw(st.sampled_from(found.mail)))
+        elif action == "offer":
+            found.make_offers()
+        elif action == "ready" and index in joined:
+            found.machine(index).mesh_ready(found.now)
+            found.collect()
+        elif action == "stop" and index in joined and data.draw(st.integers(0, 20)) == 0:
+            found.machine(index).stop("gave up", found.now)
+            found.collect()
+    for index in {0, 1, 2} - joined:
+        found.join(index)
+    for _ in range(6):
+        found.deliver_all()
+        found.make_offers()
+        for machine in found.machines.values():
+            machine.mesh_ready(found.now)
+        found.collect()
+    states = set(found.states())
+    assert states == {State.RUNNING} or State.RUNNING not in states
+    sessions = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}
+    if State.RUNNING in states:
+        assert len(sessions) == 1
