@@ -1,0 +1,96 @@
+"""A program in the session's namespace, run as the caller and with nothing else.
+
+All that happens with privilege is the constant command line of `_enter`. The caller's words come
+through a pipe and are first looked at by a process that has already become the caller.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from agent.network_helper.commands import ENVIRONMENT
+from agent.network_helper.namespace import Namespace
+from agent.network_helper.requests import Launch
+
+# Runs as the caller. The pipe ends early if the helper died before this process was bound to it.
+BECOME_THE_PROGRAM = """
+import json, os, sys
+with open(int(sys.argv[1])) as pipe:
+    words = pipe.read()
+if not words:
+    sys.exit(1)
+argv, env, cwd = json.loads(words)
+try:
+    os.chdir(cwd)
+    os.execvpe(argv[0], argv, env)
+except OSError as error:
+    sys.exit(f"cannot start {argv[0]}: {error.strerror}")
+"""
+
+
+class Program:
+    def __init__(self, launch: Launch, stdio: Sequence[int], uid: int, where: Namespace) -> None:
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                _enter(where, uid, reading),
+                stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
+                pass_fds=[reading], env=ENVIRONMENT, cwd="/",
+                process_group=0,  # Ctrl-C is for the agent, which then ends us in order
+            )  # fmt: skip
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        words = json.dumps([launch.argv, launch.env, launch.cwd], ensure_ascii=False)
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+            pipe.write(words.encode())
+        self.descriptor = os.pidfd_open(self._process.pid)  # readable when the program has ended
+        self.leash, self.callers_end = socket.socketpair()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Kill the program and all it started: with its first process ends the pid namespace."""
+        self._process.kill()
+
+    def finish(self) -> int:
+        """Wait for the end, tell the caller how it ended: an exit code, or minus a signal."""
+        status = self._process.wait()
+        os.close(self.descriptor)
+        with self.leash, contextlib.suppress(OSError):  # nobody is waiting any more
+            self.leash.send(str(status).encode())
+        return status
+
+
+def _enter(where: Namespace, uid: int, words: int) -> list[str]:
+    """Into the namespaces, then out of all privilege, bound to our life at both ends.
+
+    Changing the user forgets the death signal that unshare sets; the second setpriv sets it again.
+    """
+    die_with_us = f"--pdeathsig={signal.SIGKILL.name}"
+    return [
+        "setpriv", die_with_us, "--",
+        *where.inside("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
+        "setpriv", f"--reuid={uid}", f"--regid={_group(uid)}", "--clear-groups",
+        "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all",
+        die_with_us, "--",
+        sys.executable, "-I", "-S", "-c", BECOME_THE_PROGRAM, str(words),
+    ]  # fmt: skip
+
+
+def _group(uid: int) -> int:
+    """The user's own group; the others (docker, sudo) are no business of a program's."""
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid

@@ -1,0 +1,303 @@
+"""Everything that can be asked of the network helper, and every check of it; no input and output.
+
+    parse(bytes, number of descriptors) -> Request      structure, types, ranges
+    Order.admit(Request)                                 the order of requests, what may change
+
+The caller is an ordinary user who may be hostile, or whose agent a stranger has taken over. What
+it can reach at most: one namespace with nothing but loopback and one WireGuard interface inside,
+whose addresses are private ones, and programs that run there as that very user.
+"""
+
+import base64
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, NoReturn, cast
+
+from agent.wireguard.config import Peer
+
+MAX_REQUEST = 60_000  # bytes; below a pipe's 64 KiB, so that handing on a `launch` never blocks
+MAX_PARTIES = 64
+NETWORKS = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "100.64.0.0/10", "fd00::/8")))
+_HOST = re.compile(r"[0-9a-fA-F:.]{2,45}(/32|/128)?", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
+
+
+class RequestRefused(Exception):
+    """The request is not one we serve; it changed nothing. Says which part, never its value."""
+
+
+@dataclass(frozen=True)
+class Create:
+    """A namespace with the interface in it; our addresses, at most one IPv4 and one IPv6."""
+
+    addresses: tuple[str, ...]  # "10.1.2.3/32"
+    mtu: int
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Key, port and peers; repeated, it may change endpoints and keepalives alone."""
+
+    private_key: bytes = field(repr=False)
+    listen_port: int
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """When each peer was heard, from where, and how much went by."""
+
+
+@dataclass(frozen=True)
+class Socket:
+    """An IPv4 socket inside the namespace."""
+
+    kind: Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A program inside the namespace, as the caller; comes with stdin, stdout and stderr."""
+
+    argv: tuple[str, ...] = field(repr=False)
+    env: dict[str, str] = field(repr=False)
+    cwd: str
+
+
+@dataclass(frozen=True)
+class Remove:
+    """The end of programs, interface and namespace."""
+
+
+Request = Create | Apply | Status | Socket | Launch | Remove
+
+
+def parse(data: bytes, descriptors: int) -> Request:
+    """Raises: RequestRefused, for any other input whatsoever."""
+    words = _json(data)
+    if not isinstance(words, dict):
+        _refuse("a request is an object")
+    kind = words.pop("request", None)
+    reader = READERS.get(kind) if isinstance(kind, str) else None
+    if reader is None:
+        _refuse("no such request")
+    if descriptors != (3 if kind == "launch" else 0):
+        _refuse("wrong number of file descriptors")
+    return cast(Request, reader(words))
+
+
+class State(Enum):
+    NEW = "new"
+    CREATED = "created"
+    RUNNING = "running"
+    REMOVED = "removed"
+
+
+# Which request leads where; what is not here is refused.
+TRANSITIONS: dict[tuple[State, type[Request]], State] = {
+    (State.NEW, Create): State.CREATED,
+    (State.NEW, Remove): State.REMOVED,
+    (State.CREATED, Apply): State.RUNNING,
+    (State.CREATED, Status): State.CREATED,
+    (State.CREATED, Socket): State.CREATED,
+    (State.CREATED, Remove): State.REMOVED,
+    (State.RUNNING, Apply): State.RUNNING,
+    (State.RUNNING, Status): State.RUNNING,
+    (State.RUNNING, Socket): State.RUNNING,
+    (State.RUNNING, Launch): State.RUNNING,
+    (State.RUNNING, Remove): State.REMOVED,
+    (State.REMOVED, Remove): State.REMOVED,
+}
+
+
+class Order:
+    """The one conversation a helper has: where it stands and what is settled."""
+
+    def __init__(self) -> None:
+        self.state = State.NEW
+        self._own: tuple[str, ...] = ()
+        self._applied: Apply | None = None
+
+    def admit(self, request: Request) -> None:
+        """Raises: RequestRefused; then nothing has changed."""
+        following = TRANSITIONS.get((self.state, type(request)))
+        if following is None:
+            _refuse(f"no {type(request).__name__.lower()} while {self.state.value}")
+        if isinstance(request, Create):
+            self._own = request.addresses
+        elif isinstance(request, Apply):
+            self._admit_apply(request)
+            self._applied = request
+        self.state = following
+
+    def _admit_apply(self, request: Apply) -> None:
+        if any(address in self._own for peer in request.peers for address in peer.allowed_ips):
+            _refuse("a peer with our own address")
+        if self._applied is not None and _settled(request) != _settled(self._applied):
+            _refuse("only endpoints and keepalives can change")
+
+
+def _settled(request: Apply) -> tuple[object, ...]:
+    peers = [(peer.public_key, peer.allowed_ips, peer.preshared_key) for peer in request.peers]
+    return request.private_key, request.listen_port, peers
+
+
+def _create(words: dict[str, Any]) -> Create:
+    addresses, mtu = _members(words, "addresses", "mtu")
+    hosts = _hosts(addresses)
+    six = any(":" in host for host in hosts)
+    return Create(hosts, _number(mtu, "mtu", 1280 if six else 576, 9000))
+
+
+def _apply(words: dict[str, Any]) -> Apply:
+    private_key, listen_port, peers = _members(words, "private_key", "listen_port", "peers")
+    if not isinstance(peers, list) or not 1 <= len(peers) < MAX_PARTIES:
+        _refuse("peers: wants a list of 1 to 63")
+    made = tuple(_peer(peer) for peer in peers)
+    if len({peer.public_key for peer in made}) < len(made):
+        _refuse("peers: a public key twice")
+    addresses = [address for peer in made for address in peer.allowed_ips]
+    if len(set(addresses)) < len(addresses):
+        _refuse("peers: an address twice")
+    return Apply(_key(private_key), _number(listen_port, "listen_port", 1024, 65535), made)
+
+
+def _peer(words: object) -> Peer:
+    names = ("public_key", "preshared_key", "endpoint", "allowed_ips", "keepalive")
+    public_key, preshared_key, endpoint, allowed_ips, keepalive = _members(words, *names)
+    return Peer(
+        public_key=_key(public_key),
+        preshared_key=None if preshared_key is None else _key(preshared_key),
+        endpoint=None if endpoint is None else _endpoint(endpoint),
+        allowed_ips=_hosts(allowed_ips),
+        keepalive=_number(keepalive, "keepalive", 0, 3600),
+    )
+
+
+def _status(words: dict[str, Any]) -> Status:
+    _members(words)
+    return Status()
+
+
+def _socket(words: dict[str, Any]) -> Socket:
+    (kind,) = _members(words, "kind")
+    if kind not in ("tcp", "udp"):
+        _refuse("kind: tcp or udp")
+    return Socket(kind)
+
+
+def _launch(words: dict[str, Any]) -> Launch:
+    argv, env, cwd = _members(words, "argv", "env", "cwd")
+    if not isinstance(argv, list) or not 1 <= len(argv) <= 1000 or argv[0] == "":
+        _refuse("argv: wants a program and at most 999 arguments")
+    if not isinstance(env, dict) or len(env) > 200 or not all(map(_VARIABLE.fullmatch, env)):
+        _refuse("env: wants at most 200 variables with plain names")
+    if not _text(cwd, "cwd").startswith("/"):
+        _refuse("cwd: wants an absolute path")
+    argv = tuple(_text(word, "argv") for word in argv)
+    return Launch(argv, {name: _text(value, "env") for name, value in env.items()}, cwd)
+
+
+def _remove(words: dict[str, Any]) -> Remove:
+    _members(words)
+    return Remove()
+
+
+READERS = {
+    "create": _create,
+    "apply": _apply,
+    "status": _status,
+    "socket": _socket,
+    "launch": _launch,
+    "remove": _remove,
+}
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    """One or two addresses, of different families, in the one way `ip` writes them."""
+    if not isinstance(value, list) or len(value) not in (1, 2):
+        _refuse("addresses: wants a list of one or two")
+    hosts = [_host(text) for text in value]
+    if len({host.version for host in hosts}) < len(hosts):
+        _refuse("addresses: two of one family")
+    return tuple(map(str, hosts))
+
+
+def _host(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        _refuse("addresses: not an address")
+    try:
+        host = ipaddress.ip_network(value)
+    except ValueError:
+        _refuse("addresses: not an address")
+    if host.num_addresses != 1:
+        _refuse("addresses: wants one host, not a network")
+    if not any(host.network_address in network for network in NETWORKS):
+        _refuse("addresses: outside 10.0.0.0/8, 100.64.0.0/10 and fd00::/8")
+    return host
+
+
+def _endpoint(value: object) -> tuple[str, int]:
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        _refuse("endpoint: wants an address and a port")
+    try:
+        address = ipaddress.ip_address(value[0])
+    except ValueError:
+        _refuse("endpoint: not an address")
+    if address.is_multicast or address.is_unspecified or "%" in value[0]:
+        _refuse("endpoint: not the address of one host")
+    return str(address), _number(value[1], "endpoint", 1, 65535)
+
+
+def _key(value: object) -> bytes:
+    try:
+        key = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        _refuse("key: wants 32 bytes in base64")
+    return key
+
+
+def _members(value: object, *names: str) -> list[Any]:
+    """Exactly these members, no more and no fewer."""
+    if not isinstance(value, dict) or value.keys() != set(names):
+        _refuse(f"wants exactly: {', '.join(names) or 'nothing'}")
+    return [value[name] for name in names]
+
+
+def _number(value: object, name: str, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        _refuse(f"{name}: wants a whole number from {low} to {high}")
+    return value
+
+
+def _text(value: object, name: str) -> str:
+    """What the system takes as a string: no NUL, and writable as UTF-8 (no lone surrogate)."""
+    if not isinstance(value, str) or "\0" in value or _SURROGATE.search(value):
+        _refuse(f"{name}: wants text")
+    return value
+
+
+def _json(data: bytes) -> Any:
+    if len(data) > MAX_REQUEST:
+        _refuse("too long")
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        _refuse("not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        _refuse("a member twice")
+    return members
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise RequestRefused(reason)

@@ -1,0 +1,119 @@
+"""One session's namespace, interface and program: does what `requests` has let through."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from agent.network_helper.namespace import Namespace
+from agent.network_helper.program import Program
+from agent.network_helper.requests import (
+    Apply,
+    Create,
+    Launch,
+    Remove,
+    Request,
+    RequestRefused,
+    Socket,
+    Status,
+)
+from agent.wireguard.device import Device
+
+Reply = tuple[dict[str, Any], Sequence[int]]  # the answer, and descriptors that go with it
+
+
+class Session:
+    def __init__(self, uid: int) -> None:
+        self._uid = uid
+        self._namespace: Namespace | None = None
+        self._device: Device | None = None
+        self.program: Program | None = None
+        self._applied = False
+
+    def serve(self, request: Request, stdio: Sequence[int]) -> Reply:
+        """The reply's descriptors belong to the caller of this function.
+
+        Raises: RequestRefused, CommandFailed, OSError.
+        """
+        match request:
+            case Create():
+                return self._create(request)
+            case Apply():
+                return self._apply(request)
+            case Status():
+                return self._status()
+            case Socket():
+                return {}, [self._inside.socket(request.kind).detach()]
+            case Launch():
+                return self._launch(request, stdio)
+            case Remove():
+                return self.remove(), []
+        assert_never(request)
+
+    def _create(self, request: Create) -> Reply:
+        self._namespace = Namespace()
+        self._device = Device(self._namespace)
+        self._device.create(request.addresses, request.mtu)
+        return {
+            "interface": self._device.name,
+            "implementation": self._device.implementation,
+        }, []
+
+    def _apply(self, request: Apply) -> Reply:
+        if not self._applied:
+            self._mesh.configure(request.private_key, request.listen_port, request.peers)
+            self._applied = True
+        self._mesh.set_paths(request.peers)
+        return {}, []
+
+    def _status(self) -> Reply:
+        peers = [
+            {
+                "public_key": base64.b64encode(peer.public_key).decode(),
+                "endpoint": peer.endpoint,
+                "last_handshake": peer.last_handshake,
+                "rx_bytes": peer.rx_bytes,
+                "tx_bytes": peer.tx_bytes,
+            }
+            for peer in self._mesh.status()
+        ]
+        return {"peers": peers}, []
+
+    def _launch(self, request: Launch, stdio: Sequence[int]) -> Reply:
+        if self.program is not None:
+            raise RequestRefused("one program at a time")
+        self.program = Program(request, stdio, self._uid, self._inside)
+        return {"pid": self.program.pid}, [self.program.callers_end.detach()]
+
+    def program_ended(self) -> None:
+        if self.program is not None:
+            self.program.finish()
+            self.program = None
+
+    def remove(self) -> dict[str, int]:
+        """Take everything down, then count what is left; can be repeated."""
+        if self.program is not None:
+            self.program.stop()
+            self.program_ended()
+        left = {"interfaces": 0, "namespaces": 0, "processes": 0}
+        device, self._device = self._device, None
+        namespace, self._namespace = self._namespace, None
+        if device is not None:
+            device.remove()
+            left["interfaces"] = int(device.is_left())
+        if namespace is not None:
+            left["processes"] = namespace.processes()
+            namespace.close()
+            left["namespaces"] = int(namespace.is_left())
+        return left
+
+    @property
+    def _inside(self) -> Namespace:
+        if self._namespace is None:
+            raise RequestRefused("nothing is created")
+        return self._namespace
+
+    @property
+    def _mesh(self) -> Device:
+        if self._device is None:
+            raise RequestRefused("nothing is created")
+        return self._device

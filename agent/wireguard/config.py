@@ -1,0 +1,93 @@
+"""What a WireGuard interface is told and what it tells, as `wg` reads and writes it."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Peer:
+    public_key: bytes
+    endpoint: tuple[str, int] | None  # IP literal and port; None: wait until the peer speaks
+    allowed_ips: tuple[str, ...]  # "10.1.2.3/32": exactly the peer's own addresses
+    keepalive: int  # seconds, 0: none
+    preshared_key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Interface:
+    private_key: bytes = field(repr=False)
+    listen_port: int
+    addresses: tuple[str, ...]
+    mtu: int
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    public_key: bytes
+    endpoint: tuple[str, int] | None
+    last_handshake: float  # UTC seconds, 0 never
+    rx_bytes: int
+    tx_bytes: int
+
+
+def serialize(private_key: bytes, listen_port: int, peers: Sequence[Peer]) -> str:
+    """The text for `wg setconf`: everything but the keepalives.
+
+    A keepalive makes WireGuard send at once, and what reaches a peer that is not configured yet
+    is lost for five seconds. So they are switched on afterwards, see `paths`.
+    """
+    lines = ["[Interface]", f"PrivateKey = {_text(private_key)}", f"ListenPort = {listen_port}"]
+    for peer in peers:
+        lines += ["[Peer]", f"PublicKey = {_text(peer.public_key)}"]
+        if peer.preshared_key is not None:
+            lines.append(f"PresharedKey = {_text(peer.preshared_key)}")
+        if peer.endpoint is not None:
+            lines.append(f"Endpoint = {_endpoint(peer.endpoint)}")
+        lines.append(f"AllowedIPs = {', '.join(peer.allowed_ips)}")
+    return "\n".join(lines) + "\n"
+
+
+def paths(peers: Sequence[Peer]) -> list[str]:
+    """The arguments for `wg set NAME` that give each peer its endpoint and keepalive."""
+    words = []
+    for peer in peers:
+        words += ["peer", _text(peer.public_key)]
+        if peer.endpoint is not None:
+            words += ["endpoint", _endpoint(peer.endpoint)]
+        words += ["persistent-keepalive", str(peer.keepalive)]
+    return words
+
+
+def parse_dump(text: str) -> tuple[PeerStatus, ...]:
+    """Read `wg show NAME dump`: a line on the interface, which holds the private key, then peers.
+
+    Raises: ValueError, for anything that `wg` does not print.
+    """
+    return tuple(_peer_status(line) for line in text.splitlines()[1:])
+
+
+def _peer_status(line: str) -> PeerStatus:
+    public_key, _preshared, endpoint, _allowed, handshake, rx, tx, _keepalive = line.split("\t")
+    return PeerStatus(
+        public_key=base64.b64decode(public_key, validate=True),
+        endpoint=None if endpoint == "(none)" else _parse_endpoint(endpoint),
+        last_handshake=float(handshake),
+        rx_bytes=int(rx),
+        tx_bytes=int(tx),
+    )
+
+
+def _endpoint(endpoint: tuple[str, int]) -> str:
+    host, port = endpoint
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _parse_endpoint(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()

@@ -1,0 +1,148 @@
+"""One WireGuard interface, its UDP socket in our namespace and itself in the session's; needs root.
+
+The kernel's WireGuard does that by being made here with a namespace to go to. Without it,
+wireguard-go makes the interface here and we move it.
+"""
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from agent.network_helper.commands import ENVIRONMENT, CommandFailed, log, run
+from agent.network_helper.namespace import Namespace
+from agent.wireguard.config import Peer, PeerStatus, parse_dump, paths, serialize
+
+CONTROL_SOCKETS = "/run/wireguard"
+SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
+QUEUE_LENGTH = 2000  # packets
+SECONDS_TO_START = 5.0
+CLONE_NEWNS = 0x20000
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm/socket.h>
+SYS_PIDFD_GETFD = 438
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Device:
+    """Made by `create`; at the end `remove`."""
+
+    def __init__(self, where: Namespace) -> None:
+        self.name = f"dm{secrets.token_hex(5)}"
+        self._where = where
+        self._userspace: subprocess.Popen[bytes] | None = None
+
+    @property
+    def implementation(self) -> Literal["kernel", "wireguard-go"]:
+        return "kernel" if self._userspace is None else "wireguard-go"
+
+    def create(self, addresses: Sequence[str], mtu: int) -> None:
+        try:
+            run("ip", "link", "add", self.name, "netns", self._where.path, "type", "wireguard")
+        except CommandFailed:
+            self._start_userspace(mtu)
+        link = f"dev {self.name}"
+        commands = [f"address add {address} {link} nodad" for address in addresses]
+        commands += [f"link set {link} mtu {mtu} txqueuelen {QUEUE_LENGTH} up"]
+        self._ip(commands)
+        if self._userspace is not None:
+            self._await(lambda: self._wg("show", self.name, "listen-port").strip() not in ("", "0"))
+
+    def configure(self, private_key: bytes, listen_port: int, peers: Sequence[Peer]) -> None:
+        """Everything but when to send, once; the caller goes on with `set_paths`."""
+        text = serialize(private_key, listen_port, peers)
+        run(*self._where.inside("wg", "setconf", self.name, "/dev/stdin"), text=text, quiet=True)
+        hosts = [address for peer in peers for address in peer.allowed_ips]
+        self._ip([f"route add {host} dev {self.name}" for host in hosts])
+        if self._userspace is not None:
+            _enlarge_buffers(self._userspace.pid)
+
+    def set_paths(self, peers: Sequence[Peer]) -> None:
+        self._wg("set", self.name, *paths(peers))
+
+    def status(self) -> tuple[PeerStatus, ...]:
+        return parse_dump(self._wg("show", self.name, "dump"))
+
+    def remove(self) -> None:
+        if self._userspace is not None:
+            self._userspace.kill()
+            self._userspace.wait()
+        else:
+            with contextlib.suppress(CommandFailed):
+                self._ip([f"link delete dev {self.name}"])
+
+    def is_left(self) -> bool:
+        return self.name in (name for _, name in socket.if_nameindex())
+
+    def _start_userspace(self, mtu: int) -> None:
+        """wireguard-go learns the MTU before the move only; after it, within 1 s that it is up."""
+        _hide_control_sockets()
+        argv = [
+            "setpriv", f"--pdeathsig={signal.SIGKILL.name}", "--no-new-privs",
+            "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--",
+            "wireguard-go", "--foreground", self.name,
+        ]  # fmt: skip
+        log.debug("runs %s", " ".join(argv))
+        self._userspace = subprocess.Popen(
+            argv,
+            env=ENVIRONMENT | {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for the agent, which then ends us in order
+        )  # fmt: skip
+        self._await(lambda: bool(run("wg", "show", self.name, "listen-port")))
+        link = f"link set dev {self.name}"
+        run("ip", "-batch", "-", text=f"{link} mtu {mtu}\n{link} netns {self._where.path}\n")
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SECONDS_TO_START
+        while True:
+            with contextlib.suppress(CommandFailed):
+                if condition():
+                    return
+            if time.monotonic() > deadline or self._userspace is None or self._userspace.poll():
+                raise CommandFailed("wireguard-go: did not start")
+            time.sleep(0.01)
+
+    def _ip(self, commands: Sequence[str]) -> None:
+        run(*self._where.inside("ip", "-batch", "-"), text="\n".join(commands) + "\n")
+
+    def _wg(self, *argv: str) -> str:
+        return run(*self._where.inside("wg", *argv))
+
+
+def _hide_control_sockets() -> None:
+    """Keep wireguard-go's control socket in a mount namespace of ours, so that it dies with us.
+
+    Its path would be shared by the whole machine, and would stay behind after a kill.
+    """
+    if _libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    run("mount", "--make-rslave", "/")
+    Path(CONTROL_SOCKETS).mkdir(mode=0o700, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", CONTROL_SOCKETS)
+
+
+def _enlarge_buffers(pid: int) -> None:
+    """Borrow the UDP sockets of a process of ours, which has no setting for their buffers."""
+    process = os.pidfd_open(pid)
+    try:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if str(link.readlink()).startswith("socket:"):
+                borrowed = _libc.syscall(SYS_PIDFD_GETFD, process, int(link.name), 0)
+                if borrowed >= 0:
+                    _enlarge(borrowed)
+    finally:
+        os.close(process)
+
+
+def _enlarge(descriptor: int) -> None:
+    with socket.socket(fileno=descriptor) as borrowed:
+        if borrowed.type == socket.SOCK_DGRAM:
+            borrowed.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
+            borrowed.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)
