@@ -1,0 +1,109 @@
+"""Two path finders on the internet in memory, the offers already exchanged."""
+
+from dataclasses import dataclass, field
+
+from tests.support.nat_model import Host, Internet
+from traversal.candidate import Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.paths import Event, PathFinder, PathSettled
+
+
+@dataclass
+class Party:
+    host: Host
+    finder: PathFinder
+    sent: int = 0
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def settled(self) -> bool:
+        return any(isinstance(event, PathSettled) for event in self.events)
+
+
+def candidates_of(host: Host, stun_servers: list[Host]) -> list[Candidate]:
+    made = [candidate(Kind.HOST, host.address)]
+    for server in stun_servers:
+        seen = host.seen_from(server)
+        if all(seen != other.address for other in made):
+            made.append(candidate(Kind.SERVER_REFLEXIVE, seen, host.address))
+    return made
+
+
+def meet(
+    internet: Internet, hosts: tuple[Host, Host], *, starts: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Party, Party]:
+    """Gather, exchange offers, and start each side's checks at its time."""
+    servers = [internet.host(3478), internet.host(3479)]
+    offers = [LocalSide.fresh(candidates_of(host, servers)) for host in hosts]
+    read = [RemoteSide.from_json(offer.to_json()) for offer in offers]
+    parties = tuple(
+        Party(
+            hosts[i],
+            PathFinder(
+                offers[i],
+                read[1 - i],
+                controlling=i == 0,
+                now=starts[i],
+                token=internet.random.randbytes,
+            ),
+        )
+        for i in (0, 1)
+    )
+    for party, start in zip(parties, starts, strict=True):
+        internet.at(start, lambda party=party: _start(internet, party))
+    return parties
+
+
+def run(internet: Internet, parties: tuple[Party, Party], until: float) -> None:
+    """Until both are settled, or until then."""
+    while not all(party.settled for party in parties):
+        if not internet.step(until):
+            return
+
+
+def agree(first: Party, second: Party) -> bool:
+    """Whether datagrams to each one's endpoint arrive at the other, from its endpoint."""
+    return _arrives(first, second) and _arrives(second, first)
+
+
+def _start(internet: Internet, party: Party) -> None:
+    party.host.on_datagram = lambda data, source, now: _received(internet, party, data, source)
+    _flush(internet, party)
+
+
+def _received(internet: Internet, party: Party, data: bytes, source) -> None:
+    party.finder.handle_datagram(data, source, internet.now)
+    _flush(internet, party)
+
+
+def _flush(internet: Internet, party: Party) -> None:
+    for datagram in party.finder.datagrams_to_send(internet.now):
+        party.sent += 1
+        party.host.send(datagram.data, datagram.destination)
+    while (event := party.finder.next_event()) is not None:
+        party.events.append(event)
+    timer = party.finder.next_timer()
+    if timer is not None:
+        internet.at(max(timer, internet.now), lambda: _wake(internet, party, timer))
+
+
+def _wake(internet: Internet, party: Party, planned: float) -> None:
+    if party.finder.next_timer() == planned:
+        _flush(internet, party)
+
+
+def _arrives(sender: Party, receiver: Party) -> bool:
+    internet = sender.host.network.internet
+    internet.loss = 0.0
+    assert sender.finder.path is not None
+    assert receiver.finder.path is not None
+    heard = []
+    receiver.host.on_datagram = lambda data, source, now: heard.append((data, source))
+    sender.host.send(b"probe", sender.finder.path.endpoint)
+    deadline = internet.now + 5
+    while not _probe(heard) and internet.step(deadline):
+        pass
+    return _probe(heard) == receiver.finder.path.endpoint
+
+
+def _probe(heard: list):
+    return next((source for data, source in heard if data == b"probe"), None)
