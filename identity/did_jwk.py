@@ -36,7 +36,7 @@ def resolve(did: str) -> DidDocument:
         "id": did,
         "verificationMethod": [{"id": "#0", "type": "JsonWebKey", "publicKeyJwk": jwk}],
     }
-    if jwk.get("use") != "enc" and jwk.get("crv") != Curve.X25519:
+    if jwk.get("use") != "enc":
         for relationship in (
             "authentication",
             "assertionMethod",
@@ -44,7 +44,7 @@ def resolve(did: str) -> DidDocument:
             "capabilityDelegation",
         ):
             document[relationship] = ["#0"]
-    if jwk.get("use") != "sig" and jwk.get("crv") != Curve.ED25519:
+    if jwk.get("use") != "sig":
         document["keyAgreement"] = ["#0"]
     try:
         return DidDocument.from_json(document, did=did)

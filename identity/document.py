@@ -155,7 +155,7 @@ class _Reader:
             for method in _list(value, name):
                 self._add_method(method)
         relationships = {
-            attribute: self._relationship(_list(value, name))
+            attribute: self._relationship(name, _list(value, name))
             for name, attribute in _RELATIONSHIPS.items()
         }
         services = _list(value, "service", limit=MAX_SERVICES)
@@ -167,9 +167,15 @@ class _Reader:
             **relationships,
         )
 
-    def _relationship(self, items: Sequence[Any]) -> tuple[str, ...]:
-        ids = [self._reference(item) for item in items]
-        return tuple(dict.fromkeys(id for id in ids if id is not None))
+    def _relationship(self, name: str, items: Sequence[Any]) -> tuple[str, ...]:
+        """The keys that stand in a relationship, but for those whose curve cannot."""
+        ids = dict.fromkeys(self._reference(item) for item in items)
+        unfit = Curve.ED25519 if name == "keyAgreement" else Curve.X25519
+        return tuple(id for id in ids if id is not None and not self._is_on(id, unfit))
+
+    def _is_on(self, id: str, curve: Curve) -> bool:
+        key = self.methods[id].key
+        return key is not None and key.curve is curve
 
     def _reference(self, item: Any) -> str | None:
         if isinstance(item, Mapping):
