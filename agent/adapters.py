@@ -57,11 +57,17 @@ class Adapter:
     def __post_init__(self) -> None:
         for word in self.argv:
             if isinstance(word, EachParty):
-                _check(word.words, _EVERYWHERE | _OF_A_PARTY)
+                self._check(word.words, _EVERYWHERE | _OF_A_PARTY)
             else:
-                _check((word,), _EVERYWHERE)
-        _check(tuple(self.env.values()), _EVERYWHERE)
-        _check(tuple(self.files.values()), _EVERYWHERE | _IN_FILES)
+                self._check((word,), _EVERYWHERE)
+        self._check(tuple(self.env.values()), _EVERYWHERE)
+        self._check(tuple(self.files.values()), _EVERYWHERE | _IN_FILES)
+
+    def _check(self, templates: tuple[str, ...], variables: frozenset[str]) -> None:
+        for template in templates:
+            for name in _VARIABLE.findall(template):
+                if name not in variables:
+                    raise ValueError(f"adapter {self.name}: no variable {{{name}}} in {template}")
 
 
 @dataclass(frozen=True)
@@ -195,10 +201,3 @@ def _argv(adapter: Adapter, seats: Seats, values: Mapping[str, str]) -> tuple[st
 def _fill(template: str, values: Mapping[str, str]) -> str:
     """Replace every {variable}, once: what is filled in is not looked at again."""
     return _VARIABLE.sub(lambda match: values[match[1]], template)
-
-
-def _check(templates: tuple[str, ...], variables: frozenset[str]) -> None:
-    for template in templates:
-        for name in _VARIABLE.findall(template):
-            if name not in variables:
-                raise ValueError(f"an adapter's template has no variable {{{name}}}: {template}")

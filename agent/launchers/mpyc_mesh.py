@@ -10,10 +10,11 @@ DID; so the address is the proof of the index, and this is all that is checked h
 - the listener speaks before that, with a greeting that names its index, the number of parties
   and the threshold: a dialler sends nothing to whoever else may have taken the port, and parties
   that would compute different things find out instead of waiting for each other;
-- a connection that cannot be made in time, or ends too early, ends the process: see `Exit`.
+- a connection that cannot be made in time, or ends too early, ends the process: see `Exit`;
+- what the others send is read as data, never as code: see agent.launchers.unpickling.
 
 Relies on these parts of mpyc 0.11: Runtime.start, shutdown, parties, set_protocol,
-unset_protocol, start_time; MessageExchanger.
+unset_protocol, start_time, the name pickle; MessageExchanger.
 """
 
 import asyncio
@@ -23,10 +24,12 @@ import socket
 import time
 from typing import Any, Final, NoReturn
 
+import mpyc.runtime
 from mpyc.asyncoro import MessageExchanger
 
 from agent.launchers import Exit
 from agent.launchers.progress import Event, Progress, tell
+from agent.launchers.unpickling import PlainPickle
 
 RETRY: Final = 0.1  # seconds between two attempts to dial
 DIAL_TIMEOUT: Final = 2.0  # seconds; then a new attempt, sooner than TCP's own
@@ -51,6 +54,7 @@ class Mesh:
         self._reported: dict[str, str] = {}
 
     def install(self) -> None:
+        mpyc.runtime.pickle = PlainPickle
         self.runtime.start = self.start
         self.runtime.shutdown = self.shutdown
 
