@@ -144,3 +144,38 @@ def offer_for(session: str) -> Offer:
 
 def other_program(draft: Draft) -> Draft:
     return replace(draft, sha256="cd" * 32)
+
+
+def agreed(parties: Sequence[Party]) -> Table:
+    """A table at which everybody has signed."""
+    found = Table(parties, draft_of(parties))
+    for index in range(len(parties)):
+        found.join(index)
+    found.deliver_all()
+    return found
+
+
+def meshing(parties: Sequence[Party]) -> Table:
+    """A table at which everybody has everybody's offer."""
+    found = agreed(parties)
+    found.make_offers()
+    found.deliver_all()
+    return found
+
+
+def running(parties: Sequence[Party]) -> Table:
+    """A table at which everybody runs the program."""
+    found = meshing(parties)
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
+    found.collect()
+    found.deliver_all()
+    return found
+
+
+def finish(found: Table, *hashes: str) -> None:
+    """Everybody's program ends, with results of these hashes."""
+    for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
+        machine.program_ended(sha256, found.now)
+    found.collect()
+    found.deliver_all()

@@ -17,7 +17,16 @@ from agent.session.machine import (
 )
 from agent.session.statements import Kind
 from messaging.protocols.session import Say
-from tests.support.parties import Table, draft_of, make_parties, other_program
+from tests.support.parties import (
+    Table,
+    agreed,
+    draft_of,
+    finish,
+    make_parties,
+    meshing,
+    other_program,
+    running,
+)
 
 PARTIES = make_parties(3)
 
@@ -26,39 +35,8 @@ def table() -> Table:
     return Table(PARTIES, draft_of(PARTIES))
 
 
-def agreed() -> Table:
-    found = table()
-    for index in range(3):
-        found.join(index)
-    found.deliver_all()
-    return found
-
-
-def meshing() -> Table:
-    found = agreed()
-    found.make_offers()
-    found.deliver_all()
-    return found
-
-
-def running() -> Table:
-    found = meshing()
-    for machine in found.machines.values():
-        machine.mesh_ready(found.now)
-    found.collect()
-    found.deliver_all()
-    return found
-
-
-def finish(found: Table, *hashes: str) -> None:
-    for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
-        machine.program_ended(sha256, found.now)
-    found.collect()
-    found.deliver_all()
-
-
 def test_parties_that_propose_the_same_agree_on_one_descriptor() -> None:
-    found = agreed()
+    found = agreed(PARTIES)
     ids = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}
     assert len(ids) == 1
     assert found.states() == [State.OFFERING] * 3
@@ -75,7 +53,7 @@ def test_nothing_is_signed_before_everybody_has_proposed() -> None:
 
 
 def test_two_sessions_of_the_same_parties_have_different_names_and_addresses() -> None:
-    first, second = agreed().machine(0).descriptor, agreed().machine(0).descriptor
+    first, second = agreed(PARTIES).machine(0).descriptor, agreed(PARTIES).machine(0).descriptor
     assert first is not None
     assert second is not None
     assert first.id != second.id
@@ -94,7 +72,7 @@ def test_offers_are_asked_for_only_after_every_signature() -> None:
 
 
 def test_an_offer_of_another_session_builds_no_mesh() -> None:
-    found = agreed()
+    found = agreed(PARTIES)
     found.make_offers()
     for position, (sender, to, message) in enumerate(found.mail):
         if sender == PARTIES[0].did and to == PARTIES[1].did:
@@ -105,7 +83,7 @@ def test_an_offer_of_another_session_builds_no_mesh() -> None:
 
 
 def test_the_program_runs_when_everybody_is_ready_and_not_before() -> None:
-    found = meshing()
+    found = meshing(PARTIES)
     assert all(any(isinstance(e, OffersComplete) for e in es) for es in found.events.values())
     for index in (0, 1):
         found.machine(index).mesh_ready(found.now)
@@ -120,14 +98,14 @@ def test_the_program_runs_when_everybody_is_ready_and_not_before() -> None:
 
 
 def test_equal_results_end_the_session_well_for_everybody() -> None:
-    found = running()
+    found = running(PARTIES)
     finish(found, "aa", "aa", "aa")
     assert [found.ended(index).outcome for index in range(3)] == [Outcome.DONE] * 3
     assert len(found.machine(0).statements()) == 9
 
 
 def test_different_results_are_told_to_everybody() -> None:
-    found = running()
+    found = running(PARTIES)
     finish(found, "aa", "bb", "aa")
     assert {found.ended(index).outcome for index in range(3)} == {Outcome.MISMATCH}
 
@@ -211,7 +189,7 @@ def test_a_right_call_after_a_wrong_one_hears_our_proposal_again() -> None:
 
 
 def test_a_party_that_starts_over_after_the_signatures_ends_the_session_for_all() -> None:
-    found = agreed()
+    found = agreed(PARTIES)
     found.join(1)
     found.deliver_all()
     assert found.ended(0).party == PARTIES[1].did
@@ -247,7 +225,7 @@ def test_who_leaves_before_the_signatures_is_waited_for_again() -> None:
 
 @pytest.mark.parametrize("stage", [agreed, meshing, running])
 def test_an_abort_reaches_everybody_with_its_reason_and_whom_it_is_about(stage) -> None:
-    found = stage()
+    found = stage(PARTIES)
     found.machine(0).stop("lost party2", found.now, party=PARTIES[2].did)
     found.collect()
     found.deliver_all()
@@ -260,7 +238,7 @@ def test_an_abort_reaches_everybody_with_its_reason_and_whom_it_is_about(stage) 
 
 
 def test_a_statement_counts_only_for_the_party_that_signed_it() -> None:
-    found = running()
+    found = running(PARTIES)
     machine = found.machine(0)
     foreign = next(s for s in found.machine(1).statements() if s.rank == 1)
     before = len(machine.statements())
@@ -269,7 +247,7 @@ def test_a_statement_counts_only_for_the_party_that_signed_it() -> None:
 
 
 def test_an_insider_cannot_abort_in_another_partys_name() -> None:
-    found = running()
+    found = running(PARTIES)
     machine = found.machine(0)
     forged = PARTIES[2].speaker.say(
         Kind.ABORT, machine.descriptor.id, 1, int(found.now), {"reason": "no"}
@@ -280,7 +258,7 @@ def test_an_insider_cannot_abort_in_another_partys_name() -> None:
 
 
 def test_statements_arrive_through_the_mesh_as_well() -> None:
-    found = running()
+    found = running(PARTIES)
     for machine in found.machines.values():
         machine.program_ended("aa", found.now)
     for did, machine in found.machines.items():

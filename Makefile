@@ -1,0 +1,31 @@
+# didmesh: each goal installs what it needs first. PYTHON=… names another interpreter.
+.PHONY: demo test check bench clean
+
+PY := .venv/bin/python
+
+demo:  ## three parties behind NATs run an auction; needs root for network namespaces
+	@scripts/setup run
+	@$(PY) -m lab demo
+
+test:  ## every test; those that need root or a foreign peer say so when they skip
+	@scripts/setup dev
+	@scripts/interop
+	@$(PY) -m pytest
+
+check:  ## style, types, and the direction of imports
+	@scripts/setup dev
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+bench:  ## ours, the peers and the floor side by side; prints tables
+	@scripts/setup dev
+	@scripts/interop
+	@$(PY) -m bench
+
+clean:  ## remove everything that these goals made, and what a killed lab left behind
+	@if [ -x $(PY) ] && [ "$$(id -u)" = 0 ]; then $(PY) -m lab down; fi
+	@rm -rf .venv .interop .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""The heartbeat: who is heard, who is lost, and how far away everybody is."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.session.pulse import LOST_AFTER, MAX_PULSE, PULSE_INTERVAL, PulseKeeper
+from traversal.candidate import Address
+
+ANN, BEN = Address("10.1.2.1", 11364), Address("10.1.2.2", 11364)
+
+
+def pair(now: float = 100.0) -> tuple[PulseKeeper, PulseKeeper]:
+    return PulseKeeper({"ben": BEN}, now), PulseKeeper({"ann": ANN}, now + 5000)
+
+
+def send(
+    sender: PulseKeeper, now: float, statement: str | None = None, *, finished: bool = False
+) -> list[bytes]:
+    return [data for data, _ in sender.datagrams_to_send(now, statement, finished=finished)]
+
+
+def test_round_trips_are_measured_between_clocks_of_any_epoch() -> None:
+    ann, ben = pair()
+    (pulse,) = send(ann, 100.0)
+    ben.handle_datagram(pulse, ANN, 5100.01)
+    (answer,) = send(ben, 5100.11)
+    ann.handle_datagram(answer, BEN, 100.13)
+    assert abs(ann.rtt("ben") - 0.03) < 1e-3
+    assert ann.all_heard()
+
+
+def test_a_first_pulse_is_answered_at_once() -> None:
+    ann, ben = pair()
+    send(ben, 5100.0)
+    (pulse,) = send(ann, 100.0)
+    assert send(ben, 5100.1) == []
+    ben.handle_datagram(pulse, ANN, 5100.1)
+    assert len(send(ben, 5100.1)) == 1
+
+
+def test_pulses_keep_their_interval_and_news_do_not_wait() -> None:
+    ann, _ = pair()
+    assert send(ann, 100.0)
+    assert send(ann, 100.0 + PULSE_INTERVAL / 2) == []
+    ann.hurry()
+    assert send(ann, 100.0 + PULSE_INTERVAL / 2, "news")
+    assert ann.next_timer() == 100.0 + PULSE_INTERVAL * 1.5
+
+
+def test_a_statement_rides_along() -> None:
+    ann, ben = pair()
+    (pulse,) = send(ann, 100.0, "a.b.c")
+    assert ben.handle_datagram(pulse, ANN, 5100.0) == ("ann", "a.b.c")
+
+
+def test_a_statement_that_does_not_fit_is_left_out() -> None:
+    ann, ben = pair()
+    (pulse,) = send(ann, 100.0, "x" * MAX_PULSE)
+    assert len(pulse) <= MAX_PULSE
+    assert ben.handle_datagram(pulse, ANN, 5100.0) is None
+    assert not ben.lost(5100.0)
+
+
+def test_silence_is_a_loss_and_a_pulse_ends_it() -> None:
+    ann, ben = pair()
+    assert ann.lost(100.0 + LOST_AFTER - 0.1) == []
+    assert ann.lost(100.0 + LOST_AFTER + 0.1) == ["ben"]
+    (pulse,) = send(ben, 5200.0)
+    ann.handle_datagram(pulse, BEN, 200.0)
+    assert ann.lost(200.1) == []
+
+
+def test_who_has_all_results_says_so() -> None:
+    ann, ben = pair()
+    (pulse,) = send(ben, 5200.0, finished=True)
+    assert not ann.all_finished()
+    ann.handle_datagram(pulse, BEN, 200.0)
+    assert ann.all_finished()
+
+
+@given(st.binary(max_size=1500), st.sampled_from([ANN, BEN, Address("10.1.2.2", 1)]))
+def test_no_datagram_crashes_and_no_stranger_counts(data: bytes, source: Address) -> None:
+    ann, _ = pair()
+    ann.handle_datagram(data, source, 101.0)
+    if source != BEN:
+        assert ann.lost(101.0 + LOST_AFTER) == ["ben"]
