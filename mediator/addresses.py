@@ -1,0 +1,30 @@
+"""One spelling for each DID, so that a forward finds its recipient however it was written."""
+
+from __future__ import annotations
+
+from identity.did import parse_did
+from identity.errors import InvalidDid
+
+
+def canonical(text: str) -> str:
+    """The DID in a DID or DID URL; did:peer:4 in its short form.
+
+    Raises: InvalidDid.
+    """
+    did = text.partition("#")[0].partition("?")[0]
+    method, specific = parse_did(did)
+    if method == "peer" and specific.startswith("4"):
+        return f"did:peer:{specific.partition(':')[0]}"
+    return did
+
+
+def is_canonical(text: str) -> bool:
+    try:
+        return canonical(text) == text
+    except InvalidDid:
+        return False
+
+
+def shorten(did: str) -> str:
+    """A DID as it may stand in a log: enough to tell two apart, not to write to it."""
+    return did if len(did) <= 24 else f"{did[:12]}…{did[-6:]}"

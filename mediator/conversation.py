@@ -1,0 +1,51 @@
+"""What a mediator says about itself: ping, features, servers, and what it hears in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mediator.dispatch import Handler, Request
+from messaging.message import Message
+from messaging.protocols.discover_features import Feature, Queries
+from messaging.protocols.empty import Empty
+from messaging.protocols.report_problem import ProblemReport
+from messaging.protocols.traversal import Query, Servers, StunServer
+from messaging.protocols.trust_ping import Ping, PingResponse
+
+
+def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
+    async def servers(request: Request) -> Message:
+        Query.from_message(request.message)
+        request.proven_sender()
+        return Servers(tuple(StunServer(port) for port in stun_ports)).to_message()
+
+    return {
+        Ping.TYPE: _answer_ping,
+        Empty.TYPE: _hear,
+        f"{Empty.TYPE}/empty": _hear,
+        ProblemReport.TYPE: _hear,
+        Query.TYPE: servers,
+    }
+
+
+def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Handler]:
+    """Discloses the protocols of the message types that are `handled`, its own among them."""
+    protocols = {type_.rpartition("/")[0] for type_ in (*handled, Queries.TYPE)}
+    features = [
+        *(Feature("protocol", protocol) for protocol in sorted(protocols)),
+        Feature("constraint", "max_receive_bytes", {"value": max_receive_bytes}),
+    ]
+
+    async def disclose(request: Request) -> Message:
+        return Queries.from_message(request.message).select(features).to_message()
+
+    return {Queries.TYPE: disclose}
+
+
+async def _answer_ping(request: Request) -> Message | None:
+    wanted = Ping.from_message(request.message).response_requested
+    return PingResponse().to_message() if wanted else None
+
+
+async def _hear(_: Request) -> None:
+    """Nothing to do and nothing to say."""

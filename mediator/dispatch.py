@@ -1,0 +1,205 @@
+"""One entrance for every message: open, choose the handler by type, thread and seal.
+
+Handlers return a message or refuse; here alone it is threaded, addressed and sealed,
+from the DID that was addressed to the DID that the envelope proved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from identity.keys import PrivateKey
+from mediator.addresses import canonical, shorten
+from mediator.errors import Refusal
+from mediator.live import Connection
+from messaging import errors
+from messaging.message import Message
+from messaging.packing import pack, sign, unpack
+from messaging.protocols.report_problem import ProblemReport
+from messaging.protocols.routing import Forward
+from messaging.replay import ReplayGuard
+from resolvers.resolver import Resolver
+
+log = logging.getLogger(__name__)
+
+# A sender that missed the answer sends the same bytes again, and may: they are stored once.
+REPEATABLE = frozenset({Forward.TYPE})
+DEJAVU = "e.p.crypto.message.dejavu"
+
+ENCRYPTED = "application/didcomm-encrypted+json"
+SIGNED = "application/didcomm-signed+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back on the wire; an empty body is no message."""
+
+    status: int = 200
+    body: bytes = b""
+    media_type: str = ENCRYPTED
+
+
+@dataclass(frozen=True)
+class Request:
+    """An opened message, as handlers get it."""
+
+    message: Message
+    ours: str  # our DID that was addressed
+    sender: str | None  # the DID that the envelope proved
+    signer: str | None
+    now: int
+    connection: Connection | None  # None over HTTP
+
+    def proven_sender(self) -> str:
+        if self.sender is None:
+            raise Refusal("e.p.trust.crypto", "this needs an authenticated sender")
+        return self.sender
+
+    def account(self) -> str:
+        """The name under which the store knows the sender."""
+        return canonical(self.proven_sender())
+
+
+Handler = Callable[[Request], Awaitable[Message | None]]
+
+
+class Sealer:
+    """Packs what the mediator says; the only user of its secrets besides opening."""
+
+    def __init__(self, secrets: Mapping[str, PrivateKey], resolver: Resolver) -> None:
+        self.secrets = secrets
+        self.resolver = resolver
+
+    async def seal(self, message: Message, *, ours: str, to: str, now: int) -> bytes:
+        addressed = dataclasses.replace(message, frm=ours, to=(to,), created_time=now)
+        return await pack(
+            addressed, to=to, sender=ours, secrets=self.secrets, resolver=self.resolver
+        )
+
+    async def sign(self, message: Message, *, ours: str, now: int) -> bytes:
+        """For somebody whose keys we do not know."""
+        addressed = dataclasses.replace(message, frm=ours, created_time=now)
+        return await sign(addressed, by=ours, secrets=self.secrets, resolver=self.resolver)
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        sealer: Sealer,
+        default_did: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._handlers = handlers
+        self._sealer = sealer
+        self._default_did = default_did
+        self._clock = clock
+        self._replay = ReplayGuard()
+
+    async def handle(self, data: bytes, connection: Connection | None = None) -> Answer:
+        """Never raises on what a stranger sent."""
+        now = int(self._clock())
+        noted = _NotedProof()
+        try:
+            opened = await unpack(
+                data,
+                secrets=self._sealer.secrets,
+                resolver=self._sealer.resolver,
+                now=now,
+                replay=noted,
+            )
+        except errors.MessagingError as error:
+            log.debug("not opened: %s", error)
+            return await self._report_unopened(error, now)
+        if opened.recipient is None:
+            return await self._report_unopened(errors.NotAddressedToUs([]), now)
+        request = Request(
+            opened.message, opened.recipient, opened.sender, opened.signer, now, connection
+        )
+        return await self._answer(request, noted)
+
+    async def _answer(self, request: Request, noted: _NotedProof) -> Answer:
+        try:
+            if request.message.type not in REPEATABLE:
+                noted.admit_to(self._replay)
+            reply = await self._perform(request)
+        except errors.Replayed as error:
+            return await self._report(request, Refusal(DEJAVU, str(error)))
+        except Refusal as refusal:
+            return await self._report(request, refusal)
+        if reply is None or request.sender is None or request.message.return_route == "none":
+            return Answer()
+        return await self._seal(request, reply, 200)
+
+    async def _perform(self, request: Request) -> Message | None:
+        handler = self._handlers.get(request.message.type)
+        if handler is None:
+            raise Refusal("e.p.msg.unsupported", f"unknown type {request.message.type[:100]}")
+        try:
+            return await handler(request)
+        except errors.MalformedMessage as error:
+            raise Refusal("e.p.msg.malformed", str(error), status=400) from error
+
+    async def _report(self, request: Request, refusal: Refusal) -> Answer:
+        message = request.message
+        log.info("refused %s of %s: %s", message.type, _who(request), refusal.code)
+        if message.type == ProblemReport.TYPE:
+            return Answer()  # an answer to a report could begin a loop
+        report = ProblemReport(code=refusal.code, comment=refusal.comment).to_message(
+            pthid=message.thread
+        )
+        if request.sender is not None:
+            return await self._seal(request, report, refusal.status)
+        body = await self._sealer.sign(report, ours=request.ours, now=request.now)
+        return Answer(refusal.status if refusal.status >= 400 else 400, body, SIGNED)
+
+    async def _seal(self, request: Request, message: Message, status: int) -> Answer:
+        to = request.proven_sender()
+        threaded = dataclasses.replace(
+            message, thid=message.thid or (None if message.pthid else request.message.thread)
+        )
+        try:
+            body = await self._sealer.seal(threaded, ours=request.ours, to=to, now=request.now)
+        except errors.MessagingError as error:
+            log.info("cannot answer %s: %s", shorten(to), error)
+            return Answer(status)
+        return Answer(status, body)
+
+    async def _report_unopened(self, error: errors.MessagingError, now: int) -> Answer:
+        code, status = _CODES.get(type(error), ("e.p.msg.malformed", 400))
+        report = ProblemReport(code=code, comment=str(error)).to_message()
+        body = await self._sealer.sign(report, ours=self._default_did, now=now)
+        return Answer(status, body, SIGNED)
+
+
+_CODES: Mapping[type[errors.MessagingError], tuple[str, int]] = {
+    errors.UnsupportedAlgorithm: ("e.p.crypto.unsupported", 400),
+    errors.NotAddressedToUs: ("e.p.crypto", 400),
+    errors.DecryptionFailed: ("e.p.crypto", 400),
+    errors.UnprovenSender: ("e.p.trust.crypto", 400),
+    errors.UnresolvedSender: ("e.p.did", 400),
+    errors.Expired: ("e.p.msg.expired", 400),
+}
+
+
+class _NotedProof(ReplayGuard):
+    """Takes note of what would be admitted: whether it matters shows when the message is open."""
+
+    def __init__(self) -> None:
+        self._proof: tuple[str, bytes, int] | None = None
+
+    def admit(self, sender: str, proof: bytes, now: int) -> None:
+        self._proof = (sender, proof, now)
+
+    def admit_to(self, guard: ReplayGuard) -> None:
+        """Raises: Replayed."""
+        if self._proof is not None:
+            guard.admit(*self._proof)
+
+
+def _who(request: Request) -> str:
+    return "a stranger" if request.sender is None else shorten(request.sender)

@@ -1,0 +1,43 @@
+"""What can go wrong in a mediator, by who has to act.
+
+MediatorError
+├── ConfigError      the operator: a setting is wrong
+├── DataFileError    the operator: the data file cannot be used
+├── CannotListen     the operator: an address is taken or not ours
+└── Refusal          the sender of a message: told by a problem report
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MediatorError(Exception):
+    """Carries a sentence and, where there is one, a hint what to do."""
+
+    def __init__(self, sentence: str, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+
+
+class ConfigError(MediatorError):
+    pass
+
+
+class DataFileError(MediatorError):
+    def __init__(self, path: Path, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"cannot use {path}: {reason}", hint)
+
+
+class CannotListen(MediatorError):
+    pass
+
+
+class Refusal(MediatorError):
+    """A message is not accepted; `code` is a problem code of docs/protocols/mediator.md."""
+
+    def __init__(self, code: str, comment: str, *, status: int = 200) -> None:
+        super().__init__(comment)
+        self.code = code
+        self.comment = comment
+        self.status = status  # of HTTP to a proven sender: some give up on anything but 200

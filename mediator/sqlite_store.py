@@ -1,0 +1,433 @@
+"""The store in one SQLite file; every statement of the mediator is in this module.
+
+One process uses a file (a lock says so), with two connections: one writes, in
+grouped commits, and one reads what is committed. Anyone else may read along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from mediator.commits import GroupCommit
+from mediator.config import Limits
+from mediator.errors import DataFileError
+from mediator.store import (
+    Change,
+    IdentityRecord,
+    InboxFull,
+    Queued,
+    SenderLimit,
+    TooManyRecipients,
+    Waiting,
+)
+
+SCHEMA_VERSION = 1
+EXPIRY_BATCH = 500
+# Pages of the write-ahead log that are gathered before they go into the file itself.
+CHECKPOINT_PAGES = 4_000
+
+
+class SqliteStore:
+    """A Store; use as an async context manager.
+
+    Raises: DataFileError if the file cannot be used, on entry.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+
+    async def __aenter__(self) -> SqliteStore:
+        self._resources = contextlib.AsyncExitStack()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_locked(self._path))
+            writer = stack.enter_context(contextlib.closing(_open(self._path)))
+            _prepare(writer, self._path)
+            self._reader = stack.enter_context(contextlib.closing(_open(self._path)))
+            self._reader.execute("PRAGMA query_only = ON")
+            self._commits = await stack.enter_async_context(GroupCommit(writer))
+            self._resources = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    async def identities(self) -> list[IdentityRecord]:
+        return _identities(self._reader)
+
+    async def use_identity(self, record: IdentityRecord, now: int) -> None:
+        row = (record.did, record.public_url, record.invitation, record.secrets, now)
+        await self._commits.run(
+            lambda db: db.execute(
+                "INSERT INTO identity VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (did) DO UPDATE SET used = excluded.used",
+                row,
+            )
+        )
+
+    async def open_account(self, did: str, now: int) -> None:
+        await self._commits.run(lambda db: _open_account(db, did, now))
+
+    async def has_account(self, did: str) -> bool:
+        return _account(self._reader, did) is not None
+
+    async def bind(self, account: str, did: str, *, proven: bool) -> Change:
+        limit = self._limits.recipients
+        return await self._commits.run(lambda db: _bind(db, account, did, proven, limit))
+
+    async def unbind(self, account: str, did: str) -> Change:
+        return await self._commits.run(lambda db: _unbind(db, account, did))
+
+    async def bound(self, account: str) -> list[str]:
+        rows = self._reader.execute(
+            "SELECT did FROM recipient WHERE account = (SELECT id FROM account WHERE did = ?)"
+            " ORDER BY id",
+            (account,),
+        )
+        return [did for (did,) in rows]
+
+    async def enqueue(
+        self,
+        recipient: str,
+        envelopes: Sequence[bytes],
+        *,
+        sender: str | None,
+        expires: int,
+        now: int,
+    ) -> str | None:
+        letters = [_Letter(envelope) for envelope in envelopes]
+        sender_digest = None if sender is None else _digest(sender.encode())
+        return await self._commits.run(
+            lambda db: _enqueue(db, recipient, letters, sender_digest, expires, now, self._limits)
+        )
+
+    async def waiting(self, account: str, *, now: int, recipient: str | None = None) -> Waiting:
+        row = self._reader.execute(
+            "SELECT count(*), coalesce(sum(q.size), 0), min(q.received), max(q.received),"
+            " (SELECT coalesce(max(id), 0) FROM queue)"
+            " FROM recipient r CROSS JOIN queue q ON q.recipient = r.id"
+            " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
+            " AND (?2 IS NULL OR r.did = ?2) AND q.expires > ?3",
+            (account, recipient, now),
+        ).fetchone()
+        return Waiting(*row)
+
+    async def fetch(
+        self,
+        account: str,
+        *,
+        now: int,
+        limit: int,
+        max_bytes: int,
+        after: int = 0,
+        recipient: str | None = None,
+    ) -> list[Queued]:
+        rows = self._reader.execute(
+            "SELECT q.id, q.size FROM recipient r CROSS JOIN queue q ON q.recipient = r.id"
+            " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
+            " AND (?2 IS NULL OR r.did = ?2) AND q.id > ?3 AND q.expires > ?4"
+            " ORDER BY q.id LIMIT ?5",
+            (account, recipient, after, now, limit),
+        ).fetchall()
+        return [
+            Queued(id_, envelope)
+            for id_ in _fitting(rows, max_bytes)
+            for (envelope,) in self._reader.execute(
+                "SELECT envelope FROM queue WHERE id = ?", (id_,)
+            )
+        ]
+
+    async def acknowledge(self, account: str, ids: Sequence[int]) -> None:
+        if ids:
+            await self._commits.run(lambda db: _acknowledge(db, account, ids))
+
+    async def expire(self, now: int) -> int:
+        (due,) = self._reader.execute(
+            "SELECT EXISTS (SELECT 1 FROM queue WHERE expires <= ?)", (now,)
+        ).fetchone()
+        return await self._commits.run(lambda db: _expire(db, now)) if due else 0
+
+
+def read_identities(path: Path) -> list[IdentityRecord]:
+    """The mediator's DIDs in a file that a running mediator may be using.
+
+    Raises: DataFileError.
+    """
+    if not path.exists():
+        raise DataFileError(path, "there is no such file", "`mediator run` makes it")
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("PRAGMA query_only = ON")
+            return _identities(db)
+    except sqlite3.Error as error:
+        raise DataFileError(path, str(error)) from error
+
+
+# Opening
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other mediators off the file; made if missing, for its owner only.
+
+    The descriptor stays open until the connections are closed: closing it earlier
+    would release SQLite's own locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataFileError(path, error.strerror or str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataFileError(
+            path, "another mediator runs on it", "one process per data file; stop the other first"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Commits run in a thread of their own, and nothing else runs beside them.
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Full synchronisation, and the schema of today.
+
+    Raises: DataFileError, for what is not a mediator's file or a newer one's.
+    """
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            schema = files("mediator").joinpath("schema.sql").read_text()
+            db.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise DataFileError(path, f"it has schema {version}, this mediator {SCHEMA_VERSION}")
+    except sqlite3.Error as error:
+        raise DataFileError(path, str(error)) from error
+
+
+# Reading
+
+
+def _identities(db: sqlite3.Connection) -> list[IdentityRecord]:
+    rows = db.execute(
+        "SELECT did, public_url, invitation, secrets FROM identity ORDER BY used, rowid"
+    )
+    return [IdentityRecord(*row) for row in rows]
+
+
+def _account(db: sqlite3.Connection, did: str) -> int | None:
+    row = db.execute("SELECT id FROM account WHERE did = ?", (did,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _fitting(rows: Sequence[tuple[int, int]], max_bytes: int) -> Iterator[int]:
+    total = 0
+    for number, (id_, size) in enumerate(rows):
+        total += size
+        if number and total > max_bytes:
+            return
+        yield id_
+
+
+# Changing: each function is one operation of a grouped commit
+
+
+def _open_account(db: sqlite3.Connection, did: str, now: int) -> None:
+    db.execute("INSERT OR IGNORE INTO account (did, created) VALUES (?, ?)", (did, now))
+    db.execute(
+        "UPDATE recipient SET account = (SELECT id FROM account WHERE did = ?1), proven = 1"
+        " WHERE did = ?1 AND proven = 0",
+        (did,),
+    )
+
+
+def _bind(db: sqlite3.Connection, account: str, did: str, proven: bool, limit: int) -> Change:
+    owner = _account(db, account)
+    if owner is None:
+        return Change.CLIENT_ERROR
+    row = db.execute("SELECT account, proven FROM recipient WHERE did = ?", (did,)).fetchone()
+    if row is None:
+        (bound,) = db.execute(
+            "SELECT count(*) FROM recipient WHERE account = ?", (owner,)
+        ).fetchone()
+        if bound >= limit:
+            raise TooManyRecipients(bound)
+        db.execute(
+            "INSERT INTO recipient (did, account, proven) VALUES (?, ?, ?)", (did, owner, proven)
+        )
+        return Change.SUCCESS
+    if row[0] != owner and not proven:
+        return Change.CLIENT_ERROR
+    if proven:
+        db.execute("UPDATE recipient SET account = ?, proven = 1 WHERE did = ?", (owner, did))
+    return Change.NO_CHANGE if row[0] == owner else Change.SUCCESS
+
+
+def _unbind(db: sqlite3.Connection, account: str, did: str) -> Change:
+    deleted = db.execute(
+        "DELETE FROM recipient WHERE did = ? AND account = (SELECT id FROM account WHERE did = ?)",
+        (did, account),
+    ).rowcount
+    return Change.SUCCESS if deleted else Change.NO_CHANGE
+
+
+class _Letter:
+    """An envelope with its digest, which is taken outside the group."""
+
+    __slots__ = ("digest", "envelope", "size")
+
+    def __init__(self, envelope: bytes) -> None:
+        self.envelope = envelope
+        self.size = len(envelope)
+        self.digest = _digest(envelope)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:16]
+
+
+def _enqueue(
+    db: sqlite3.Connection,
+    recipient: str,
+    letters: Sequence[_Letter],
+    sender: bytes | None,
+    expires: int,
+    now: int,
+    limits: Limits,
+) -> str | None:
+    row = db.execute(
+        "SELECT r.id, r.messages, r.bytes, a.did FROM recipient r JOIN account a"
+        " ON a.id = r.account WHERE r.did = ?",
+        (recipient,),
+    ).fetchone()
+    if row is None:
+        db.execute("UPDATE counter SET unknown_recipient = unknown_recipient + 1")
+        return None
+    id_, messages, size, account = row
+    added = sum(letter.size for letter in letters)
+    if messages + len(letters) > limits.inbox_messages or size + added > limits.inbox_bytes:
+        letters = _make_room(db, id_, letters, now, limits)
+    if sender is not None:
+        _check_sender(db, id_, sender, letters, limits)
+    _insert(db, id_, letters, sender, expires, now)
+    return str(account)
+
+
+def _make_room(
+    db: sqlite3.Connection, recipient: int, letters: Sequence[_Letter], now: int, limits: Limits
+) -> list[_Letter]:
+    """The letters that are not there yet, if they fit once the expired ones are gone."""
+    _forget(
+        db,
+        db.execute(
+            "DELETE FROM queue WHERE recipient = ? AND expires <= ? RETURNING recipient, size",
+            (recipient, now),
+        ).fetchall(),
+    )
+    new = [letter for letter in letters if not _is_queued(db, recipient, letter)]
+    messages, size = db.execute(
+        "SELECT messages, bytes FROM recipient WHERE id = ?", (recipient,)
+    ).fetchone()
+    added = sum(letter.size for letter in new)
+    if new and (messages + len(new) > limits.inbox_messages or size + added > limits.inbox_bytes):
+        raise InboxFull(messages, size)
+    return new
+
+
+def _is_queued(db: sqlite3.Connection, recipient: int, letter: _Letter) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM queue WHERE recipient = ? AND digest = ?", (recipient, letter.digest)
+    )
+    return found.fetchone() is not None
+
+
+def _check_sender(
+    db: sqlite3.Connection,
+    recipient: int,
+    sender: bytes,
+    letters: Sequence[_Letter],
+    limits: Limits,
+) -> None:
+    (waiting,) = db.execute(
+        "SELECT count(*) FROM queue WHERE recipient = ? AND sender = ?", (recipient, sender)
+    ).fetchone()
+    if waiting + len(letters) <= limits.sender_messages:
+        return
+    if any(not _is_queued(db, recipient, letter) for letter in letters):
+        raise SenderLimit(waiting)
+
+
+def _insert(
+    db: sqlite3.Connection,
+    recipient: int,
+    letters: Sequence[_Letter],
+    sender: bytes | None,
+    expires: int,
+    now: int,
+) -> None:
+    messages = size = 0
+    for letter in letters:
+        inserted = db.execute(
+            "INSERT INTO queue (recipient, received, expires, size, digest, sender, envelope)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (recipient, digest) DO NOTHING",
+            (recipient, now, expires, letter.size, letter.digest, sender, letter.envelope),
+        ).rowcount
+        messages += inserted
+        size += inserted * letter.size
+    if messages:
+        db.execute(
+            "UPDATE recipient SET messages = messages + ?, bytes = bytes + ? WHERE id = ?",
+            (messages, size, recipient),
+        )
+
+
+def _acknowledge(db: sqlite3.Connection, account: str, ids: Sequence[int]) -> None:
+    marks = ",".join("?" * len(ids))
+    _forget(
+        db,
+        db.execute(
+            f"DELETE FROM queue WHERE id IN ({marks}) AND recipient IN (SELECT id FROM recipient"  # noqa: S608
+            " WHERE account = (SELECT id FROM account WHERE did = ?)) RETURNING recipient, size",
+            (*ids, account),
+        ).fetchall(),
+    )
+
+
+def _expire(db: sqlite3.Connection, now: int) -> int:
+    gone = db.execute(
+        "DELETE FROM queue WHERE id IN (SELECT id FROM queue WHERE expires <= ? LIMIT ?)"
+        " RETURNING recipient, size",
+        (now, EXPIRY_BATCH),
+    ).fetchall()
+    _forget(db, gone)
+    return len(gone)
+
+
+def _forget(db: sqlite3.Connection, gone: Sequence[tuple[int, int]]) -> None:
+    """Take deleted messages, as (recipient, size), out of their recipients' sums."""
+    totals: dict[int, tuple[int, int]] = {}
+    for recipient, size in gone:
+        messages, total = totals.get(recipient, (0, 0))
+        totals[recipient] = (messages + 1, total + size)
+    db.executemany(
+        "UPDATE recipient SET messages = messages - ?, bytes = bytes - ? WHERE id = ?",
+        [(messages, size, recipient) for recipient, (messages, size) in totals.items()],
+    )
