@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nacl.public import PrivateKey
@@ -22,29 +22,36 @@ class OwnSide:
 
     session: str
     port: UdpPort
-    local: LocalSide
-    others: tuple[str, ...]
+    sides: Mapping[str, LocalSide]  # by the one party that is offered it
     private_key: bytes = field(repr=False)  # WireGuard's, 32 bytes
 
     def offers(self) -> dict[str, Offer]:
         """Our offer for each other party."""
-        public = bytes(PrivateKey(self.private_key).public_key)
-        offer = Offer(
+        public = base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
+        return {did: self._offer(public, side) for did, side in self.sides.items()}
+
+    def _offer(self, public: str, side: LocalSide) -> Offer:
+        return Offer(
             session=self.session,
-            wireguard_key=base64.b64encode(public).decode(),
-            ufrag=self.local.ufrag,
-            password=self.local.password,
-            candidates=tuple(candidate.to_json() for candidate in self.local.candidates),
+            wireguard_key=public,
+            ufrag=side.ufrag,
+            password=side.password,
+            candidates=tuple(candidate.to_json() for candidate in side.candidates),
         )
-        return dict.fromkeys(self.others, offer)
 
 
 def make_own_side(
-    session: str, port: UdpPort, candidates: Sequence[Candidate], others: Sequence[str]
+    session: str, port: UdpPort, candidates: Sequence[Candidate], others: Iterable[str]
 ) -> OwnSide:
-    """Fresh keys and credentials for one session."""
-    local = LocalSide(secrets.token_urlsafe(6), secrets.token_urlsafe(24), tuple(candidates))
-    return OwnSide(session, port, local, tuple(others), bytes(PrivateKey.generate()))
+    """Fresh keys for one session, and check credentials of their own for every pair.
+
+    Nobody can answer checks in the name of another party, since nobody else has its password.
+    """
+    sides = {
+        did: LocalSide(secrets.token_urlsafe(6), secrets.token_urlsafe(24), tuple(candidates))
+        for did in others
+    }
+    return OwnSide(session, port, sides, bytes(PrivateKey.generate()))
 
 
 def remote_side(offer: Offer) -> RemoteSide:

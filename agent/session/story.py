@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import adapters
-from agent.connectivity import Connectivity, Found
+from agent.connectivity import Connectivity, Found, NotFound
+from agent.errors import AgentError
 from agent.gathering import gather
 from agent.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
@@ -45,12 +46,15 @@ from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.udp import UdpPort
 from agent.wireguard.config import Interface, Peer
+from messaging.errors import MalformedMessage
 from traversal.candidate import Address
 
 MTU = 1280
 KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 OFFERS_TIMEOUT = 60.0  # seconds, from the last signature to the last offer
-MESH_TIMEOUT = 30.0
+GATHER_TIMEOUT = 3.0
+PATHS_TIMEOUT = 15.0
+MESH_TIMEOUT = 15.0
 PROBE_TIMEOUT = 10.0
 READY_TIMEOUT = 60.0
 RESULTS_TIMEOUT = 60.0
@@ -145,7 +149,7 @@ class Story:
 
     async def _gather(self, descriptor: Descriptor) -> OwnSide:
         port = await UdpPort.bind()
-        gathered = await gather(port, await self.mailbox.stun_servers())
+        gathered = await gather(port, await self.mailbox.stun_servers(), GATHER_TIMEOUT)
         kinds = ", ".join(
             f"{candidate.kind} {candidate.address.host}:{candidate.address.port}"
             for candidate in gathered.candidates
@@ -157,22 +161,27 @@ class Story:
     async def _find_paths(
         self, descriptor: Descriptor, own: OwnSide, complete: OffersComplete
     ) -> dict[str, Found]:
-        connectivity = Connectivity(own.port, own.local)
+        connectivity = Connectivity(own.port)
         rank = descriptor.rank(self.me)
         for did, offer in complete.offers.items():
-            connectivity.add_party(did, remote_side(offer), controlling=rank < descriptor.rank(did))
-        settled = await connectivity.establish(MESH_TIMEOUT, self._on_path_event)
-        found = {did: path for did, path in settled.items() if isinstance(path, Found)}
+            controlling = rank < descriptor.rank(did)
+            try:
+                connectivity.add_party(did, own.sides[did], remote_side(offer), controlling)
+            except (MalformedMessage, ValueError) as error:
+                self._fail(f"{self._name(did)} made an offer that cannot be used: {error}", did)
+        settled = await connectivity.establish(PATHS_TIMEOUT, self._on_path_event)
         own.port.close()
-        for did, path in settled.items():
-            if not isinstance(path, Found):
-                self._step("no-path", f"{self._name(did)}: no direct path: {path.reason}")
-        missing = [did for did in settled if did not in found]
+        found = {did: path for did, path in settled.items() if isinstance(path, Found)}
+        missing = {did: path for did, path in settled.items() if isinstance(path, NotFound)}
+        for did, path in missing.items():
+            self._step("no-path", f"{self._name(did)}: no direct path: {path.reason}")
         if missing:
-            reasons = "; ".join(
-                f"{self._name(did)}: {getattr(settled[did], 'reason', '')}" for did in missing
+            names = ", ".join(map(self._name, missing))
+            reason = next(iter(missing.values())).reason
+            self._fail(
+                f"no direct path from {self._name(self.me)} to {names}: {reason}",
+                next(iter(missing)),
             )
-            self._fail(f"no direct path from {self._name(self.me)} to {reasons}", missing[0])
         return found
 
     async def _raise_mesh(
@@ -270,14 +279,15 @@ class Story:
         ends: set[asyncio.Future[Any]] = {telling, self._over}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not self._over.done():
-            if telling.exception() is not None:
-                self.machine.stop(f"{self._name(self.me)} had a fault", time.time(), party=self.me)
-                self._pump()
+            fault = telling.exception()
+            words = str(fault) if isinstance(fault, AgentError) else "an internal fault"
+            self.machine.stop(f"{self._name(self.me)} stopped: {words}", time.time(), party=self.me)
+            self._pump()
+            if not isinstance(fault, AgentError):
                 telling.result()
             return await self._over
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError, _Stopped):
-            await telling
+        await asyncio.gather(telling, return_exceptions=True)
         return self._over.result()
 
     async def _expect(self, kind: type[_E], timeout: float) -> _E:
