@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import base58
@@ -80,18 +80,18 @@ def _not_json(constant: str) -> NoReturn:
 
 
 def _deeper(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth + 1):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return False
-    return True
+    level = _containers([value])
+    for _ in range(depth):
+        level = [inner for node in level for inner in _containers(_children(node))]
+    return bool(level)
 
 
-def _children(node: Any) -> Iterator[Any]:
-    if isinstance(node, dict):
-        return iter(node.values())
-    return iter(node) if isinstance(node, list) else iter(())
+def _containers(nodes: Iterable[Any]) -> list[Any]:
+    return [node for node in nodes if isinstance(node, dict | list)]
+
+
+def _children(node: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node
 
 
 _DECODER = json.JSONDecoder(

@@ -121,9 +121,12 @@ def resolve_short(did: str, long: str) -> DidDocument:
 
 def _read_2(did: str) -> DidDocument:
     try:
-        return DidDocument.from_json(_document_2(did), did=did)
+        document = DidDocument.from_json(_document_2(did), did=did)
     except InvalidDocument as error:
         raise InvalidDid(f"a did:peer:2: {error}") from None
+    if any(method.key is None for method in document.verification_methods):
+        raise InvalidDid("a did:peer:2 with a key of no kind that we know")
+    return document
 
 
 def _document_2(did: str) -> dict[str, Any]:

@@ -87,8 +87,9 @@ def test_json_that_is_not_utf8_is_refused(data: bytes) -> None:
 def test_json_is_read_up_to_the_depth_and_no_deeper(opening: str) -> None:
     closing = {"[": "]", '{"a":': "}"}[opening]
     assert parse_json(opening * 4 + "1" + closing * 4, depth=4)
-    with pytest.raises(ValueError, match="deeper than 4"):
-        parse_json(opening * 5 + "1" + closing * 5, depth=4)
+    for inmost in ("1", "[]", "{}"):
+        with pytest.raises(ValueError, match="deeper than 4"):
+            parse_json(opening * 5 + inmost + closing * 5, depth=4)
     with pytest.raises(ValueError, match="deep"):
         parse_json(opening * 100_000 + "1" + closing * 100_000, depth=4)
     with pytest.raises(ValueError):
