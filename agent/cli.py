@@ -1,0 +1,104 @@
+"""The command `agent`: finds the command's module, runs it, and words what went wrong.
+
+A module per command, imported only when it is used, so that `agent --help` stays quick. To add one:
+a line in COMMANDS, and `agent/commands/NAME.py` (dashes become underscores) with a click command
+`command`. A command returns normally for success, raises for everything else, and may end the
+process with another code by `ctx.exit(code)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+# What `agent --help` says about each, in the order in which a person meets them.
+COMMANDS = {
+    "create-did": "Make keys and a DID, and register it at a mediator.",
+    "show": "Show your DID, as text or as a QR code.",
+    "run": "Compute something together with other parties.",
+    "verify": "Check a transcript, offline.",
+    "ping": "Ask whether another agent answers, through the mediators.",
+    "status": "Show your mail at the mediator and the sessions that run.",
+    "resolve": "Look up the DID document of any DID.",
+}
+EXIT_CODES = (
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 timeout, 4 relayed although direct was required, "
+    "5 identity mismatch, 6 refused or expired, 7 privilege missing."
+)
+EXAMPLES = """\b
+Examples:
+  agent create-did --mediator https://mediator.example
+  agent show --qr
+  agent run auction --with did:peer:2… --with did:peer:2… --input bid=150
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"agent.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=LazyGroup,
+    name="agent",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"{EXAMPLES}\n{EXIT_CODES} Your keys are kept below $DIDMESH_HOME.",
+)
+@click.option("-v", "--verbose", count=True, help="Say more on standard error; -vv says it all.")
+@click.version_option(package_name="didmesh", prog_name="agent")
+def group(verbose: int) -> None:
+    """Compute together with people you know, trusting nobody in the middle."""
+    if verbose:
+        _log(verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; only a fault of ours leaves as a traceback."""
+    try:
+        code = group.main(list(arguments), prog_name="agent", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except Exception as error:
+        from agent.explain import explain, report
+
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        report(explanation, as_json="--json" in arguments)
+        return explanation.exit_code
+
+
+def _log(verbose: int) -> None:
+    import logging
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose > 1 else logging.INFO,
+        format="agent: %(name)s: %(message)s",
+    )

@@ -1,0 +1,386 @@
+"""A party's mail: sends to anyone, receives what our mediator keeps for us.
+
+Receiving is at least once. A message stays at the mediator until it is acknowledged, and whoever
+reads acknowledges only what it understands and has acted on; the rest waits for another process
+with the same profile and holds up nothing. What nobody can ever use (envelopes that do not open,
+messages whose time is over) is acknowledged here.
+
+    live       a WebSocket on which the mediator pushes; `_stay_live` opens it again when it dies
+    pick up    ask for what waits; when live begins, when a reader comes, and every POLL_SECONDS
+               for as long as there is no socket
+    take       one envelope, from either of the two: open it, drop doubles, answer pings, hand on
+
+An open mailbox answers trust-pings by itself: whoever waits for mail can be pinged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from agent.account import Account, MediatorConfused, Queue
+from agent.delivery import deliver, pauses
+from agent.errors import MailboxError, TookTooLong
+from agent.letters import Letter, Letters
+from agent.transport import AnswerTooLarge, Transport, words
+from identity.did import shorten
+from identity.keystore import Profile
+from messaging.errors import MessagingError, UnresolvedSender
+from messaging.message import Attachment, Message
+from messaging.packing import Opened, pack, route, unpack
+from messaging.protocols import trust_ping
+from resolvers.resolver import ResolutionError, Resolver
+from traversal.candidate import Address
+
+DELIVER_SECONDS = 30.0
+POLL_SECONDS = 2.0
+LONGEST_PAUSE = 15.0  # between attempts to open the socket
+LIVE_ANSWER_SECONDS = 10.0
+RETRY_SECONDS = 5.0  # before mail whose sender could not be looked up is tried again
+PONG_SECONDS = 20.0
+CLOSING_SECONDS = 3.0
+BATCH = 100  # messages of one pick-up, ids of one acknowledgement
+WAITING = 64  # messages opened and not yet read
+PONGS = 16  # answers to pings on their way at a time
+
+log = logging.getLogger(__name__)
+
+_FAILURES = (MailboxError, MessagingError, ResolutionError)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that the mediator keeps until it is acknowledged."""
+
+    opened: Opened
+    attachment_id: str
+    _letter: Letter = field(repr=False)
+    _done: Callable[[Letter], None] = field(repr=False)
+
+    async def acknowledge(self) -> None:
+        """Have it deleted, with its doubles; sent at once, or when the mediator is back."""
+        self._done(self._letter)
+
+
+class Mailbox:
+    """An async context manager that receives while it is open; several per profile are normal."""
+
+    def __init__(
+        self, profile: Profile, resolver: Resolver, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.did = profile.did
+        self._secrets = profile.secrets
+        self._resolver = resolver
+        self._clock = clock
+        self._transport = Transport()
+        self._account = Account(profile, resolver, self._transport, clock=clock)
+        self._letters = Letters()
+        self._inbox: asyncio.Queue[Received] = asyncio.Queue(WAITING)
+        self._has_reader = False
+        self._taking = asyncio.Lock()
+        self._pick_up_wanted = asyncio.Event()
+        self._acknowledge_wanted = asyncio.Event()
+        self._pings: dict[tuple[str, str], asyncio.Future[float]] = {}  # by party and thread
+        self._pongs = 0
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        await self._group.__aenter__()
+        for work in (self._stay_live(), self._pick_up_forever(), self._acknowledge_forever()):
+            self._start(work)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        try:
+            # The group hears of a cancellation, which may be its own doing: a task of ours failed.
+            # An error of the body is the caller's and leaves as it is.
+            cancelled = isinstance(error, asyncio.CancelledError)
+            await self._group.__aexit__(kind if cancelled else None, error, trace)
+            if error is None:
+                await self._acknowledge_the_rest()
+        finally:
+            await self._transport.__aexit__(None, None, None)
+
+    async def register(self) -> None:
+        """Have the mediator take mail for us; doing it again changes nothing.
+
+        Raises: MailboxError.
+        """
+        await self._account.register()
+        self._pick_up_wanted.set()
+
+    async def registered(self) -> bool:
+        """Whether the mediator says so."""
+        return await self._account.registered()
+
+    async def queue(self) -> Queue:
+        """What waits at the mediator, also for other processes of this profile."""
+        return await self._account.queue()
+
+    async def stun_servers(self) -> tuple[Address, ...]:
+        """Where our mediator tells us how our address looks from outside; may be none."""
+        return await self._account.stun_servers()
+
+    async def send(
+        self,
+        message: Message,
+        to: str,
+        expires_time: int | None = None,
+        *,
+        seconds: float = DELIVER_SECONDS,
+    ) -> None:
+        """Seal a message for one party and bring it to that party's mediator.
+
+        A return means that the mediator keeps it. `expires_time` is told to the mediator too.
+
+        Raises: NotDelivered, after `seconds` of trying; ResolutionError; MessagingError.
+        """
+        expires = message.expires_time if expires_time is None else expires_time
+        message = dataclasses.replace(
+            message,
+            frm=self.did,
+            to=(to,),
+            created_time=int(self._clock()),
+            expires_time=expires,
+        )
+        envelope = await pack(
+            message, to=to, sender=self.did, secrets=self._secrets, resolver=self._resolver
+        )
+        ways = await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
+        await deliver(ways, to, self._transport, seconds=seconds)
+
+    async def received(self) -> AsyncGenerator[Received, None]:
+        """Messages as they arrive, for ever; one reader at a time.
+
+        Their order is nearly, and only nearly, the order of sending. What was not acknowledged
+        before this reader came is there again.
+        """
+        if self._has_reader:
+            raise RuntimeError("this mailbox has a reader already")
+        self._has_reader = True
+        self._pick_up_wanted.set()
+        try:
+            while True:
+                yield await self._inbox.get()
+        finally:
+            self._has_reader = False
+            while not self._inbox.empty():
+                self._letters.forget(self._inbox.get_nowait()._letter)
+
+    async def ping(self, did: str, seconds: float) -> float:
+        """Seconds until another agent's answer is here. Raises: TookTooLong, NotDelivered, …"""
+        ping = trust_ping.Ping(response_requested=True).to_message()
+        pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._pings[did, ping.id] = pong
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(seconds):
+                expires = int(self._clock() + seconds) + 1
+                await self.send(ping, did, expires, seconds=seconds)
+                arrived = await pong
+        except TimeoutError:
+            raise TookTooLong(f"no answer from {shorten(did)} within {seconds:g} s") from None
+        finally:
+            del self._pings[did, ping.id]
+        return arrived - started
+
+    # -- live and picked up
+
+    async def _stay_live(self) -> None:
+        """Have mail pushed for as long as the mailbox is open; poll whenever that fails."""
+        wait = pauses(LONGEST_PAUSE)
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live()
+            except _FAILURES as error:
+                log.info("no live delivery: %s", error)
+            except (aiohttp.ClientError, OSError) as error:
+                log.info("no live delivery: %s", words(error))
+            if time.monotonic() - began > LONGEST_PAUSE:
+                wait = pauses(LONGEST_PAUSE)
+            await self._poll(next(wait))
+
+    async def _live(self) -> None:
+        uri = (await self._account.endpoints()).websocket
+        if uri is None:
+            raise MailboxError("the mediator offers no WebSocket")
+        async with (
+            self._transport.socket(uri) as socket,
+            asyncio.timeout(LIVE_ANSWER_SECONDS) as patience,
+        ):
+            request, envelope = await self._account.live_request()
+            await socket.send_str(envelope.decode())
+            async for frame in socket:
+                data = frame.data.encode() if isinstance(frame.data, str) else frame.data
+                try:
+                    message = await self._account.open(data)
+                    pushed = self._account.delivered(message)
+                except MediatorConfused as error:
+                    log.debug("a frame of no use: %s", error)
+                    continue
+                if message.thid == request:
+                    patience.reschedule(None)
+                    self._pick_up_wanted.set()
+                for attachment in pushed:
+                    await self._take(attachment)
+
+    async def _poll(self, seconds: float) -> None:
+        """Pick up now, and now and then, for `seconds`."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._pick_up_wanted.set()
+            await asyncio.sleep(min(left, POLL_SECONDS))
+
+    async def _pick_up_forever(self) -> None:
+        wait = pauses(LONGEST_PAUSE)
+        while True:
+            await self._pick_up_wanted.wait()
+            self._pick_up_wanted.clear()
+            try:
+                await self._pick_up()
+                wait = pauses(LONGEST_PAUSE)
+            except _FAILURES as error:
+                log.info("cannot pick up mail: %s", error)
+                await asyncio.sleep(next(wait))
+                self._pick_up_wanted.set()
+
+    async def _pick_up(self) -> None:
+        """Take all that waits, until nothing comes that did not come before."""
+        limit = BATCH
+        offered: set[str | None] = set()
+        while True:
+            try:
+                attachments = await self._account.fetch(limit)
+            except AnswerTooLarge:
+                if limit == 1:
+                    raise
+                limit //= 10
+                continue
+            if offered.issuperset(attachment.id for attachment in attachments):
+                break
+            offered.update(attachment.id for attachment in attachments)
+            for attachment in attachments:
+                await self._take(attachment)
+            await self._acknowledge()
+        if len(offered) >= BATCH:
+            log.warning("%d messages wait that nobody acknowledges", len(offered))
+
+    # -- one letter
+
+    async def _take(self, attachment: Attachment) -> None:
+        """Sort one envelope; whatever a stranger put into it, the next one gets its turn."""
+        if attachment.id is None:
+            return
+        async with self._taking:
+            if self._letters.seen(attachment.id):
+                return
+            try:
+                opened = await unpack(
+                    attachment.content(),
+                    secrets=self._secrets,
+                    resolver=self._resolver,
+                    now=int(self._clock()),
+                )
+            except UnresolvedSender as error:
+                log.debug("left for later: %s", error)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._pick_up_wanted.set)
+            except MessagingError as error:
+                log.debug("dropped: %s", error)
+                self._letters.discard(attachment.id)
+                self._acknowledge_wanted.set()
+            else:
+                await self._sort(opened, attachment.id)
+
+    async def _sort(self, opened: Opened, attachment_id: str) -> None:
+        message = opened.message
+        pong = self._pings.get((opened.sender or "", message.thid or ""))
+        ours = message.type == trust_ping.Ping.TYPE or pong is not None
+        if not ours and not self._has_reader:
+            return
+        letter = self._letters.admit(opened.sender, message.id, attachment_id)
+        if letter is None:
+            self._acknowledge_wanted.set()
+        elif message.type == trust_ping.Ping.TYPE:
+            self._answer_ping(opened, letter)
+        elif pong is not None:
+            self._done(letter)
+            if not pong.done():
+                pong.set_result(time.perf_counter())
+        else:
+            await self._inbox.put(Received(opened, attachment_id, letter, self._done))
+
+    def _answer_ping(self, opened: Opened, letter: Letter) -> None:
+        try:
+            wanted = trust_ping.Ping.from_message(opened.message).response_requested
+        except MessagingError:
+            wanted = False
+        if opened.sender is None or not wanted or self._pongs >= PONGS:
+            self._done(letter)
+        else:
+            self._pongs += 1
+            self._start(self._pong(opened.message, opened.sender, letter))
+
+    async def _pong(self, ping: Message, to: str, letter: Letter) -> None:
+        expires = ping.expires_time or int(self._clock() + PONG_SECONDS)
+        answer = trust_ping.PingResponse().to_message(thid=ping.id)
+        try:
+            await self.send(answer, to, expires, seconds=PONG_SECONDS)
+        except _FAILURES as error:
+            log.debug("ping not answered: %s", error)
+        finally:
+            self._pongs -= 1
+            self._done(letter)
+
+    # -- acknowledging
+
+    def _done(self, letter: Letter) -> None:
+        self._letters.acknowledge(letter)
+        self._acknowledge_wanted.set()
+
+    async def _acknowledge_forever(self) -> None:
+        wait = pauses(LONGEST_PAUSE)
+        while True:
+            await self._acknowledge_wanted.wait()
+            self._acknowledge_wanted.clear()
+            try:
+                await self._acknowledge()
+                wait = pauses(LONGEST_PAUSE)
+            except _FAILURES as error:
+                log.info("cannot acknowledge mail: %s", error)
+                await asyncio.sleep(next(wait))
+                self._acknowledge_wanted.set()
+
+    async def _acknowledge(self) -> None:
+        while ids := self._letters.to_acknowledge(BATCH):
+            await self._account.acknowledge(ids)
+            self._letters.acknowledged(ids)
+
+    async def _acknowledge_the_rest(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._acknowledge()
+        except (*_FAILURES, TimeoutError) as error:
+            log.info("some mail will come again: %s", error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
