@@ -10,6 +10,7 @@ import click
 from lab import runs
 from lab.behaviour import EXPECTED, Verdict, check
 from lab.commands import LabError
+from lab.screen import Screen
 from lab.topology import Lab
 
 
@@ -42,6 +43,29 @@ def cli(verbose: bool) -> None:
     """
     if verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
+def demo(as_json: bool) -> None:
+    """Three parties behind NATs, an auction, and a clean machine.
+
+    A mediator runs on a public address of the lab; each of three homes makes a
+    DID and calls `agent run auction` with its bid (120, 150 and 135). Shows how
+    each pair was connected, what each party printed, and what is left after it.
+    With --json the progress goes to standard error. Exit code 1 if anything is
+    not as it has to be.
+    """
+    from lab import demo as scenario
+
+    screen = Screen(stderr=as_json)
+    facts = scenario.demo(screen)
+    if as_json:
+        click.echo(json.dumps(facts.to_json(), indent=2))
+    else:
+        scenario.show(screen, facts)
+    if shortcoming := facts.shortcoming():
+        raise LabError(shortcoming, facts.hint)
 
 
 @cli.command("check-nats")

@@ -37,12 +37,16 @@ class Leftovers:
         return bool(self.namespaces or self.processes or self.directories)
 
 
-class Run:
-    """A new run: its name, and its directory, locked while this object is open."""
+def new_name() -> str:
+    return f"didmesh-lab-{os.getpid()}-{secrets.token_hex(2)}"
 
-    def __init__(self) -> None:
-        self.name = f"didmesh-lab-{os.getpid()}-{secrets.token_hex(2)}"
-        self.directory = RUNTIME / self.name
+
+class Run:
+    """A new run's directory, locked while this object is open."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.directory = RUNTIME / name
         self.directory.mkdir(mode=0o711)
         self._lock = _open_lock(self.directory)
         fcntl.flock(self._lock, fcntl.LOCK_EX)

@@ -43,6 +43,7 @@ class Lab:
     """Makes hosts while it is entered; leaving it removes everything and `leftovers()` is false."""
 
     def __init__(self) -> None:
+        self.name = runs.new_name()
         self.hosts: dict[str, Host] = {}
         self.homes: dict[str, Home] = {}
 
@@ -61,9 +62,9 @@ class Lab:
         with self._exit:
             self._exit.enter_context(_termination_raises())
             self._exit.enter_context(_orphans_adopted())
-            self._run = Run()
+            self._run = Run(self.name)
             self._exit.callback(self._run.close)
-            self._exit.callback(runs.remove, self._run.name)
+            self._exit.callback(runs.remove, self.name)
             self._machine = Machine(self._run)
             self._exit.callback(self._machine.close)
             self._exit.callback(self._end_processes)
@@ -81,10 +82,6 @@ class Lab:
     ) -> None:
         with _signals_held():
             self._exit.__exit__(kind, error, trace)
-
-    @property
-    def name(self) -> str:
-        return self._run.name
 
     @property
     def directory(self) -> Path:
@@ -231,6 +228,9 @@ class Lab:
         ours = {process.pid for process in self._machine.started}
         for process in self._machine.started:
             process.poll()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
         for orphan in set(ended) - ours:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(orphan, os.WNOHANG)
