@@ -29,7 +29,8 @@ def main() -> int:
     settings = _settings(sys.argv[1:])
     # Before mpyc does: it would log to stdout, where the result belongs.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    sys.argv = [settings.entry, *_mpyc_words(settings), *settings.words]
+    words = mpyc_words(settings.party, settings.rank, settings.threshold)
+    sys.argv = [settings.entry, *words, *settings.words]
     sys.path.insert(0, str(Path(settings.entry).parent))
     try:
         import mpyc
@@ -53,6 +54,15 @@ def main() -> int:
     return Exit.DONE
 
 
+def mpyc_words(parties: Sequence[str], rank: int, threshold: int) -> list[str]:
+    """MPyC's own command line; equal at every party but for the index."""
+    words = [word for party in parties for word in ("-P", party)]
+    words += ["-I", str(rank), "-T", str(threshold)]
+    if math.comb(len(parties), threshold) > MAX_SHARED_KEYS:
+        words.append("--no-prss")
+    return words
+
+
 def _settings(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="agent.launchers.mpyc", description=main.__doc__)
     parser.add_argument("--rank", type=int, required=True, help="the own index, from 0")
@@ -73,14 +83,6 @@ def _settings(words: Sequence[str]) -> argparse.Namespace:
     if not Path(settings.entry).is_file():
         parser.error(f"there is no program {settings.entry}")
     return settings
-
-
-def _mpyc_words(settings: argparse.Namespace) -> list[str]:
-    words = [word for party in settings.party for word in ("-P", party)]
-    words += ["-I", str(settings.rank), "-T", str(settings.threshold)]
-    if math.comb(len(settings.party), settings.threshold) > MAX_SHARED_KEYS:
-        words.append("--no-prss")
-    return words
 
 
 def _run(entry: str) -> str:

@@ -31,6 +31,8 @@ from agent.launchers import Exit
 from agent.launchers.progress import Event, Progress, tell
 from agent.launchers.unpickling import PlainPickle
 
+PROTOCOL: Final = b"didmesh mpyc 1: party "
+MAX_GREETING: Final = 80  # bytes
 RETRY: Final = 0.1  # seconds between two attempts to dial
 DIAL_TIMEOUT: Final = 2.0  # seconds; then a new attempt, sooner than TCP's own
 REPORT_EVERY: Final = 2.0  # seconds
@@ -141,7 +143,7 @@ class Mesh:
         except OSError as error:
             _fail(
                 Exit.ADDRESS_UNUSABLE,
-                f"cannot listen on {own.host}:{own.port}: {error.strerror}",
+                f"cannot listen on {own.host}:{own.port}: {_words(error)}",
             )
         fields = {"address": own.host, "port": str(own.port)}
         tell(Progress(Event.LISTENING, fields=fields))
@@ -157,8 +159,10 @@ class Mesh:
                 continue
             party = self._party_at(host)
             if party is None or self.is_connected(party):
-                why = "is not the address of a party that dials us" if party is None else "twice"
-                refuse(host, f"{host} {why}")
+                known = (
+                    "is connected already" if party is not None else "belongs to nobody who dials"
+                )
+                refuse(host, f"{host} {known}")
                 sock.close()
                 continue
             try:
@@ -177,13 +181,12 @@ class Mesh:
                 async with asyncio.timeout(DIAL_TIMEOUT):
                     await loop.sock_connect(sock, (party.host, party.port))
                 self._problems[party.pid] = "accepts the connection but does not greet"
-                if await _read(sock, len(self._greeting(party.pid))) == self._greeting(party.pid):
+                if self._is_greeted(party.pid, await _read_line(sock)):
                     break
-                self._problems[party.pid] = "greets as somebody else, or not at all"
             except TimeoutError:
                 self._problems[party.pid] = "does not answer"
             except OSError as error:
-                self._problems[party.pid] = (error.strerror or "cannot be dialled").lower()
+                self._problems[party.pid] = _words(error)
             sock.close()
             await asyncio.sleep(RETRY)
         await loop.create_connection(functools.partial(_Exchanger, self, party.pid), sock=sock)
@@ -194,7 +197,7 @@ class Mesh:
         try:
             sock.bind((own, 0))
         except OSError as error:
-            _fail(Exit.ADDRESS_UNUSABLE, f"cannot dial from {own}: {error.strerror}")
+            _fail(Exit.ADDRESS_UNUSABLE, f"cannot dial from {own}: {_words(error)}")
         return sock
 
     def _socket(self) -> socket.socket:
@@ -209,9 +212,17 @@ class Mesh:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         return sock
 
+    def _is_greeted(self, party: int, line: bytes) -> bool:
+        """Whether the party's launcher is there; end if it is there for another computation."""
+        wanted = self._greeting(party)
+        if line != wanted and line.startswith(PROTOCOL):
+            theirs, ours = line.decode().strip(), wanted.decode().strip()
+            _fail(Exit.NOT_CONNECTED, f'party {party} greets with "{theirs}", not with "{ours}"')
+        return line == wanted
+
     def _greeting(self, listener: int) -> bytes:
         parties, threshold = len(self.runtime.parties), self.runtime.threshold
-        return f"didmesh mpyc 1: {listener} of {parties}, threshold {threshold}\n".encode()
+        return PROTOCOL + f"{listener} of {parties}, threshold {threshold}\n".encode()
 
     def _party_at(self, host: str) -> int | None:
         """The party with that mesh address, if it is one that dials us."""
@@ -283,8 +294,10 @@ class _Exchanger(MessageExchanger):  # type: ignore[misc]  # mpyc has no types
         if claim == self._expected and not self._mesh.is_connected(claim):
             return True
         host = self.transport.get_extra_info("peername")[0]
-        twice = " and is connected already" if claim == self._expected else ""
-        refuse(host, f"{host} is party {self._expected}{twice}, but says it is party {claim}")
+        if claim == self._expected:
+            refuse(host, f"{host} says again that it is party {claim}")
+        else:
+            refuse(host, f"{host} is party {self._expected}, but says it is party {claim}")
         self.transport.abort()
         return False
 
@@ -293,15 +306,20 @@ def refuse(source: str, sentence: str) -> None:
     tell(Progress(Event.REFUSED, fields={"source": source}, sentence=sentence))
 
 
-async def _read(sock: socket.socket, size: int) -> bytes:
-    """That many bytes, or fewer if the other end closes; never more."""
-    data = b""
-    while len(data) < size:
-        more = await asyncio.get_running_loop().sock_recv(sock, size - len(data))
+async def _read_line(sock: socket.socket) -> bytes:
+    """One line, or what there is of it; the other end says no more before it hears from us."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_GREETING:
+        more = await asyncio.get_running_loop().sock_recv(sock, MAX_GREETING - len(line))
         if not more:
             break
-        data += more
-    return data
+        line += more
+    return line if line.isascii() and line[:-1].decode().isprintable() else b""
+
+
+def _words(error: OSError) -> str:
+    """What the system calls it; asyncio's own texts repeat the address."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _call_later(delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:

@@ -42,7 +42,7 @@ async def test_an_insider_who_claims_another_index_is_refused_and_the_run_is_rig
     async with listening(auction, hosts, tmp_path, env) as victim:
         heard = await says(hosts[1], hosts[2], claim(0))
         ended = await honest_run(auction, hosts, victim, tmp_path, env)
-    assert heard == b"didmesh mpyc 1: 2 of 3, threshold 1\n"
+    assert heard == b"didmesh mpyc 1: party 2 of 3, threshold 1\n"
     assert_right(ended)
     [refused] = ended[2].told(Event.REFUSED)
     assert refused.sentence == f"{hosts[1]} is party 1, but says it is party 0"
@@ -65,13 +65,18 @@ async def test_an_index_is_taken_once_even_by_two_who_connected_at_the_same_time
     async with listening(auction, hosts, tmp_path) as victim:
         first, second = await dialled(hosts[1], hosts[2]), await dialled(hosts[1], hosts[2])
         with first, second:
+            for sock in (first, second):  # both are let in before either says who it is
+                assert (await asyncio.get_running_loop().sock_recv(sock, 80)).endswith(b"\n")
             await send(first, claim(1))
             assert (await victim.until(Event.CONNECTED)).fields == {"party": "1"}
             await send(second, claim(1))
-            assert "connected already" in (await victim.until(Event.REFUSED)).sentence
+            twice = f"{hosts[1]} says again that it is party 1"
+            assert (await victim.until(Event.REFUSED)).sentence == twice
             third = await says(hosts[1], hosts[2], claim(1))
             assert third == b""
-            assert "twice" in (await victim.until(Event.REFUSED)).sentence
+            assert (
+                await victim.until(Event.REFUSED)
+            ).sentence == f"{hosts[1]} is connected already"
 
 
 async def test_half_a_claim_blocks_nobody(tmp_path: Path) -> None:
