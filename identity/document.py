@@ -7,6 +7,7 @@ JSON-LD contexts are never fetched nor needed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -233,7 +234,8 @@ class _Reader:
             ) from None
         if fragment is None:
             raise InvalidDocument("a verification method whose id has no fragment")
-        return f"{did}#{fragment}" if did == self.did else None
+        # Interned: ids repeat the DID, and a stranger's may have thousands of characters.
+        return sys.intern(f"{did}#{fragment}") if did == self.did else None
 
 
 def _key(type_: str, value: Mapping[str, Any]) -> PublicKey | None:

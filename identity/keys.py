@@ -120,7 +120,16 @@ class PublicKey:
         curve = _EC_BY_NAME.get(native.curve.name)
         if curve is None:
             raise UnknownCurve(f"curve {native.curve.name} is not one of ours")
-        return cls(curve, native.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+        return cls._on_curve(curve, native)
+
+    @classmethod
+    def _on_curve(cls, curve: Curve, native: ec.EllipticCurvePublicKey) -> PublicKey:
+        """Make a key of a point that was checked: finding it again from `raw` costs a root."""
+        key = object.__new__(cls)
+        raw = native.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        for name, value in (("curve", curve), ("raw", raw), ("native", native)):
+            object.__setattr__(key, name, value)
+        return key
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> PublicKey:
@@ -134,7 +143,7 @@ class PublicKey:
             point = ec.EllipticCurvePublicKey.from_encoded_point(_EC[curve].curve, b"\x04" + x + y)
         except ValueError:
             raise InvalidKey(f"a {curve} key off its curve") from None
-        return cls.from_native(point)
+        return cls._on_curve(curve, point)
 
     def to_jwk(self) -> dict[str, str]:
         if not isinstance(self.native, ec.EllipticCurvePublicKey):

@@ -20,6 +20,7 @@ RESOLUTION_SECONDS = 10.0
 POSITIVE_SECONDS = 300.0  # methods in LOCAL_METHODS never change: theirs stay
 NEGATIVE_SECONDS = 10.0
 MAX_REMEMBERED = 1024
+MAX_REMEMBERED_DID = 1024  # characters; a longer local DID, of a stranger mostly, is read again
 
 
 def default_registry() -> Registry:
@@ -71,7 +72,8 @@ class Registry:
         resolver = self._methods[method]
         if method in LOCAL_METHODS:
             document = await resolver.resolve(did)
-            self._remember(did, document, math.inf)
+            if len(did) <= MAX_REMEMBERED_DID:
+                self._remember(did, document, math.inf)
             return document
         return await self._join_flight(did, resolver)
 

@@ -8,7 +8,13 @@ from identity.did import MAX_DID
 from identity.document import DidDocument
 from identity.keys import Curve, PrivateKey
 from resolvers import registry as registry_module
-from resolvers.registry import NEGATIVE_SECONDS, POSITIVE_SECONDS, Registry, default_registry
+from resolvers.registry import (
+    MAX_REMEMBERED_DID,
+    NEGATIVE_SECONDS,
+    POSITIVE_SECONDS,
+    Registry,
+    default_registry,
+)
 from resolvers.resolver import ErrorType, ResolutionError
 from tests.support.resolvers import FixedResolver
 
@@ -73,6 +79,15 @@ async def test_a_did_that_never_changes_is_read_once() -> None:
     clock.now = 1e9
     await registry.resolve(KEY)
     assert len(local.asked) == 1
+
+
+async def test_a_long_local_did_takes_no_memory() -> None:
+    did = "did:key:" + "z" * MAX_REMEMBERED_DID
+    local = FixedResolver([DidDocument(did)])
+    registry = Registry({"key": local})
+    await registry.resolve(did)
+    await registry.resolve(did)
+    assert len(local.asked) == 2
 
 
 async def test_a_short_did_peer_is_known_at_once_when_its_long_form_was_seen() -> None:
