@@ -136,7 +136,9 @@ class _Scenario:
             for path in (folder / "tmp", party.passphrase_file):
                 os.chown(path, user, user)
             self.parties.append(party)
-        self.say("lab", f"an internet with a mediator on {MEDIATOR} and three homes behind NATs")
+        self.say(
+            "lab", f"an internet with a mediator on {MEDIATOR} and three homes behind {NAT} NATs"
+        )
 
     def start_mediator(self) -> "subprocess.Popen[bytes]":
         folder = _private_folder(self.lab, "mediator", MEDIATOR_USER)
@@ -166,8 +168,8 @@ class _Scenario:
             )
             self.say(
                 "lab",
-                f"{verdict.host} is behind a {verdict.kind} NAT, measured:"
-                f" {seen.mapping} mapping, {seen.filtering} filtering",
+                f"{verdict.host}'s NAT, measured from inside: {seen.mapping} mapping,"
+                f" {seen.filtering} filtering",
             )
             if not verdict.verified:
                 raise LabError(f"the NAT of {verdict.host} is not {verdict.kind}")

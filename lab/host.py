@@ -4,7 +4,6 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TypeAlias
 
 from lab.commands import LabError, log
@@ -119,8 +118,3 @@ class Home:
     @property
     def host(self) -> Host:
         return self.hosts[0]
-
-
-def checkout_is_readable() -> bool:
-    """Whether ordinary users may read our files (a clone under umask 077 is not)."""
-    return bool(Path(__file__).stat().st_mode & 0o004)

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import rich
+
 from lab.commands import LabError, log
 from lab.runs import MARK, RUNTIME, Run
 
@@ -139,6 +141,11 @@ def _first_closed(path: Path) -> Path | None:
         if not directory.stat().st_mode & stat.S_IXOTH:
             return directory
     return None
+
+
+def is_readable() -> bool:
+    """Whether ordinary users may read our files and our packages' (not after a umask of 077)."""
+    return all(Path(origin).stat().st_mode & stat.S_IROTH for origin in (__file__, rich.__file__))
 
 
 def as_user(user: int | None) -> Sequence[str]:

@@ -19,7 +19,8 @@ class Screen:
         self._began = time.monotonic()
 
     def say(self, who: str, text: str, *, style: str = "") -> None:
-        line = Text(f"{time.monotonic() - self._began:6.2f} s  ", style="dim")
+        line = Text()
+        line.append(f"{time.monotonic() - self._began:6.2f} s  ", style="dim")
         line.append(f"{who:<9} ", style=COLOURS.get(who, "bold"))
         line.append(text, style=style)
         self._console.print(line)

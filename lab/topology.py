@@ -21,8 +21,8 @@ from types import FrameType, TracebackType
 
 from lab import processes, runs
 from lab.commands import LabError, in_namespace, ip, require_tools
-from lab.host import Home, Host, checkout_is_readable
-from lab.machine import Machine
+from lab.host import Home, Host
+from lab.machine import CHECKOUT, Machine, is_readable
 from lab.nat import LAN, WAN, NatKind, ruleset
 from lab.runs import MARK, Leftovers, Run
 
@@ -53,10 +53,10 @@ class Lab:
                 "the lab makes network namespaces and needs root", hint="run it again with sudo"
             )
         require_tools()
-        if not checkout_is_readable():
+        if not is_readable():
             raise LabError(
-                "ordinary users cannot read this checkout's files, and the lab runs as such",
-                hint="chmod -R go+rX on the checkout",
+                "ordinary users cannot read the files of this checkout, but its hosts run as such",
+                hint=f"chmod -R go+rX {CHECKOUT}",
             )
         self._exit = contextlib.ExitStack()
         with self._exit:
