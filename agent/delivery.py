@@ -1,5 +1,6 @@
 """Bringing an envelope to another party's mediator, and not giving up at the first failure.
 
+CannotWrite       the recipient's DID gives no key or no way that we can use
 NotDelivered      tried until the time was over, or every way was refused for good
 """
 
@@ -20,6 +21,13 @@ FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0
 
 log = logging.getLogger(__name__)
+
+
+class CannotWrite(MailboxError):
+    """Trying again is no use."""
+
+    def __init__(self, to: str, error: Exception) -> None:
+        super().__init__(f"cannot write to {shorten(to)}: {error}")
 
 
 class NotDelivered(MailboxError):

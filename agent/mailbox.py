@@ -27,7 +27,7 @@ from typing import Any, Self
 import aiohttp
 
 from agent.account import Account, MediatorConfused, Queue
-from agent.delivery import deliver, pauses
+from agent.delivery import CannotWrite, deliver, pauses
 from agent.errors import MailboxError, TookTooLong
 from agent.letters import Letter, Letters
 from agent.transport import AnswerTooLarge, Transport, words
@@ -150,7 +150,7 @@ class Mailbox:
 
         A return means that the mediator keeps it. `expires_time` is told to the mediator too.
 
-        Raises: NotDelivered, after `seconds` of trying; ResolutionError; MessagingError.
+        Raises: NotDelivered, after `seconds` of trying; CannotWrite, if trying is no use.
         """
         expires = message.expires_time if expires_time is None else expires_time
         message = dataclasses.replace(
@@ -160,10 +160,13 @@ class Mailbox:
             created_time=int(self._clock()),
             expires_time=expires,
         )
-        envelope = await pack(
-            message, to=to, sender=self.did, secrets=self._secrets, resolver=self._resolver
-        )
-        ways = await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
+        try:
+            envelope = await pack(
+                message, to=to, sender=self.did, secrets=self._secrets, resolver=self._resolver
+            )
+            ways = await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
+        except (MessagingError, ResolutionError) as error:
+            raise CannotWrite(to, error) from error
         await deliver(ways, to, self._transport, seconds=seconds)
 
     async def received(self) -> AsyncGenerator[Received, None]:
@@ -185,7 +188,7 @@ class Mailbox:
                 self._letters.forget(self._inbox.get_nowait()._letter)
 
     async def ping(self, did: str, seconds: float) -> float:
-        """Seconds until another agent's answer is here. Raises: TookTooLong, NotDelivered, …"""
+        """Seconds until another agent's answer is here. Raises: TookTooLong, MailboxError."""
         ping = trust_ping.Ping(response_requested=True).to_message()
         pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._pings[did, ping.id] = pong
@@ -229,6 +232,8 @@ class Mailbox:
             request, envelope = await self._account.live_request()
             await socket.send_str(envelope.decode())
             async for frame in socket:
+                if frame.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                    break
                 data = frame.data.encode() if isinstance(frame.data, str) else frame.data
                 try:
                     message = await self._account.open(data)

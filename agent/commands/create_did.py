@@ -81,10 +81,6 @@ def make_profile(mediator: str | None) -> Profile:
         PrivateKey.generate(Curve.X25519),
         PrivateKey.generate(Curve.ED25519),
     )
-    services = (
-        []
-        if mediator is None
-        else [{"t": "dm", "s": {"uri": mediator, "a": ["didcomm/v2"], "r": []}}]
-    )
+    services = [] if mediator is None else [did_peer.didcomm_service(mediator)]
     did = did_peer.create_2([agreement.public], [authentication.public], services)
     return Profile(did, {f"{did}#key-1": agreement, f"{did}#key-2": authentication}, mediator)
