@@ -60,25 +60,19 @@ class _Party:
 class Connectivity:
     """One port for all parties; the port stays the caller's, also after `establish`."""
 
-    def __init__(self, port: UdpPort, local: LocalSide) -> None:
+    def __init__(self, port: UdpPort) -> None:
         self._port = port
-        self._local = local
         self._parties: dict[str, _Party] = {}
         self._by_username: dict[str, PathFinder] = {}
         self._settled: set[str] = set()
 
     def add_party(
-        self,
-        party: str,
-        remote: RemoteSide,
-        controlling: bool,
-        local: LocalSide | None = None,
+        self, party: str, local: LocalSide, remote: RemoteSide, *, controlling: bool
     ) -> None:
-        """`local` is what this party alone was offered; without it, what all were offered.
+        """`local` is what this party, and nobody else, was offered.
 
         Raises: ValueError, if two parties would be told apart by nothing.
         """
-        local = local or self._local
         now = time.monotonic()
         finder = PathFinder(local, remote, controlling=controlling, now=now)
         if party in self._parties or finder.username in self._by_username:

@@ -20,7 +20,7 @@ from agent.session.machine import SessionMachine
 from messaging.errors import MalformedMessage
 from messaging.protocols.session import SessionMessage, from_message, to_message
 
-LIFETIME = 600  # seconds after which a mediator may drop one of our messages
+LIFETIME = 600  # seconds after which a mediator may drop one of our messages, at least
 _log = logging.getLogger(__name__)
 
 

@@ -41,7 +41,7 @@ from agent.session.machine import (
     Withdrew,
 )
 from agent.session.offers import OwnSide, make_own_side, peer_key, remote_side
-from agent.session.post import Post
+from agent.session.post import LIFETIME, Post
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.udp import UdpPort
@@ -50,6 +50,7 @@ from messaging.errors import MalformedMessage
 from traversal.candidate import Address
 
 MTU = 1280
+CLOCK_SKEW = 120  # seconds that parties' clocks may differ
 KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 OFFERS_TIMEOUT = 60.0  # seconds, from the last signature to the last offer
 GATHER_TIMEOUT = 3.0
@@ -95,9 +96,10 @@ class Story:
     async def tell(self) -> Ending:
         """Live through the session; whatever happens, the machine is left as it was."""
         self._over = asyncio.get_running_loop().create_future()
+        lifetime = max(LIFETIME, int(self.patience) + CLOCK_SKEW)
         try:
             async with (
-                Post(self.machine, self.mailbox, self.me, self._pump) as post,
+                Post(self.machine, self.mailbox, self.me, self._pump, lifetime) as post,
                 _owned(self._tick()),
             ):
                 self._pump()
@@ -164,9 +166,10 @@ class Story:
         connectivity = Connectivity(own.port)
         rank = descriptor.rank(self.me)
         for did, offer in complete.offers.items():
-            controlling = rank < descriptor.rank(did)
+            first = rank < descriptor.rank(did)
             try:
-                connectivity.add_party(did, own.sides[did], remote_side(offer), controlling)
+                remote = remote_side(offer)
+                connectivity.add_party(did, own.sides[did], remote, controlling=first)
             except (MalformedMessage, ValueError) as error:
                 self._fail(f"{self._name(did)} made an offer that cannot be used: {error}", did)
         settled = await connectivity.establish(PATHS_TIMEOUT, self._on_path_event)
