@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from identity.did import parse_did
-from identity.errors import InvalidDid
 
 
+@lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
     """The DID in a DID or DID URL; did:peer:4 in its short form.
 
@@ -16,13 +18,6 @@ def canonical(text: str) -> str:
     if method == "peer" and specific.startswith("4"):
         return f"did:peer:{specific.partition(':')[0]}"
     return did
-
-
-def is_canonical(text: str) -> bool:
-    try:
-        return canonical(text) == text
-    except InvalidDid:
-        return False
 
 
 def shorten(did: str) -> str:

@@ -145,10 +145,10 @@ async def _serving(door: Web, listener: socket.socket, limits: Limits) -> AsyncI
     server = web.Server(
         door.handle, request_factory=limited_request(limits.envelope), access_log=None
     )
-    runner = web.ServerRunner(server, handle_signals=False)
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=DRAIN)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=BACKLOG, shutdown_timeout=DRAIN).start()
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
         yield
     finally:
         await door.close_sockets()

@@ -1,8 +1,8 @@
 """Coordinate mediation 3.0: accounts, and the DIDs that an account takes mail for.
 
-An account is the DID that the envelope proved. It may bind itself, or a DID that
-signed the request inside the envelope; any other DID is bound on probation and goes,
-with its mail, to whoever proves control of it.
+An account is the DID that the envelope proved, and itself it may bind. Any other DID
+is bound on probation: it goes, with its mail, to its true owner as soon as that one
+opens an account.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Coordination:
     async def update(self, request: Request) -> Message:
         account = await self._account(request)
         updates = RecipientUpdate.from_message(request.message).updates
-        results = [await self._apply(update, account, request.signer) for update in updates]
+        results = [await self._apply(update, account) for update in updates]
         return RecipientUpdateResponse(
             tuple(
                 Updated(update.recipient_did, update.action, result)
@@ -70,15 +70,14 @@ class Coordination:
         remaining = max(0, len(dids) - wanted.offset - len(page))
         return Recipients(page, wanted.offset, remaining).to_message()
 
-    async def _apply(self, update: Update, account: str, signer: str | None) -> Result:
+    async def _apply(self, update: Update, account: str) -> Result:
         try:
             did = canonical(update.recipient_did)
             if did in self._ours:
                 return Result.CLIENT_ERROR
             if update.action is Action.REMOVE:
                 return _result(await self._store.unbind(account, did))
-            proven = did == account or (signer is not None and did == canonical(signer))
-            return _result(await self._store.bind(account, did, proven=proven))
+            return _result(await self._store.bind(account, did, proven=did == account))
         except (InvalidDid, TooManyRecipients):
             return Result.CLIENT_ERROR
 

@@ -49,7 +49,6 @@ class Request:
     message: Message
     ours: str  # our DID that was addressed
     sender: str | None  # the DID that the envelope proved
-    signer: str | None
     now: int
     connection: Connection | None  # None over HTTP
 
@@ -117,9 +116,7 @@ class Dispatcher:
             return await self._report_unopened(error, now)
         if opened.recipient is None:
             return await self._report_unopened(errors.NotAddressedToUs([]), now)
-        request = Request(
-            opened.message, opened.recipient, opened.sender, opened.signer, now, connection
-        )
+        request = Request(opened.message, opened.recipient, opened.sender, now, connection)
         return await self._answer(request, noted)
 
     async def _answer(self, request: Request, noted: _NotedProof) -> Answer:

@@ -47,15 +47,15 @@ class Party:
             content_type = answer.headers.get("Content-Type", "")
             return Reply(answer.status, content_type, await answer.read())
 
-    async def ask(self, message: Message, **options: Any) -> Message:
+    async def ask(self, message: Message) -> Message:
         """What the mediator answers, opened."""
-        reply = await self.post(await self.seal(message, **options))
+        reply = await self.post(await self.seal(message))
         assert reply.body, f"status {reply.status} and nothing else"
         return (await self.open(reply.body)).message
 
-    async def problem(self, message: Message, **options: Any) -> str:
+    async def problem(self, message: Message) -> str:
         """The code of the problem report that must come back."""
-        answer = await self.ask(message, **options)
+        answer = await self.ask(message)
         assert answer.type == ProblemReport.TYPE, answer
         return ProblemReport.from_message(answer).code
 
@@ -63,9 +63,9 @@ class Party:
         assert (await self.ask(mediation.MediateRequest().to_message())).type.endswith("-grant")
         assert await self.bind(self.did) in {"success", "no_change"}
 
-    async def bind(self, did: str, action: str = "add", **options: Any) -> str:
+    async def bind(self, did: str, action: str = "add") -> str:
         update = mediation.Update(did, mediation.Action(action))
-        answer = await self.ask(mediation.RecipientUpdate((update,)).to_message(), **options)
+        answer = await self.ask(mediation.RecipientUpdate((update,)).to_message())
         [updated] = mediation.RecipientUpdateResponse.from_message(answer).updated
         return updated.result.value
 
@@ -108,17 +108,13 @@ class Party:
 
     # Sealing
 
-    async def seal(
-        self, message: Message, *, anonymous: bool = False, signed_by: Party | None = None
-    ) -> bytes:
-        secrets = {**self.secrets, **(signed_by.secrets if signed_by else {})}
+    async def seal(self, message: Message, *, anonymous: bool = False) -> bytes:
         return await pack(
             replace(message, created_time=int(time.time())),
             to=self.mediator,
             sender=None if anonymous else self.did,
-            secrets=secrets,
+            secrets=self.secrets,
             resolver=self.resolver,
-            sign_by=signed_by.did if signed_by else None,
         )
 
     async def open(self, envelope: bytes) -> Opened:
