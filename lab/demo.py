@@ -19,7 +19,7 @@ from typing import Any
 
 from lab.behaviour import check
 from lab.commands import LabError
-from lab.facts import Facts, Nat, PartyFacts
+from lab.facts import KINDS, Facts, Nat, PartyFacts
 from lab.host import Home
 from lab.listening import Line, listen
 from lab.nat import NatKind
@@ -356,7 +356,8 @@ def _words(event: Mapping[str, Any]) -> str | None:
         case "result":
             return str(event.get("output") or "no result").strip()
         case "cleanup":
-            return "its network is removed"
+            left = sum(int(event.get(kind, 0)) for kind in KINDS)
+            return f"has removed its network; left of it: {left or 'nothing'}"
         case _:
             return None
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from lab.runs import Leftovers
 
+KINDS = ("interfaces", "namespaces", "processes")  # that a party counts after its session
+
 
 @dataclass(frozen=True)
 class Nat:
@@ -57,7 +59,7 @@ class Cleanup:
 
     def add_report(self, party: str, counted: Mapping[str, Any]) -> None:
         """What a party's own check after its session has counted."""
-        for name in ("interfaces", "namespaces", "processes"):
+        for name in KINDS:
             self._lists()[name] += [f"reported by {party}"] * int(counted.get(name, 0))
 
     def add_leftovers(self, left: Leftovers) -> None:

@@ -22,6 +22,8 @@ RUNTIME = Path("/run")
 NETNS = RUNTIME / "netns"
 MARK = "DIDMESH_LAB"  # environment variable of every process of a run
 
+ROUNDS = 5
+
 RUN = re.compile(r"didmesh-lab-\d+-[0-9a-f]{4}")
 
 
@@ -47,9 +49,12 @@ class Run:
     def __init__(self, name: str) -> None:
         self.name = name
         self.directory = RUNTIME / name
-        self.directory.mkdir(mode=0o711)
-        self._lock = _open_lock(self.directory)
+        # Locked before it has its name: nobody ever finds a new run without a holder.
+        unnamed = RUNTIME / f".{name}"
+        unnamed.mkdir(mode=0o711)
+        self._lock = os.open(unnamed / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(self.directory)
 
     def close(self) -> None:
         os.close(self._lock)
@@ -87,10 +92,11 @@ def leftovers(run: str) -> Leftovers:
 
 def remove(run: str) -> None:
     """End the processes of a run, then remove its namespaces and its directory."""
-    found = leftovers(run)
-    while found.processes:  # one that forks while we look is found in the next round
-        processes.end(found.processes)
+    for _ in range(ROUNDS):  # one that forks while we look is found in the next round
         found = leftovers(run)
+        if not found.processes:
+            break
+        processes.end(found.processes)
     if found.namespaces:
         ip(f"netns del {name}" for name in found.namespaces)
     _remove_directory(RUNTIME / run)
@@ -109,7 +115,3 @@ def _namespaces(run: str) -> Iterator[Path]:
 
 def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.exists() else []
-
-
-def _open_lock(directory: Path) -> int:
-    return os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
