@@ -77,8 +77,13 @@ class Party:
         raise AssertionError(f"ended without {event}: {''.join(self._stderr)}")
 
     async def ended(self, timeout: float = 60) -> Ended:
-        async with asyncio.timeout(timeout):
-            stdout, stderr = await self.process.communicate()
+        try:
+            async with asyncio.timeout(timeout):
+                stdout, stderr = await self.process.communicate()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            raise
         code = self.process.returncode
         assert code is not None
         return Ended(code, stdout.decode(), "".join(self._stderr) + stderr.decode())
