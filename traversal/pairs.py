@@ -13,7 +13,8 @@ STEADY_WAIT = 0.5  # then this, while the address is young or answers
 SLOW_WAIT = 2.0  # and this for ever
 YOUNG = 5.0  # seconds
 TRIGGER_WAIT = 0.02  # seconds, at least, from a check to one triggered by hearing from there
-MAX_IN_FLIGHT = 8  # checks of one pair whose answer is still welcome
+MAX_TRIGGERED = 8  # triggered checks to an address; two that trigger each other must come to rest
+MAX_IN_FLIGHT = 32  # checks of one pair whose answer is still welcome
 
 
 class Preference(NamedTuple):
@@ -62,7 +63,8 @@ class Pair:
     remote: Candidate
     born: float
     next_check: float | None
-    triggered: bool = False
+    urgent: bool = False
+    triggered: int = 0
     sent: int = 0
     answered: int = 0
     heard: int = 0
@@ -112,21 +114,22 @@ class Pair:
 
     def hurry(self, now: float) -> None:
         """Check before all others."""
-        self.next_check, self.triggered = now, True
+        self.next_check, self.urgent = now, True
 
     def trigger(self, now: float) -> None:
         """Something came from there: what we send now may get through (RFC 8445 7.3.1.4)."""
-        due = max(now, self.last_sent + TRIGGER_WAIT)
-        if self.next_check is None or due < self.next_check:
-            self.next_check = due
-        self.triggered = True
+        if self.triggered < MAX_TRIGGERED:
+            self.triggered += 1
+            due = max(now, self.last_sent + TRIGGER_WAIT)
+            self.next_check = due if self.next_check is None else min(due, self.next_check)
+            self.urgent = True
 
     def note_sent(self, transaction: bytes, now: float, nominating: bool) -> None:
         self.in_flight[transaction] = Check(now, nominating)
         if len(self.in_flight) > MAX_IN_FLIGHT:
             del self.in_flight[next(iter(self.in_flight))]
         self.sent += 1
-        self.last_sent, self.triggered = now, False
+        self.last_sent, self.urgent = now, False
 
     def prove(self, local_kind: Kind, rtt: float) -> None:
         """A check was answered; `local_kind` is what the other side saw us as."""

@@ -43,7 +43,7 @@ NOMINATION_LIFE = 1.0  # seconds, at least, until an unanswered nomination is ta
 GRACE = 0.1  # seconds, at least, that the controlling side stays to answer a repeated confirmation
 LINGER = 1.0  # seconds of silence, at least, after which a side with a path leaves unconfirmed
 KEEPALIVE = 10.0  # seconds between checks of a settled path, so that NATs keep their mapping
-MAX_PAIRS = 48  # addresses under check, peer-reflexive ones included
+MAX_REFLEXIVE = 8  # addresses learnt from checks; two varying NATs would show new ones for ever
 MAX_REMEMBERED = 256  # transactions of theirs that would be noticed if they came again
 ROLE_CONFLICT = 487
 
@@ -109,6 +109,7 @@ class PathFinder:
         self._decide_at: float | None = None
         self._last_heard = -math.inf
         self._left = False
+        self._reflexive = 0
         self._next_slot = now
         self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
@@ -150,7 +151,7 @@ class PathFinder:
     def handle_timer(self, now: float) -> None:
         self._decide(now)
         self._leave_when_quiet(now)
-        for pair in sorted(self._due(now), key=lambda p: (not p.triggered, p.next_check)):
+        for pair in sorted(self._due(now), key=lambda p: (not p.urgent, p.next_check)):
             if now < self._next_slot:
                 break
             self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
@@ -230,14 +231,14 @@ class PathFinder:
         pair.prove(kinds.get(mapped, Kind.PEER_REFLEXIVE), rtt)
 
     def _learn_reflexive(self, source: Address, request: Message, now: float) -> Pair | None:
+        if self._reflexive == MAX_REFLEXIVE:
+            return None
+        self._reflexive += 1
         said = request.attributes.get("PRIORITY", 0)
         return self._learn(Candidate(Kind.PEER_REFLEXIVE, source, said, "prflx"), now)
 
-    def _learn(self, remote: Candidate, now: float) -> Pair | None:
-        if remote.address in self._pairs or len(self._pairs) >= MAX_PAIRS:
-            return None
-        pair = self._pairs[remote.address] = Pair(remote, now, now)
-        return pair
+    def _learn(self, remote: Candidate, now: float) -> Pair:
+        return self._pairs.setdefault(remote.address, Pair(remote, now, now))
 
     def _is_repeated(self, transaction: bytes) -> bool:
         """Our other side never sends the same check twice: the network did, or an attacker."""

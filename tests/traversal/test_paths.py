@@ -1,0 +1,296 @@
+"""What one path finder does with what it hears; the clock is a number."""
+
+import itertools
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.nat_model import Filtering, Internet, Mapping
+from tests.support.two_parties import Party, meet, run
+from traversal import stun
+from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.paths import (
+    MAX_REFLEXIVE,
+    PairFailed,
+    PathFinder,
+    PathFound,
+    PathSettled,
+    State,
+)
+from traversal.stun import Class, Message
+
+OURS = LocalSide("us-ufrag", "p" * 24, (candidate(Kind.HOST, Address("192.0.2.1", 1000)),))
+THEIR_ADDRESS = Address("192.0.2.2", 2000)
+ELSEWHERE = Address("192.0.2.99", 9999)
+THEIRS = RemoteSide("they-ufrag", "q" * 24, (candidate(Kind.HOST, THEIR_ADDRESS),))
+
+
+def test_checks_go_to_every_address_of_the_same_family_paced() -> None:
+    many = [Address(f"192.0.2.{i}", 2000) for i in range(2, 12)]
+    offer = side([*many, Address("2001:db8::1", 2000)])
+    finder = PathFinder(OURS, offer, controlling=True, now=0.0)
+    sent = [(now, datagram) for now, datagram in everything_sent(finder, until=0.049)]
+    assert {datagram.destination for _, datagram in sent} == set(many)
+    times = [now for now, _ in sent]
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 0.0049
+
+
+def test_a_silent_address_is_reported_once_and_tried_for_ever() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    sent = [now for now, _ in everything_sent(finder, until=600.0)]
+    assert events_of(finder) == [PairFailed(THEIR_ADDRESS)]
+    assert sent[-1] > 590
+
+
+def test_a_full_offer_of_dead_addresses_costs_little() -> None:
+    offer = side([Address(f"192.0.2.{i}", 2000) for i in range(2, 34)])
+    finder = PathFinder(OURS, offer, controlling=True, now=0.0)
+    sent = list(everything_sent(finder, until=30.0))
+    assert len(sent) < 32 * 30
+    assert sum(len(datagram.data) for _, datagram in sent) < 150_000
+
+
+def test_a_check_is_answered_with_the_address_it_came_from_and_never_by_more_bytes() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.datagrams_to_send(0.0)
+    check = their_check()
+    finder.handle_datagram(check, ELSEWHERE, 0.001)
+    answer = next(d for d in finder.datagrams_to_send(0.001) if is_answer(d.data))
+    assert answer.destination == ELSEWHERE
+    assert stun.parse(answer.data).attributes["XOR-MAPPED-ADDRESS"] == ELSEWHERE
+    assert stun.verify_integrity(answer.data, OURS.password.encode())
+    assert len(answer.data) <= len(check)
+
+
+def test_a_check_from_a_new_address_is_answered_by_a_check_to_it() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.handle_datagram(their_check(), ELSEWHERE, 0.0)
+    sent = finder.datagrams_to_send(0.0) + finder.datagrams_to_send(0.01)
+    assert ELSEWHERE in {d.destination for d in sent if not is_answer(d.data)}
+
+
+def test_an_answer_proves_the_path_and_its_rtt() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    nomination = answer_until_nominated(finder)
+    finder.handle_datagram(their_answer(nomination), THEIR_ADDRESS, 0.5)
+    (found,) = events_of(finder)
+    assert isinstance(found, PathFound)
+    assert found.path.endpoint == THEIR_ADDRESS
+    assert found.path.rtt == pytest.approx(0.25)
+    assert finder.state is State.CHOSEN
+
+
+def test_who_hears_nothing_more_leaves_with_its_path_after_a_while() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    nomination = answer_until_nominated(finder)
+    finder.handle_datagram(their_answer(nomination), THEIR_ADDRESS, 0.5)
+    assert not list_of(finder, PathSettled)
+    assert [now for now, _ in everything_sent(finder, until=5.0)]
+    assert list_of(finder, PathSettled)
+
+
+def test_a_nomination_that_stays_unanswered_is_taken_back() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    answer_until_nominated(finder)
+    late = [d for now, d in everything_sent(finder, until=20.0) if now > 5.0]
+    assert late
+    assert not any("USE-CANDIDATE" in stun.parse(d.data).attributes for d in late)
+    assert finder.state is State.CHECKING
+
+
+def test_the_controlled_side_takes_a_nomination_only_when_its_own_check_is_answered() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=False, now=0.0)
+    (check,) = finder.datagrams_to_send(0.0)
+    nomination = their_check("ICE-CONTROLLING", **{"USE-CANDIDATE": True})
+    finder.handle_datagram(nomination, THEIR_ADDRESS, 0.01)
+    assert finder.path is None
+    finder.handle_datagram(their_answer(check.data), THEIR_ADDRESS, 0.02)
+    assert finder.path is not None
+    assert finder.path.endpoint == THEIR_ADDRESS
+
+
+def test_a_confirmation_of_another_path_than_ours_is_not_answered() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.handle_datagram(their_check(**{"USE-CANDIDATE": True}), ELSEWHERE, 0.0)
+    assert not any(is_answer(d.data) for d in finder.datagrams_to_send(0.0))
+    assert finder.path is None
+
+
+def test_two_sides_of_the_same_role_find_out() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.handle_datagram(their_check("ICE-CONTROLLING"), THEIR_ADDRESS, 0.0)
+    (answer,) = [d.data for d in finder.datagrams_to_send(0.0) if is_answer(d.data)]
+    assert stun.parse(answer).attributes["ERROR-CODE"][0] == 487
+    assert finder.role_conflict
+
+
+def test_a_lan_path_wins_over_a_quicker_one_that_is_translated() -> None:
+    internet = Internet(Random(1), delay=0.01)
+    lan = internet.nat(Mapping.INDEPENDENT, Filtering.INDEPENDENT, hairpin=True)
+    parties = meet(internet, (lan.host(), lan.host()))
+    slow_lan(parties)
+    run(internet, parties, until=10.0)
+    assert all(party.finder.path.same_lan for party in parties)
+
+
+WRONG_KEY = b"w" * 24
+HOSTILE = {
+    "noise": lambda check: b"\xff" * 100,
+    "empty": lambda check: b"",
+    "a wireguard packet": lambda check: b"\x04\x00\x00\x00" + bytes(60),
+    "no integrity": lambda check: stun.serialize(stun.parse(bare(check))),
+    "wrong password": lambda check: stun.serialize(stun.parse(bare(check)), WRONG_KEY),
+    "our own check come back": lambda check: reflected(),
+    "another user": lambda check: their_check(USERNAME="us-ufrag:someone"),
+    "no user": lambda check: request({"PRIORITY": 1, "ICE-CONTROLLED": 1}),
+    "unknown required attribute": lambda check: with_unknown(check),
+    "indication": lambda check: their_check(cls=Class.INDICATION),
+    "other method": lambda check: their_check(method=3),
+    "answer to nothing": lambda check: their_answer(check),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_stranger_gets_no_answer_and_leaves_no_state(name: str) -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.datagrams_to_send(0.0)
+    before = finder.tried()
+    finder.handle_datagram(HOSTILE[name](their_check()), ELSEWHERE, 0.001)
+    assert finder.datagrams_to_send(0.001) == []
+    assert finder.tried() == before
+    assert finder.next_event() is None
+
+
+def test_the_hostile_table_starts_from_a_check_that_is_answered() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    finder.handle_datagram(their_check(), ELSEWHERE, 0.001)
+    assert any(is_answer(d.data) for d in finder.datagrams_to_send(0.001))
+
+
+def test_a_recorded_check_played_again_from_elsewhere_is_dropped() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    check = their_check()
+    finder.handle_datagram(check, THEIR_ADDRESS, 0.0)
+    finder.datagrams_to_send(0.0)
+    finder.handle_datagram(check, ELSEWHERE, 0.001)
+    assert finder.datagrams_to_send(0.001) == []
+    assert ELSEWHERE not in {pair.address for pair in finder.tried()}
+
+
+def test_an_answer_from_another_address_proves_nothing() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    (check,) = finder.datagrams_to_send(0.0)
+    finder.handle_datagram(their_answer(check.data), ELSEWHERE, 0.01)
+    assert [pair.answered for pair in finder.tried()] == [0]
+
+
+def test_an_answer_under_a_wrong_password_proves_nothing() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    (check,) = finder.datagrams_to_send(0.0)
+    finder.handle_datagram(their_answer(check.data, WRONG_KEY), THEIR_ADDRESS, 0.01)
+    assert [pair.answered for pair in finder.tried()] == [0]
+
+
+def test_a_party_that_shows_ever_new_addresses_is_learnt_from_a_few_times_only() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    for port in range(1, 1000):
+        finder.handle_datagram(their_check(), Address("192.0.2.99", port), 0.0)
+    assert len(finder.tried()) == 1 + MAX_REFLEXIVE
+
+
+@given(st.lists(st.tuples(st.binary(max_size=120), st.integers(1, 65535)), max_size=20))
+def test_no_bytes_crash_the_finder(datagrams: list[tuple[bytes, int]]) -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    for data, port in datagrams:
+        finder.handle_datagram(data, Address("192.0.2.99", port), 0.0)
+    assert len(finder.tried()) == 1
+
+
+def everything_sent(finder: PathFinder, until: float):
+    now = 0.0
+    while now <= until:
+        for datagram in finder.datagrams_to_send(now):
+            yield now, datagram
+        timer = finder.next_timer()
+        assert timer is not None
+        now = max(timer, now)
+
+
+def answer_until_nominated(finder: PathFinder) -> bytes:
+    """Their answers to our checks, each 0.25 s late, until one nominates; that one."""
+    (check,) = finder.datagrams_to_send(0.0)
+    finder.handle_datagram(their_answer(check.data), THEIR_ADDRESS, 0.25)
+    sent = [d.data for d in finder.datagrams_to_send(0.25) if not is_answer(d.data)]
+    return next(data for data in sent if "USE-CANDIDATE" in stun.parse(data).attributes)
+
+
+def events_of(finder: PathFinder) -> list:
+    return list(iter(finder.next_event, None))
+
+
+def list_of(finder: PathFinder, kind: type) -> list:
+    return [event for event in events_of(finder) if isinstance(event, kind)]
+
+
+def side(addresses: list[Address]) -> RemoteSide:
+    candidates: list[Candidate] = [candidate(Kind.HOST, address) for address in addresses]
+    return RemoteSide("they-ufrag", "q" * 24, tuple(candidates))
+
+
+IDS = Random(7)
+
+
+def request(attributes: dict, key: bytes = OURS.password.encode(), **fields) -> bytes:
+    cls = fields.pop("cls", Class.REQUEST)
+    message = Message(cls, IDS.randbytes(12), attributes, **fields)
+    return stun.serialize(message, key)
+
+
+def their_check(role: str = "ICE-CONTROLLED", **more) -> bytes:
+    fields = {name: more.pop(name) for name in ("cls", "method") if name in more}
+    return request({"USERNAME": "us-ufrag:they-ufrag", "PRIORITY": 1, role: 1, **more}, **fields)
+
+
+def their_answer(check: bytes, key: bytes = THEIRS.password.encode()) -> bytes:
+    attributes = {"XOR-MAPPED-ADDRESS": OURS.candidates[0].address}
+    return stun.serialize(Message(Class.SUCCESS, check[8:20], attributes), key)
+
+
+def bare(check: bytes) -> bytes:
+    """The same without what protects it."""
+    message = stun.parse(check)
+    kept = {name: value for name, value in message.attributes.items() if name in UNPROTECTED}
+    return stun.serialize(Message(message.cls, message.transaction, kept), fingerprint=False)
+
+
+UNPROTECTED = {"USERNAME", "PRIORITY", "ICE-CONTROLLED"}
+
+
+def reflected() -> bytes:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    return finder.datagrams_to_send(0.0)[0].data
+
+
+def with_unknown(check: bytes) -> bytes:
+    body = bytes.fromhex("7fff0000") + bare(check)[20:]
+    return check[:2] + len(body).to_bytes(2, "big") + check[4:20] + body
+
+
+def is_answer(data: bytes) -> bool:
+    return stun.parse(data).cls in (Class.SUCCESS, Class.ERROR)
+
+
+def slow_lan(parties: tuple[Party, Party]) -> None:
+    """Inside the LAN the first check is lost, so that the way through the NAT answers first."""
+    for party in parties:
+        send, lost = party.host.send, []
+
+        def lossy(data: bytes, destination: Address, send=send, lost=lost) -> None:
+            if destination.private and not lost:
+                lost.append(data)
+            else:
+                send(data, destination)
+
+        party.host.send = lossy
