@@ -91,7 +91,7 @@ def _serve(agent: socket.socket, session: Session) -> None:
 def _wait(agent: socket.socket, session: Session) -> bool:
     """Until the agent has a request; meanwhile look after the program."""
     while True:
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             selector.register(agent, selectors.EVENT_READ)
             if session.program is not None:
                 selector.register(session.program.descriptor, selectors.EVENT_READ)

@@ -139,17 +139,23 @@ class NetworkHelper:
         self, request: str, descriptors: Sequence[int] = (), **members: object
     ) -> tuple[dict[str, Any], list[int]]:
         data = json.dumps({"request": request, **members}, ensure_ascii=False).encode()
-        async with self._turn:
-            try:
-                socket.send_fds(self._socket, [data], descriptors)
-            except OSError as error:
-                raise HelperFailed(f"network helper: {error.strerror}") from error
-            reply, received = await self._reply()
+        # Shielded: whoever stops waiting must not leave its reply to the next request.
+        reply, received = await asyncio.shield(self._exchange(data, descriptors))
         if "refused" in reply:
             raise HelperRefused(f"network helper refused to {request}: {reply['refused']}")
         if "failed" in reply:
             raise HelperFailed(f"network helper could not {request}: {reply['failed']}")
         return reply, received
+
+    async def _exchange(
+        self, data: bytes, descriptors: Sequence[int]
+    ) -> tuple[dict[str, Any], list[int]]:
+        async with self._turn:
+            try:
+                socket.send_fds(self._socket, [data], descriptors)
+            except OSError as error:
+                raise HelperFailed(f"network helper: {error.strerror}") from error
+            return await self._reply()
 
     async def _reply(self) -> tuple[dict[str, Any], list[int]]:
         await _readable(self._socket)
@@ -181,7 +187,7 @@ class Child:
         self._status: int | None = None
 
     async def wait(self) -> int:
-        """The exit code, or minus the signal that ended the program.
+        """The exit code, or minus the signal that ended the program. For one waiting task.
 
         Raises: HelperFailed, if the helper ended first.
         """
