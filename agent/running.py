@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from identity.did import shorten
 
 @dataclass(frozen=True)
 class RunningSession:
+    """What is written down of one session."""
+
     pid: int
     session: str
     parties: tuple[str, ...]
@@ -35,6 +38,23 @@ class RunningSession:
         for party in self.parties:
             path = self.paths.get(party)
             yield shorten(party), "" if path is None else _short(path)
+
+
+class SessionFile:
+    """Our own session's file; it is there from the first `write` until `remove`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "sessions" / f"{secrets.token_hex(8)}.json"
+
+    def write(self, session: RunningSession) -> None:
+        """Replaces what was there, never leaving half of it."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(session.to_json()))
+        new.replace(self._path)
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def running_sessions(folder: Path) -> list[RunningSession]:

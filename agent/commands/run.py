@@ -9,6 +9,7 @@ import secrets
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,9 +23,11 @@ from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.program import Program, load
 from agent.report import JsonReport, PlainReport, Report
+from agent.running import SessionFile
 from agent.session import transcript
 from agent.session.descriptor import Draft, check_roster
-from agent.session.machine import Outcome, SessionMachine
+from agent.session.events import Outcome
+from agent.session.machine import SessionMachine
 from agent.session.statements import Speaker
 from agent.session.story import Ending, Story
 from identity.did import parse_did
@@ -129,9 +132,17 @@ async def _run(
             now=time.time(),
         )
         async with Mailbox(profile, resolver) as mailbox:
-            workdir = _work_folder(choice)
             story = Story(
-                machine, program, inputs, profile.did, mailbox, helper, workdir, report, timeout
+                machine=machine,
+                program=program,
+                inputs=inputs,
+                me=profile.did,
+                mailbox=mailbox,
+                helper=helper,
+                workdir=_work_folder(choice),
+                file=SessionFile(choice.folder),
+                report=report,
+                patience=timeout,
             )
             _stop_on_signals(story)
             ending = await story.tell()
@@ -193,35 +204,24 @@ def _stop_on_signals(story: Story) -> None:
 
 
 def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: Report) -> int:
-    code = EXIT_CODES[ending.ended.outcome]
-    path = _write_transcript(choice, machine) if machine.statements() else None
-    if ending.ended.outcome is Outcome.DONE:
-        report.event(
-            "step",
-            name="equal",
-            text=f"results equal ({len(machine.draft.parties)}/{len(machine.draft.parties)})",
-        )
+    """Tell how it ended, in the order in which a person wants to know; the exit code."""
+    ended = ending.ended
+    code = int(EXIT_CODES[ended.outcome])
+    if ended.outcome is Outcome.DONE:
+        count = len(machine.draft.parties)
+        report.event("step", name="equal", text=f"results equal ({count}/{count})")
     else:
-        report.event("error", text=ending.ended.reason, hint=None, exit_code=int(code))
-    removed = ending.removed
-    report.event(
-        "cleanup",
-        interfaces=removed.interfaces,
-        namespaces=removed.namespaces,
-        processes=removed.processes,
-    )
-    output = (
-        ending.result.decode("utf-8", "replace")
-        if ending.ended.outcome is Outcome.DONE and ending.result is not None
-        else None
-    )
-    report.event(
-        "result", output=output, exit_code=int(code), transcript=str(path) if path else None
-    )
-    return int(code)
+        report.event("error", text=ended.reason, hint=None, exit_code=code)
+    report.event("cleanup", **asdict(ending.removed))
+    result = ending.result if ended.outcome is Outcome.DONE else None
+    output = None if result is None else result.decode("utf-8", "replace")
+    path = _write_transcript(choice, machine)
+    report.event("result", output=output, exit_code=code, transcript=path and str(path))
+    return code
 
 
 def _write_transcript(choice: Choice, machine: SessionMachine) -> Path | None:
+    """Keep what was signed; nothing was before there was a descriptor."""
     if machine.descriptor is None:
         return None
     folder = choice.folder / "transcripts"

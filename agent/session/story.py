@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -26,9 +27,10 @@ from agent.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
 from agent.program import Program, write_files
 from agent.report import Report
+from agent.running import RunningSession, SessionFile
+from agent.session import mesh
 from agent.session.descriptor import Descriptor, short
-from agent.session.heart import Heart
-from agent.session.machine import (
+from agent.session.events import (
     Agreed,
     Ended,
     Event,
@@ -36,22 +38,21 @@ from agent.session.machine import (
     Outcome,
     Proposed,
     Released,
-    SessionMachine,
     State,
     Withdrew,
 )
-from agent.session.offers import OwnSide, make_own_side, peer_key, remote_side
+from agent.session.heart import Heart
+from agent.session.machine import SessionMachine
+from agent.session.offers import OwnSide, make_own_side, remote_side
 from agent.session.post import LIFETIME, Post
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.udp import UdpPort
-from agent.wireguard.config import Interface, Peer
 from messaging.errors import MalformedMessage
 from traversal.candidate import Address
 
 MTU = 1280
 CLOCK_SKEW = 120  # seconds that parties' clocks may differ
-KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 OFFERS_TIMEOUT = 60.0  # seconds, from the last signature to the last offer
 GATHER_TIMEOUT = 3.0
 PATHS_TIMEOUT = 15.0
@@ -86,6 +87,7 @@ class Story:
     mailbox: Mailbox
     helper: NetworkHelper
     workdir: Path
+    file: SessionFile
     report: Report
     patience: float  # seconds to wait for the other parties to come
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -123,6 +125,7 @@ class Story:
         agreed = await self._expect(Agreed, self.patience)
         descriptor = agreed.descriptor
         self._step("agreed", f"everybody signed session {descriptor.id[:16]}")
+        self._note(descriptor, {})
         creating = asyncio.create_task(self._create_interface(descriptor))
         try:
             own = await self._gather(descriptor)
@@ -195,45 +198,31 @@ class Story:
         paths: Mapping[str, Found],
         offered_at: float,
     ) -> None:
-        rank = descriptor.rank(self.me)
-        peers = tuple(
-            Peer(
-                public_key=peer_key(complete.offers[did]),
-                endpoint=paths[did].endpoint,
-                allowed_ips=(
-                    f"{descriptor.addresses[descriptor.rank(did)]}/32",
-                    f"{descriptor.addresses6[descriptor.rank(did)]}/128",
-                ),
-                keepalive=KEEPALIVE,
-            )
-            for did in paths
-        )
         await self.helper.apply(
-            Interface(
-                private_key=own.private_key,
-                listen_port=own.port.port,
-                addresses=(descriptor.addresses[rank], descriptor.addresses6[rank]),
-                mtu=MTU,
-                peers=peers,
-            )
+            mesh.plan(descriptor, self.me, own, complete.offers, paths, mtu=MTU)
         )
         self._heart = await Heart.start(
             self.helper, descriptor, self.me, self._on_said, self._on_lost
         )
         await self._within(MESH_TIMEOUT, "the first pulse of everybody", self._heart.all_heard())
         self.report.event("mesh", seconds=round(time.monotonic() - offered_at, 3))
-        for did, path in paths.items():
-            rtt = self._heart.rtt(did) or path.rtt
-            self.report.event(
-                "path",
-                party=self._name(did),
-                did=did,
-                kind="direct",
-                endpoint=f"{path.endpoint.host}:{path.endpoint.port}",
-                rtt_ms=round(rtt * 1000, 2),
-                local_kind=str(path.local_kind),
-                remote_kind=str(path.remote_kind),
-            )
+        told = {did: self._tell_path(did, path, self._heart) for did, path in paths.items()}
+        self._note(descriptor, told)
+
+    def _tell_path(self, did: str, path: Found, heart: Heart) -> dict[str, object]:
+        facts: dict[str, object] = {
+            "kind": "direct",
+            "endpoint": f"{path.endpoint.host}:{path.endpoint.port}",
+            "rtt_ms": round((heart.rtt(did) or path.rtt) * 1000, 2),
+            "local_kind": str(path.local_kind),
+            "remote_kind": str(path.remote_kind),
+        }
+        self.report.event("path", party=self._name(did), did=did, **facts)
+        return facts
+
+    def _note(self, descriptor: Descriptor, paths: Mapping[str, object]) -> None:
+        """Write down for `agent status` what runs here."""
+        self.file.write(RunningSession(os.getpid(), descriptor.id, descriptor.parties, paths))
 
     async def _probe(self, descriptor: Descriptor) -> None:
         places = self._places(descriptor)
@@ -367,6 +356,7 @@ class Story:
         if self._heart is not None:
             self._heart.close()
         removed = await self.helper.remove()
+        self.file.remove()
         shutil.rmtree(self.workdir, ignore_errors=True)
         return removed
 

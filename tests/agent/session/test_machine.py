@@ -6,18 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.session.machine import (
-    VERDICT_DELAY,
-    Agreed,
-    OffersComplete,
-    Outcome,
-    Released,
-    State,
-    Withdrew,
-)
+from agent.session.events import Agreed, OffersComplete, Outcome, Released, State, Withdrew
+from agent.session.machine import VERDICT_DELAY
 from agent.session.statements import Kind
 from messaging.protocols.session import Say
-from tests.support.parties import (
+from tests.support.sessions import (
     Table,
     agreed,
     draft_of,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.session.statements import MAX_STATEMENT, FalseStatement, Kind, verify
 from identity.codec import b64url_decode, b64url_encode
-from tests.support.parties import make_parties
+from tests.support.sessions import make_parties
 
 PARTIES = make_parties(3)
 DOCUMENTS = {rank: party.document for rank, party in enumerate(PARTIES)}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.session.transcript import NotATranscript, Verdict, check, roster_of, to_json
-from tests.support.parties import finish, make_parties, running
+from tests.support.sessions import finish, make_parties, running
 
 PARTIES = make_parties(3)
 DOCUMENTS = {party.did: party.document for party in PARTIES}

@@ -1,0 +1,74 @@
+"""What a session machine tells: its states, and the events that others act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.session.descriptor import Descriptor
+from messaging.protocols.session import Offer
+
+
+class State(StrEnum):
+    PROPOSING = "proposing"
+    SIGNING = "signing"
+    OFFERING = "offering"
+    MESHING = "meshing"
+    READY = "ready"
+    RUNNING = "running"
+    FINISHING = "finishing"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    DONE = "done"  # every party's program ended well, and equal results are equal
+    FAILED = "failed"  # a program failed, a party was lost or said stop
+    TIMEOUT = "timeout"  # somebody did not come, or did not answer in time
+    REFUSED = "refused"  # somebody wants something else than we; nothing ran
+    MISMATCH = "mismatch"  # the programs ended well but their results differ
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """One more party wants the same session; `waiting` are those we have not heard from."""
+
+    party: str
+    waiting: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """Everybody has signed the same descriptor; now make offers and call `offers_made`."""
+
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True)
+class OffersComplete:
+    """An offer from everybody, by DID; build the mesh, then call `mesh_ready`."""
+
+    offers: Mapping[str, Offer]
+
+
+@dataclass(frozen=True)
+class Released:
+    """Everybody is ready: run the program, then call `program_ended`."""
+
+
+@dataclass(frozen=True)
+class Withdrew:
+    """A party took its proposal back; it may come again."""
+
+    party: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    outcome: Outcome
+    reason: str  # a sentence for a person
+    party: str | None = None  # whose fault, where it is somebody's
+
+
+Event = Proposed | Withdrew | Agreed | OffersComplete | Released | Ended

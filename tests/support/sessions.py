@@ -1,0 +1,182 @@
+"""Sessions whose parties have real keys and DIDs and talk in memory."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from agent.session.descriptor import Draft
+from agent.session.events import Ended, Event
+from agent.session.machine import SessionMachine
+from agent.session.statements import Speaker
+from identity import did_peer
+from identity.document import DidDocument
+from identity.keys import Curve, PrivateKey
+from messaging.protocols.session import Offer, SessionMessage
+
+NOW = 1_900_000_000.0
+
+
+@dataclass(frozen=True)
+class Party:
+    did: str
+    key: PrivateKey
+
+    @property
+    def document(self) -> DidDocument:
+        return did_peer.resolve(self.did)
+
+    @property
+    def speaker(self) -> Speaker:
+        return Speaker(f"{self.did}#key-2", self.key)
+
+
+def make_parties(count: int) -> list[Party]:
+    """Parties in the sorted order of their DIDs."""
+    parties = []
+    for _ in range(count):
+        key = PrivateKey.generate(Curve.ED25519)
+        encryption = PrivateKey.generate(Curve.X25519).public
+        parties.append(Party(did_peer.create_2([encryption], [key.public], []), key))
+    return sorted(parties, key=lambda party: party.did)
+
+
+def draft_of(parties: Sequence[Party]) -> Draft:
+    return Draft(
+        parties=tuple(party.did for party in parties),
+        program="second_price_auction",
+        sha256="ab" * 32,
+        adapter="mpyc",
+        threshold=1,
+        runtime={"mpyc": "0.11"},
+        outputs={"the winner": "everybody"},
+        parameters={},
+    )
+
+
+def start(party: Party, parties: Sequence[Party], draft: Draft, now: float = NOW) -> SessionMachine:
+    return SessionMachine(
+        draft,
+        me=party.did,
+        speaker=party.speaker,
+        documents={other.did: other.document for other in parties},
+        nonce=secrets.token_urlsafe(32),
+        now=now,
+    )
+
+
+@dataclass
+class Table:
+    """All parties' machines, and the messages between them that nobody has delivered yet."""
+
+    parties: Sequence[Party]
+    draft: Draft
+    machines: dict[str, SessionMachine] = field(default_factory=dict)
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    mail: list[tuple[str, str, SessionMessage]] = field(default_factory=list)
+    now: float = NOW
+
+    def join(self, index: int, draft: Draft | None = None) -> SessionMachine:
+        """A party calls `agent run`; a party that calls again starts over."""
+        party = self.parties[index]
+        self.now += 0.01
+        machine = start(party, self.parties, draft or self.draft, self.now)
+        self.machines[party.did] = machine
+        self.events[party.did] = []
+        self.collect()
+        return machine
+
+    def machine(self, index: int) -> SessionMachine:
+        return self.machines[self.parties[index].did]
+
+    def collect(self) -> None:
+        """Take what the machines want to send, and what they have to tell."""
+        for did, machine in self.machines.items():
+            self.mail += [(did, to, message) for to, message in machine.messages_to_send()]
+            while (event := machine.next_event()) is not None:
+                self.events[did].append(event)
+
+    def deliver(self, position: int = 0) -> bool:
+        """Bring one message; mail for a party that has not joined yet waits at its mediator."""
+        waiting = [mail for mail in self.mail if mail[1] in self.machines]
+        if not waiting:
+            return False
+        sender, to, message = mail = waiting[position % len(waiting)]
+        self.mail.remove(mail)
+        machine = self.machines[to]
+        if machine.concerns(sender, message):
+            machine.handle_message(sender, message, self.now)
+        self.collect()
+        return True
+
+    def deliver_all(self) -> None:
+        while self.deliver():
+            pass
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for machine in self.machines.values():
+            machine.handle_timer(self.now)
+        self.collect()
+
+    def make_offers(self) -> None:
+        for did, machine in self.machines.items():
+            if machine.descriptor is not None and machine.state == "offering":
+                offers = {
+                    other: offer_for(machine.descriptor.id)
+                    for other in machine.descriptor.parties
+                    if other != did
+                }
+                machine.offers_made(offers, self.now)
+        self.collect()
+
+    def ended(self, index: int) -> Ended | None:
+        events = self.events[self.parties[index].did]
+        return next((event for event in events if isinstance(event, Ended)), None)
+
+    def states(self) -> list[str]:
+        return [str(machine.state) for machine in self.machines.values()]
+
+
+def offer_for(session: str) -> Offer:
+    return Offer(session, "A" * 43 + "=", "ufrag", "password", ())
+
+
+def other_program(draft: Draft) -> Draft:
+    return replace(draft, sha256="cd" * 32)
+
+
+def agreed(parties: Sequence[Party]) -> Table:
+    """A table at which everybody has signed."""
+    found = Table(parties, draft_of(parties))
+    for index in range(len(parties)):
+        found.join(index)
+    found.deliver_all()
+    return found
+
+
+def meshing(parties: Sequence[Party]) -> Table:
+    """A table at which everybody has everybody's offer."""
+    found = agreed(parties)
+    found.make_offers()
+    found.deliver_all()
+    return found
+
+
+def running(parties: Sequence[Party]) -> Table:
+    """A table at which everybody runs the program."""
+    found = meshing(parties)
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
+    found.collect()
+    found.deliver_all()
+    return found
+
+
+def finish(found: Table, *hashes: str) -> None:
+    """Everybody's program ends, with results of these hashes."""
+    for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
+        machine.program_ended(sha256, found.now)
+    found.collect()
+    found.deliver_all()
