@@ -15,14 +15,8 @@ import asyncio
 import dataclasses
 import json
 import os
-import pwd
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,11 +26,11 @@ import aiohttp
 from messaging.message import Message
 from messaging.packing import pack
 from tests.support.mediator_client import Party
+from tests.support.mediator_process import facts, folder, process, run_argv
 
 CONNECTIONS = 8
 RECIPIENTS = 16
 BODY = 512  # bytes in the innermost message
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ def main() -> None:
     results: dict[str, list[Run]] = {"floor": [], "mediator": []}
     for _ in range(options.rounds):
         results["floor"].append(_round(_floor_argv, options.forwards))
-        results["mediator"].append(_round(_mediator_argv, options.forwards))
+        results["mediator"].append(_round(run_argv, options.forwards))
     if options.json:
         print(json.dumps({k: [dataclasses.asdict(r) for r in v] for k, v in results.items()}))
     else:
@@ -86,17 +80,17 @@ def _print(results: dict[str, list[Run]]) -> None:
 # A round
 
 
-def _round(argv: object, forwards: int) -> Run:
-    with _folder() as folder, _server(argv(folder)) as (process, facts):  # type: ignore[operator]
-        return asyncio.run(_measure(process.pid, facts, forwards))
+def _round(argv: Callable[[Path], list[str]], forwards: int) -> Run:
+    with folder() as path, process(argv(path / "data.db")) as server:
+        return asyncio.run(_measure(server.pid, facts(server), forwards))
 
 
-async def _measure(pid: int, facts: dict[str, str], forwards: int) -> Run:
-    envelopes = await _envelopes(facts, forwards)
-    await _load(facts["http"], envelopes[: CONNECTIONS * 10])  # warm both ends
+async def _measure(pid: int, there: dict[str, str], forwards: int) -> Run:
+    envelopes = await _envelopes(there, forwards)
+    await _load(there["http"], envelopes[: CONNECTIONS * 10])  # warm both ends
     envelopes = envelopes[CONNECTIONS * 10 :]
     cpu, began = _cpu_seconds(pid), time.perf_counter()
-    latencies = sorted(await _load(facts["http"], envelopes))
+    latencies = sorted(await _load(there["http"], envelopes))
     took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
     count = len(latencies)
     return Run(
@@ -107,12 +101,12 @@ async def _measure(pid: int, facts: dict[str, str], forwards: int) -> Run:
     )
 
 
-async def _envelopes(facts: dict[str, str], forwards: int) -> list[bytes]:
+async def _envelopes(there: dict[str, str], forwards: int) -> list[bytes]:
     """Sealed forwards, each different, to recipients in turn; the floor gets as many bytes."""
-    if "did" not in facts:
+    if "did" not in there:
         return [os.urandom(_FORWARD_SIZE) for _ in range(forwards)]
     async with aiohttp.ClientSession() as http:
-        parties = [Party(http, facts["did"], facts["http"]) for _ in range(RECIPIENTS)]
+        parties = [Party(http, there["did"], there["http"]) for _ in range(RECIPIENTS)]
         for party in parties:
             await party.register()
         sender, envelopes = parties[0], []
@@ -163,53 +157,8 @@ async def _load(url: str, envelopes: Sequence[bytes]) -> list[float]:
 # Servers
 
 
-def _mediator_argv(folder: Path) -> list[str]:
-    arguments = [
-        "run",
-        "--listen",
-        "127.0.0.1:0",
-        "--stun-port",
-        "0",
-        "--stun-port",
-        "0",
-        "--json",
-        "--data",
-    ]
-    return [sys.executable, "-m", "mediator", *arguments, str(folder / "mediator.db")]
-
-
-def _floor_argv(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "bench.mediator", "--floor", str(folder / "floor.db")]
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """One that an ordinary user may write to: the mediator does not run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="didmesh-bench-"))
-    try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, _ORDINARY)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def _server(argv: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
-    """The process, and the line of JSON with which it says where it is."""
-    user = pwd.getpwnam(_ORDINARY).pw_uid if os.geteuid() == 0 else None
-    groups = [] if user is not None else None
-    with subprocess.Popen(
-        argv, cwd=CHECKOUT, stdout=subprocess.PIPE, user=user, group=user, extra_groups=groups
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-
-
-_ORDINARY = "nobody"
+def _floor_argv(data: Path) -> list[str]:
+    return ["bench.mediator", "--floor", str(data)]
 
 
 def _cpu_seconds(pid: int) -> float:

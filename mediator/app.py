@@ -37,6 +37,7 @@ class Mediator:
     """A running mediator."""
 
     identity: MediatorIdentity
+    listens: tuple[str, int]
     stun_ports: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +75,7 @@ async def running(
         )
         await stack.enter_async_context(_serving(door, listener, config.limits))
         await stack.enter_async_context(_sweeping(store, clock))
-        yield Mediator(identity, stun_ports)
+        yield Mediator(identity, listener.getsockname()[:2], stun_ports)
 
 
 def _dispatcher(

@@ -72,6 +72,8 @@ class Web:
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > self._max_bytes:
             return self._too_large()
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
                 data = await request.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,8 @@ class Party:
     # Over HTTP
 
     async def post(self, envelope: bytes, **headers: str) -> Reply:
-        async with self.http.post(self.url, data=envelope, headers=headers) as answer:
+        data = io.BytesIO(envelope)
+        async with self.http.post(self.url, data=data, headers=headers) as answer:
             content_type = answer.headers.get("Content-Type", "")
             return Reply(answer.status, content_type, await answer.read())
 
