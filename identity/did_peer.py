@@ -35,8 +35,8 @@ _RELATIONSHIP_OF_PURPOSE = {
 }
 _LONG_NAMES = {"t": "type", "s": "serviceEndpoint", "r": "routingKeys", "a": "accept"}
 _SHORT_NAMES = {long: short for short, long in _LONG_NAMES.items()}
-# The only ASCII characters that can make a '-' or '_' of base64url.
-_UNSAFE = re.compile("[>?~\x7f]")
+# Of what `json` writes, the only characters that can make a '-' or '_' of base64url.
+_UNSAFE = re.compile("[>?~]")
 
 
 def didcomm_service(uri: str, routing_keys: Sequence[str] = ()) -> dict[str, Any]:

@@ -282,7 +282,8 @@ ATTACKS = {
     "form 2, not JSON": _did_2(b"{"),
     "form 2, not UTF-8": _did_2(b'"\xff"'),
     "form 3, no hash": "did:peer:3z6Mk",
-    "form 4, wrong hash": _did_4(b"{}")[:-1] + "z",
+    "form 4, hash of another": did_peer.short_form(_did_4(b"{}"))
+    + _did_4(b'{"service":[]}').removeprefix(did_peer.short_form(_did_4(b'{"service":[]}'))),
     "form 4, no document": _did_4(b"{}").rpartition(":")[0] + ":z",
     "form 4, not JSON": _did_4(b"{"),
     "form 4, not a JSON codec": _did_4(b"{}", prefix=b"\x55"),

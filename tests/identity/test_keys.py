@@ -39,6 +39,16 @@ def test_only_the_signer_and_the_signed_bytes_verify(curve: Curve) -> None:
     assert not private.public.verify(b"", b"message")
 
 
+@pytest.mark.parametrize("curve", [c for c in SIGNING if c is not Curve.ED25519])
+def test_a_signature_has_one_length(curve: Curve) -> None:
+    private = PrivateKey.generate(curve)
+    signature = private.sign(b"message")
+    r, s = signature[: len(signature) // 2], signature[len(signature) // 2 :]
+    assert not private.public.verify(b"\x00" + r + s, b"message")
+    assert not private.public.verify(r + b"\x00" + s, b"message")
+    assert not private.public.verify(b"\x00" + r + b"\x00" + s, b"message")
+
+
 @given(st.sampled_from(Curve), st.binary(max_size=140))
 def test_no_signature_makes_verifying_crash(curve: Curve, signature: bytes) -> None:
     assert not KEYS[curve].verify(signature, b"message")
