@@ -19,7 +19,7 @@ class ProblemReport:
 
     TYPE: ClassVar[str] = "https://didcomm.org/report-problem/2.0/problem-report"
 
-    code: str  # sorter (e or w), scope (p, m or a state) and descriptors: "e.p.xfer.cant-use-endpoint"
+    code: str  # sorter (e, w), scope (p, m, a state), descriptors: "e.p.xfer.cant-use-endpoint"
     comment: str | None = None  # with {1} for the first of `args`
     args: tuple[str, ...] = ()
     escalate_to: str | None = None

@@ -61,7 +61,7 @@ async def test_anoncrypt_in_every_content_encryption(
     peer, peer_name, curve: Curve, encryption: jwe.Encryption
 ) -> None:
     skip_unless_known(peer_name, curve)
-    alice, bob = introduced(peer, curve)
+    _, bob = introduced(peer, curve)
     theirs = peer.ask("pack", message=plain(None, bob), to=bob.did, encryption=encryption.value)
     assert (await unpack(theirs, bob)).message.body == BODY
     plaintext = Message("test", BODY, to=(bob.did,)).serialize()
