@@ -64,11 +64,11 @@ def load(file: Path | None, flags: Mapping[str, Any]) -> Config:
             f"clients cannot reach {host}", hint="add --public-url with the address they will use"
         )
     return Config(
-        data=Path(settings.get("data") or default_data()),
+        data=_path(settings["data"]) if "data" in settings else default_data(),
         host=host,
         port=port,
         public_url=None if public_url is None else _url(public_url),
-        stun_ports=tuple(_port(p) for p in settings.get("stun_ports", DEFAULT_STUN_PORTS)),
+        stun_ports=_ports(settings.get("stun_ports", DEFAULT_STUN_PORTS)),
         limits=_limits(settings.get("limits", {})),
     )
 
@@ -97,10 +97,22 @@ def _listen(text: object) -> tuple[str, int]:
     return host.strip("[]"), _port(int(port))
 
 
+def _ports(numbers: object) -> tuple[int, ...]:
+    if not isinstance(numbers, list | tuple):
+        raise ConfigError("stun_ports is a list of ports")
+    return tuple(_port(number) for number in numbers)
+
+
 def _port(number: object) -> int:
     if not isinstance(number, int) or not 0 <= number <= 65535:
         raise ConfigError(f"{number} is not a port")
     return number
+
+
+def _path(text: object) -> Path:
+    if not isinstance(text, str | Path):
+        raise ConfigError(f"data is the path of a file, not {text}")
+    return Path(text)
 
 
 def _url(text: object) -> str:
@@ -112,7 +124,9 @@ def _url(text: object) -> str:
     return str(text).rstrip("/")
 
 
-def _limits(settings: Mapping[str, Any]) -> Limits:
+def _limits(settings: object) -> Limits:
+    if not isinstance(settings, dict):
+        raise ConfigError("limits is a table")
     names = {f.name for f in fields(Limits)}
     for name, value in settings.items():
         if name not in names:

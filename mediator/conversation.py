@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mediator.dispatch import Handler, Request
@@ -30,7 +31,7 @@ def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
 
 def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Handler]:
     """Discloses the protocols of the message types that are `handled`, its own among them."""
-    protocols = {type_.rpartition("/")[0] for type_ in (*handled, Queries.TYPE)}
+    protocols = {_protocol(type_) for type_ in (*handled, Queries.TYPE)}
     features = [
         *(Feature("protocol", protocol) for protocol in sorted(protocols)),
         Feature("constraint", "max_receive_bytes", {"value": max_receive_bytes}),
@@ -40,6 +41,12 @@ def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Ha
         return Queries.from_message(request.message).select(features).to_message()
 
     return {Queries.TYPE: disclose}
+
+
+def _protocol(type_: str) -> str:
+    """The part that names protocol and version; of the empty message that is all of it."""
+    found = re.match(r".*?/\d+\.\d+", type_)
+    return type_ if found is None else found[0]
 
 
 async def _answer_ping(request: Request) -> Message | None:
