@@ -368,7 +368,7 @@ class PathFinder:
         elif self.state is State.SETTLED:
             pair.next_check = now + KEEPALIVE
         elif nominating:
-            pair.next_check = now + max(NOMINATION_WAIT, 1.5 * pair.rtt)
+            pair.next_check = now + max(NOMINATION_WAIT, 0.5 * pair.rtt)
         else:
             pair.next_check = now + pair.wait(now)
             self._tell_failure(pair, now)

@@ -67,6 +67,11 @@ class Network:
         elif self.gateway is not None:
             self.gateway.outward(data, source, destination)
 
+    def hand_over(self, data: bytes, source: Address, destination: Address) -> None:
+        """The last stretch: delay and loss have been suffered already."""
+        if destination.host in self._nodes:
+            self._nodes[destination.host].inward(data, source, destination)
+
     def _add(self, node):
         self._nodes[node.address.host] = node
         return node
@@ -120,7 +125,7 @@ class NatBox:
     def inward(self, data: bytes, source: Address, destination: Address) -> None:
         port = destination.port
         if port in self._owners and self._filter_key(source) in self._opened[port]:
-            self.inside.carry(data, source, self._owners[port])
+            self.inside.hand_over(data, source, self._owners[port])
 
     def map(self, source: Address, destination: Address) -> Address:
         key = (source, *part(self._mapping.name, destination))

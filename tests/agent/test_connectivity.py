@@ -1,0 +1,194 @@
+"""Paths between real sockets of this machine; what NATs do is tested in memory."""
+
+import asyncio
+import itertools
+import socket
+
+import pytest
+import uvloop
+
+from agent.connectivity import Connectivity, Found, NotFound
+from agent.udp import UdpPort
+from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
+from traversal.paths import PathFound, PathSettled
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+async def ports():
+    opened = [await UdpPort.bind() for _ in range(3)]
+    yield opened
+    for port in opened:
+        port.close()
+
+
+async def test_three_parties_find_each_other_in_well_under_a_second(ports: list[UdpPort]) -> None:
+    started = asyncio.get_running_loop().time()
+    results = await mesh(ports)
+    assert asyncio.get_running_loop().time() - started < 1.0
+    for mine, theirs in itertools.permutations(range(3), 2):
+        found = results[mine][str(theirs)]
+        assert isinstance(found, Found)
+        assert found.endpoint == Address(LOOPBACK, ports[theirs].port)
+        assert (found.local_kind, found.remote_kind) == (Kind.HOST, Kind.HOST)
+        assert 0 < found.rtt < 0.5
+
+
+def test_it_works_on_uvloop() -> None:
+    async def connect() -> None:
+        opened = [await UdpPort.bind() for _ in range(3)]
+        results = await mesh(opened)
+        for port in opened:
+            port.close()
+        assert all(isinstance(found, Found) for result in results for found in result.values())
+
+    uvloop.run(connect())
+
+
+async def test_the_port_can_be_taken_over_at_once(ports: list[UdpPort]) -> None:
+    await mesh(ports)
+    ports[0].close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wireguard:
+        wireguard.bind(("0.0.0.0", ports[0].port))
+
+
+async def test_a_party_that_comes_late_is_found(ports: list[UdpPort]) -> None:
+    offers = offers_of(ports[:2])
+    early = asyncio.create_task(establish(ports, offers, 0, timeout=5.0))
+    await asyncio.sleep(0.3)
+    late = await establish(ports, offers, 1, timeout=5.0)
+    assert isinstance(late["0"], Found)
+    assert isinstance((await early)["1"], Found)
+
+
+async def test_events_tell_of_each_party(ports: list[UdpPort]) -> None:
+    seen: list[tuple[str, type]] = []
+    offers = offers_of(ports[:2])
+    await asyncio.gather(
+        establish(
+            ports, offers, 0, on_event=lambda party, event: seen.append((party, type(event)))
+        ),
+        establish(ports, offers, 1),
+    )
+    assert seen == [("1", PathFound), ("1", PathSettled)]
+
+
+async def test_a_party_that_never_answers_is_explained(ports: list[UdpPort]) -> None:
+    offers = offers_of(ports)
+    started = asyncio.get_running_loop().time()
+    result, _ = await asyncio.gather(
+        establish(ports, offers, 0, timeout=0.5), establish(ports, without(offers, 2), 1)
+    )
+    assert asyncio.get_running_loop().time() - started < 1.5
+    assert isinstance(result["1"], Found)
+    missing = result["2"]
+    assert isinstance(missing, NotFound)
+    assert "none of 1 addresses answered" in missing.reason
+    (tried,) = missing.tried
+    assert tried.address == Address(LOOPBACK, ports[2].port)
+    assert tried.sent > 2
+    assert tried.answered == tried.heard == 0
+
+
+async def test_two_varying_nats_are_named_as_the_likely_reason(ports: list[UdpPort]) -> None:
+    local, remote = varying_nat("203.0.113.1"), varying_nat("203.0.113.2")
+    connectivity = Connectivity(ports[0])
+    far = remote_of(LocalSide.fresh(remote))
+    connectivity.add_party("far", LocalSide.fresh(local), far, controlling=True)
+    missing = (await connectivity.establish(0.1, ignore))["far"]
+    assert isinstance(missing, NotFound)
+    assert missing.reason.count("address-and-port-dependent mapping") == 2
+    assert "relay" in missing.reason
+
+
+async def test_parties_of_the_same_role_are_told_that_offers_do_not_belong_together(
+    ports: list[UdpPort],
+) -> None:
+    offers = offers_of(ports[:2])
+    both = [Connectivity(ports[i]) for i in (0, 1)]
+    for i in (0, 1):
+        theirs = remote_of(offers[1 - i, i])
+        both[i].add_party("other", offers[i, 1 - i], theirs, controlling=True)
+    results = await asyncio.gather(*(side.establish(0.3, ignore) for side in both))
+    for result in results:
+        assert isinstance(result["other"], NotFound)
+        assert "same role" in result["other"].reason
+
+
+async def test_a_stranger_on_the_port_is_not_answered(ports: list[UdpPort]) -> None:
+    offers = offers_of(ports[:2])
+    establishing = asyncio.create_task(establish(ports, offers, 0, timeout=0.3))
+    for data in (b"", b"hello", bytes(1400), b"\x01\x00\x00\x00" + bytes(144)):
+        ports[2].send(data, Address(LOOPBACK, ports[0].port))
+    result = await establishing
+    assert isinstance(result["1"], NotFound)
+    assert ports[2].datagrams.empty()
+
+
+async def test_a_party_cannot_pose_as_another_by_repeating_its_credentials(
+    ports: list[UdpPort],
+) -> None:
+    offers = offers_of(ports)
+    ours, theirs = offers[0, 1], remote_of(offers[1, 0])
+    connectivity = Connectivity(ports[0])
+    connectivity.add_party("1", ours, theirs, controlling=True)
+    with pytest.raises(ValueError, match="credentials of another party"):
+        connectivity.add_party("2", ours, theirs, controlling=True)
+
+
+async def test_an_unreachable_address_is_a_lost_datagram(ports: list[UdpPort]) -> None:
+    ports[0].send(b"x", Address("255.255.255.255", 9))
+    ports[0].send(b"x", Address("2001:db8::1", 9))
+    ports[0].send(b"x", Address(LOOPBACK, ports[1].port))
+    arrival = await asyncio.wait_for(ports[1].datagrams.get(), 1.0)
+    assert (arrival.data, arrival.source.port) == (b"x", ports[0].port)
+
+
+async def test_a_flood_is_dropped_and_not_kept(ports: list[UdpPort]) -> None:
+    for _ in range(20):
+        for _ in range(100):
+            ports[0].send(b"x", Address(LOOPBACK, ports[1].port))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    assert ports[1].datagrams.qsize() == ports[1].datagrams.maxsize
+
+
+async def mesh(ports: list[UdpPort]) -> list:
+    offers = offers_of(ports)
+    return await asyncio.gather(*(establish(ports, offers, i) for i in range(len(ports))))
+
+
+def offers_of(ports: list[UdpPort]) -> dict[tuple[int, int], LocalSide]:
+    """From whom, to whom: a fresh one for every pair."""
+    candidates = [candidate(Kind.HOST, Address(LOOPBACK, port.port)) for port in ports]
+    pairs = itertools.permutations(range(len(ports)), 2)
+    return {(giver, taker): LocalSide.fresh([candidates[giver]]) for giver, taker in pairs}
+
+
+def without(offers: dict[tuple[int, int], LocalSide], party: int):
+    return {pair: offer for pair, offer in offers.items() if party not in pair}
+
+
+async def establish(ports: list[UdpPort], offers, me: int, *, timeout: float = 5.0, on_event=None):
+    connectivity = Connectivity(ports[me])
+    for giver, taker in offers:
+        if giver == me:
+            remote = remote_of(offers[taker, me])
+            connectivity.add_party(str(taker), offers[me, taker], remote, controlling=me < taker)
+    return await connectivity.establish(timeout, on_event or ignore)
+
+
+def remote_of(offer: LocalSide) -> RemoteSide:
+    """As read from the message; made directly, since loopback addresses are refused there."""
+    return RemoteSide(offer.ufrag, offer.password, offer.candidates)
+
+
+def varying_nat(public: str):
+    home = candidate(Kind.HOST, Address("192.168.77.10", 40000))
+    seen = [Address(public, port) for port in (50001, 50002)]
+    return [home, *(candidate(Kind.SERVER_REFLEXIVE, at, home.address) for at in seen)]
+
+
+def ignore(party: str, event: object) -> None:
+    pass

@@ -1,0 +1,133 @@
+import asyncio
+import socket
+
+import pytest
+
+from agent.gathering import Gathered, gather
+from agent.interfaces import local_addresses
+from agent.udp import UdpPort
+from traversal import stun
+from traversal.candidate import Address, Candidate, Kind, Nat, nat_of
+from traversal.stun import Class, Message
+
+LOOPBACK = "127.0.0.1"
+SEEN = Address("203.0.113.7", 40000)
+SEEN_ELSEWHERE = Address("203.0.113.7", 40001)
+
+
+@pytest.fixture
+async def port():
+    opened = await UdpPort.bind()
+    yield opened
+    opened.close()
+
+
+async def test_a_nat_that_keeps_its_mapping_gives_one_reflexive_candidate(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(SEEN), Says(SEEN)])
+    assert gathered.mapping == "endpoint-independent"
+    assert [found.address for found in reflexive(gathered)] == [SEEN]
+    assert nat_of(gathered.candidates) is Nat.INDEPENDENT
+
+
+async def test_a_nat_that_varies_its_mapping_is_noticed(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(SEEN), Says(SEEN_ELSEWHERE)])
+    assert gathered.mapping == "address-and-port-dependent"
+    assert {found.address for found in reflexive(gathered)} == {SEEN, SEEN_ELSEWHERE}
+    assert nat_of(gathered.candidates) is Nat.VARYING
+
+
+async def test_one_answer_alone_says_nothing_of_the_mapping(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(SEEN), Says(None)])
+    assert gathered.mapping == "unknown"
+    assert [found.address for found in reflexive(gathered)] == [SEEN]
+
+
+async def test_one_silent_server_does_not_use_up_the_time(port: UdpPort) -> None:
+    started = asyncio.get_running_loop().time()
+    await gather_from(port, [Says(SEEN), Says(None)], timeout=30.0)
+    assert asyncio.get_running_loop().time() - started < 2.0
+
+
+async def test_silent_servers_leave_the_host_candidates(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(None)], timeout=0.2)
+    assert reflexive(gathered) == []
+    assert gathered.rtt is None
+    assert len(gathered.candidates) == len(local_addresses())
+
+
+async def test_a_lost_request_is_sent_again(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(SEEN, ignores=2)])
+    assert [found.address for found in reflexive(gathered)] == [SEEN]
+
+
+async def test_an_address_that_is_not_translated_is_a_host_candidate_only(port: UdpPort) -> None:
+    addresses = local_addresses()
+    if not addresses:
+        pytest.skip("this machine has no address but loopback")
+    gathered = await gather_from(port, [Says(Address(addresses[0], port.port))])
+    assert reflexive(gathered) == []
+    assert gathered.candidates[0].address == Address(addresses[0], port.port)
+
+
+async def test_answers_of_strangers_are_not_believed(port: UdpPort) -> None:
+    stranger = await UdpPort.bind()
+    for transaction in (bytes(12), b"x" * 12):
+        answer = Message(Class.SUCCESS, transaction, {"XOR-MAPPED-ADDRESS": SEEN_ELSEWHERE})
+        stranger.send(stun.serialize(answer), Address(LOOPBACK, port.port))
+    gathered = await gather_from(port, [Says(SEEN)])
+    stranger.close()
+    assert [found.address for found in reflexive(gathered)] == [SEEN]
+
+
+async def test_a_server_that_sends_rubbish_counts_as_silent(port: UdpPort) -> None:
+    gathered = await gather_from(port, [Says(SEEN, rubbish=True)], timeout=0.2)
+    assert reflexive(gathered) == []
+
+
+def test_the_kernels_addresses_are_usable_and_without_loopback() -> None:
+    for ip in local_addresses():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((ip, 0))
+        assert not ip.startswith("127.")
+
+
+def test_both_address_families_can_be_asked_for() -> None:
+    assert all(":" in ip for ip in local_addresses(socket.AF_INET6))
+    assert all("." in ip for ip in local_addresses(socket.AF_INET))
+    assert "::1" not in local_addresses(socket.AF_INET6)
+
+
+class Says(asyncio.DatagramProtocol):
+    """A STUN server that sees everyone at one address, or says nothing."""
+
+    def __init__(self, seen: Address | None, *, ignores: int = 0, rubbish: bool = False) -> None:
+        self._seen, self._ignores, self._rubbish = seen, ignores, rubbish
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, source: tuple[str, int]) -> None:
+        self._ignores -= 1
+        if self._seen is None or self._ignores >= 0:
+            return
+        transaction = stun.parse(data).transaction
+        answer = Message(Class.SUCCESS, transaction, {"XOR-MAPPED-ADDRESS": self._seen})
+        self._transport.sendto(b"?" * 40 if self._rubbish else stun.serialize(answer), source)
+
+
+async def gather_from(port: UdpPort, servers: list[Says], timeout: float = 5.0) -> Gathered:
+    loop = asyncio.get_running_loop()
+    transports = [
+        (await loop.create_datagram_endpoint(lambda server=server: server, (LOOPBACK, 0)))[0]
+        for server in servers
+    ]
+    addresses = [Address(*transport.get_extra_info("sockname")) for transport in transports]
+    try:
+        return await gather(port, addresses, timeout)
+    finally:
+        for transport in transports:
+            transport.close()
+
+
+def reflexive(gathered: Gathered) -> list[Candidate]:
+    return [found for found in gathered.candidates if found.kind is Kind.SERVER_REFLEXIVE]
