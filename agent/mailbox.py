@@ -87,6 +87,7 @@ class Mailbox:
         self._has_reader = False
         self._taking = asyncio.Lock()
         self._pick_up_wanted = asyncio.Event()
+        self._more_behind = False  # what we left in the queue may hide what comes after it
         self._acknowledge_wanted = asyncio.Event()
         self._pings: dict[tuple[str, str], asyncio.Future[float]] = {}  # by party and thread
         self._pongs = 0
@@ -270,6 +271,7 @@ class Mailbox:
     async def _pick_up(self) -> None:
         """Take all that waits, until nothing comes that did not come before."""
         limit = BATCH
+        self._more_behind = True
         offered: set[str | None] = set()
         while True:
             try:
@@ -285,8 +287,9 @@ class Mailbox:
             for attachment in attachments:
                 await self._take(attachment)
             await self._acknowledge()
-        if len(offered) >= BATCH:
-            log.warning("%d messages wait that nobody acknowledges", len(offered))
+        self._more_behind = bool(attachments)
+        if len(attachments) >= BATCH:
+            log.warning("%d messages wait to be acknowledged before others", len(attachments))
 
     # -- one letter
 
@@ -377,6 +380,8 @@ class Mailbox:
         while ids := self._letters.to_acknowledge(BATCH):
             await self._account.acknowledge(ids)
             self._letters.acknowledged(ids)
+            if self._more_behind:
+                self._pick_up_wanted.set()
 
     async def _acknowledge_the_rest(self) -> None:
         try:
