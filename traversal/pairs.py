@@ -9,7 +9,7 @@ from typing import NamedTuple
 from traversal.candidate import Address, Candidate, Kind
 
 EAGER_WAITS = (0.05, 0.05, 0.1, 0.2)  # seconds between the first checks of an address
-STEADY_WAIT = 0.5  # then this, while the address is young or answers
+STEADY_WAIT = 0.5  # then this, while the address is young, or was heard from
 SLOW_WAIT = 2.0  # and this for ever
 YOUNG = 5.0  # seconds
 TRIGGER_WAIT = 0.02  # seconds, at least, from a check to one triggered by hearing from there
@@ -110,7 +110,7 @@ class Pair:
             return STEADY_WAIT
         if self.sent <= len(EAGER_WAITS):
             return EAGER_WAITS[self.sent - 1]
-        return STEADY_WAIT if self.is_young(now) else SLOW_WAIT
+        return STEADY_WAIT if self.heard or self.is_young(now) else SLOW_WAIT
 
     def hurry(self, now: float) -> None:
         """Check before all others."""

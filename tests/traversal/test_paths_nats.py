@@ -11,7 +11,7 @@ from tests.support.two_parties import agree, meet, run
 from traversal.candidate import Kind
 
 PATIENCE = 30.0
-MOST_SENT = 1000  # datagrams of one party, in all this time
+MOST_SENT = 1500  # datagrams of one party, in all this time
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # simplifying a failure takes minutes
 Nat = tuple[Mapping, Filtering]
 
