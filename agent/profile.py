@@ -95,7 +95,8 @@ class Choice:
 
     def _passphrase(self, *, new: bool) -> str:
         if self.passphrase_file is not None:
-            return self.passphrase_file.read_text().splitlines()[0]
+            with self.passphrase_file.open() as file:
+                return file.readline().rstrip("\n")
         if (passphrase := os.environ.get(PASSPHRASE_VARIABLE)) is not None:
             return passphrase
         if not sys.stdin.isatty():

@@ -5,6 +5,7 @@ It keeps one queue for everybody, so a test with two parties gives each its own 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -42,6 +43,8 @@ class StubMediator:
         self.offers_socket = True
         self.pushes = True
         self.refuses: list[int] = []  # HTTP status of the next requests
+        self.hangs = False
+        self.hanging = 0  # requests that wait for ever
         self.answers_as: StubMediator | None = None
         self.sockets: list[tuple[web.WebSocketResponse, str]] = []
         self._next_id = 0
@@ -110,6 +113,9 @@ class StubMediator:
     async def _post(self, request: web.Request) -> web.Response:
         if self.refuses:
             return web.Response(status=self.refuses.pop(0))
+        if self.hangs:
+            self.hanging += 1
+            await asyncio.Event().wait()
         opened = await self._open(await request.read())
         answer = await self._answer(opened)
         if answer is None:
