@@ -143,7 +143,7 @@ class Dispatcher:
 
     async def _report(self, request: Request, refusal: Refusal) -> Answer:
         message = request.message
-        log.info("refused %s of %s: %s", message.type, _who(request), refusal.code)
+        log.info("refused %.100r of %s: %s", message.type, _who(request), refusal.code)
         if message.type == ProblemReport.TYPE:
             return Answer()  # an answer to a report could begin a loop
         report = ProblemReport(code=refusal.code, comment=refusal.comment).to_message(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from identity.did_peer import create_4
 from mediator.app import Mediator
 from messaging.message import Attachment, Message
 from messaging.packing import unpack
@@ -42,6 +43,15 @@ async def test_all_attachments_of_a_forward_are_kept_in_order(alice: Party) -> N
 async def test_the_recipient_is_found_by_one_of_its_keys(alice: Party) -> None:
     await alice.forward(f"{alice.did}#key-1", {"n": 1})
     assert len(await alice.fetch()) == 1
+
+
+async def test_a_long_did_is_found_by_its_short_form_and_the_other_way_round(alice: Party) -> None:
+    long = create_4({"alsoKnownAs": ["did:example:alice"]})
+    short = long.rpartition(":")[0]
+    await alice.bind(long)
+    await alice.forward(short, {"n": 1})
+    await alice.forward(f"{long}#key-1", {"n": 2})
+    assert [a.json["n"] for a in await alice.fetch(recipient=short)] == [1, 2]
 
 
 async def test_equal_envelopes_are_kept_once_however_attached(alice: Party) -> None:

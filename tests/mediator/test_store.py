@@ -227,18 +227,30 @@ async def test_only_the_owner_unbinds_and_the_mail_goes_too(store: SqliteStore) 
 
 
 async def test_an_operation_that_fails_takes_no_neighbour_with_it(store: SqliteStore) -> None:
-    class Uncountable(str):
-        __slots__ = ()
-
-        def encode(self, *_: object) -> bytes:  # type: ignore[override]
-            return b"x"
-
     broken = store._commits.run(lambda db: db.execute("SELECT nonsense"))
     outcomes = await asyncio.gather(
         post(store, b"left"), broken, post(store, b"right"), return_exceptions=True
     )
     assert isinstance(outcomes[1], sqlite3.Error)
     assert await fetched(store) == [b"left", b"right"]
+
+
+async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "m.db", Limits()) as store:
+        await store.open_account(ALICE, NOW)
+        await store.bind(ALICE, ALICE, proven=True)
+        await post(store, b"before")
+        await store._commits.run(lambda db: db.execute("PRAGMA max_page_count = 40"))
+        letters = [b"%d" % number + b"x" * 200_000 for number in range(3)]
+        outcomes = await asyncio.gather(
+            *(post(store, letter) for letter in letters), return_exceptions=True
+        )
+        assert all(isinstance(outcome, sqlite3.OperationalError) for outcome in outcomes)
+        assert await fetched(store) == [b"before"]
+        assert (await store.waiting(ALICE, now=NOW)).messages == 1
+        await store._commits.run(lambda db: db.execute("PRAGMA max_page_count = 100000"))
+        await post(store, b"after")
+        assert await fetched(store) == [b"before", b"after"]
 
 
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:
