@@ -42,7 +42,7 @@ class Program:
                 _enter(where, uid, reading),
                 stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
                 pass_fds=[reading], env=ENVIRONMENT, cwd="/",
-                process_group=0,  # Ctrl-C is for the agent, which then ends us in order
+                start_new_session=True,  # no terminal: neither its Ctrl-C nor a way to type into it
             )  # fmt: skip
         except BaseException:
             os.close(writing)

@@ -93,7 +93,7 @@ class Device:
             argv,
             env=ENVIRONMENT | {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C is for the agent, which then ends us in order
+            start_new_session=True,  # no Ctrl-C, and its own share of the processors
         )  # fmt: skip
         self._await(lambda: bool(run("wg", "show", self.name, "listen-port")))
         link = f"link set dev {self.name}"

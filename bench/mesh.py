@@ -1,0 +1,293 @@
+"""Our mesh beside a WireGuard pair configured by hand and the bare link, in the same namespaces.
+
+    python -m bench.mesh [--rounds 5] [--seconds 3] [--json]      as root
+
+Two homes joined by a veth. By hand: wireguard-go and `wg` with their defaults. Ours: the same pair
+through the network helper. One TCP stream (iperf3, cubic) and ICMP echoes, rounds interleaved;
+medians, and medians of the ratios of the rounds.
+"""
+
+import argparse
+import asyncio
+import base64
+import ctypes
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl.public import PrivateKey
+from rich.console import Console
+from rich.table import Table
+
+from agent.network_helper.client import NetworkHelper
+from agent.wireguard.config import Interface, Peer
+
+HOMES = ("dmbench1", "dmbench2")
+USER = 65534
+PINGS = 1500
+NEEDED = {"iperf3": "iperf3", "wg": "wireguard-tools"}
+LEAST_THROUGHPUT, MOST_RTT = 0.95, 1.05  # of the pair configured by hand
+
+
+@dataclass(frozen=True)
+class Link:
+    """One way from the first home to the second."""
+
+    name: str
+    client: str  # path of the namespace that sends
+    server: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    throughput: float  # Mbit/s
+    rtt: float  # ms, median
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options, _ = parser.parse_known_args()
+    if os.geteuid() != 0:
+        sys.exit("bench.mesh: needs root to make network namespaces")
+    missing = [package for tool, package in NEEDED.items() if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"bench.mesh: not measured: apt-get install {' '.join(missing)}")
+    results = asyncio.run(_measured(options.rounds, options.seconds))
+    if options.json:
+        print(json.dumps(_summary(results)))
+    else:
+        _print(results)
+
+
+async def _measured(rounds: int, seconds: int) -> dict[str, list[Measured]]:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_homes())
+        stack.enter_context(_pair_by_hand())
+        one, two = (f"/run/netns/{home}" for home in HOMES)
+        our_one, our_two = await _our_pair(stack)
+        links = [
+            Link("bare veth", one, two, "192.0.2.2"),
+            Link("by hand", one, two, "10.9.0.2"),
+            Link("ours", our_one, our_two, "10.7.0.2"),
+        ]
+        results: dict[str, list[Measured]] = {link.name: [] for link in links}
+        for number in range(rounds):
+            turn = number % len(links)
+            rtts = _rtts(links)
+            for link in links[turn:] + links[:turn]:
+                results[link.name].append(Measured(_throughput(link, seconds), rtts[link.name]))
+    return results
+
+
+def _summary(results: dict[str, list[Measured]]) -> dict[str, dict[str, float]]:
+    median = statistics.median
+    by_hand = results["by hand"]
+    return {
+        name: {
+            "throughput_mbit": median(one.throughput for one in own),
+            "rtt_ms": median(one.rtt for one in own),
+            "throughput_ratio": median(
+                one.throughput / hand.throughput for one, hand in zip(own, by_hand, strict=True)
+            ),
+            "rtt_ratio": median(one.rtt / hand.rtt for one, hand in zip(own, by_hand, strict=True)),
+        }
+        for name, own in results.items()
+    }
+
+
+def _print(results: dict[str, list[Measured]]) -> None:
+    rounds = len(results["ours"])
+    table = Table("", "TCP Mbit/s", "times by hand", "RTT ms", "times by hand")
+    table.title = f"mesh, medians of {rounds} interleaved rounds"
+    summary = _summary(results)
+    for name, row in summary.items():
+        table.add_row(
+            name,
+            f"{row['throughput_mbit']:.0f}",
+            f"{row['throughput_ratio']:.2f}",
+            f"{row['rtt_ms']:.3f}",
+            f"{row['rtt_ratio']:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    ours = summary["ours"]
+    met = ours["throughput_ratio"] >= LEAST_THROUGHPUT and ours["rtt_ratio"] <= MOST_RTT
+    console.print(
+        f"aim: at least {LEAST_THROUGHPUT} of the throughput and at most {MOST_RTT} of the RTT "
+        f"of the pair made by hand: {'met' if met else 'NOT met'}"
+    )
+
+
+def _throughput(link: Link, seconds: int) -> float:
+    command = ["iperf3", "--client", link.address, "--time", str(seconds), "-C", "cubic", "--json"]
+    server = subprocess.Popen(
+        [*_inside(link.server), "iperf3", "--server", "--bind", link.address],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(50):
+            done = subprocess.run([*_inside(link.client), *command], capture_output=True)
+            end = json.loads(done.stdout)["end"]
+            if "sum_received" in end:
+                return float(end["sum_received"]["bits_per_second"]) / 1e6
+            time.sleep(0.1)  # the server is not there yet
+        sys.exit(f"bench.mesh: iperf3: {done.stdout.decode()}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _rtts(links: list[Link]) -> dict[str, float]:
+    """Medians in ms of ICMP echoes, one on each link in turn: other work hits all alike."""
+    with ExitStack() as stack:
+        pinging = {link.name: stack.enter_context(_pinging(link)) for link in links}
+        times: dict[str, list[float]] = {name: [] for name in pinging}
+        for number in range(PINGS):
+            for name, icmp in random.sample(sorted(pinging.items()), len(pinging)):
+                times[name].append(_echo(icmp, number) * 1000)
+    return {name: statistics.median(every) for name, every in times.items()}
+
+
+def _pinging(link: Link) -> socket.socket:
+    with _in_namespace(link.client):
+        icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    icmp.settimeout(1)
+    icmp.connect((link.address, 0))
+    return icmp
+
+
+def _echo(icmp: socket.socket, number: int) -> float:
+    echo = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, number).ljust(64, b"x")
+    echo = echo[:2] + struct.pack("!H", _checksum(echo)) + echo[4:]
+    time.sleep(0.001)
+    began = time.perf_counter()
+    icmp.send(echo)
+    while icmp.recv(2048)[24:28] != echo[4:8]:
+        pass
+    return time.perf_counter() - began
+
+
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+@contextmanager
+def _homes() -> Iterator[None]:
+    one, two = HOMES
+    _ip(f"netns add {one}", f"netns add {two}")
+    try:
+        _ip(f"link add veth1 netns {one} type veth peer name veth2 netns {two}")
+        for number, home in enumerate(HOMES, 1):
+            _ip(
+                "link set lo up",
+                f"addr add 192.0.2.{number}/24 dev veth{number}",
+                f"link set veth{number} up",
+                home=home,
+            )
+        yield
+    finally:
+        _ip(f"netns del {one}", f"netns del {two}")
+
+
+@contextmanager
+def _pair_by_hand() -> Iterator[None]:
+    """What a person would type: wireguard-go or the kernel's, `wg setconf`, addresses, up."""
+    keys = PrivateKey.generate(), PrivateKey.generate()
+    with ExitStack() as stack:
+        for number, home in enumerate(HOMES, 1):
+            name = f"dmbench{number}"
+            stack.callback(_ip, f"link del {name}", home=home)
+            _interface_by_hand(name, home)
+            configuration = (
+                f"[Interface]\nPrivateKey = {_text(bytes(keys[number - 1]))}\n"
+                f"ListenPort = 5182{number}\n"
+                f"[Peer]\nPublicKey = {_text(bytes(keys[2 - number].public_key))}\n"
+                f"AllowedIPs = 10.9.0.{3 - number}/32\n"
+                f"Endpoint = 192.0.2.{3 - number}:5182{3 - number}\n"
+            )
+            _run(
+                [*_inside(f"/run/netns/{home}"), "wg", "setconf", name, "/dev/stdin"], configuration
+            )
+            _ip(f"addr add 10.9.0.{number}/24 dev {name}", f"link set {name} up", home=home)
+        yield
+
+
+def _interface_by_hand(name: str, home: str) -> None:
+    made = subprocess.run(
+        [*_inside(f"/run/netns/{home}"), "ip", "link", "add", name, "type", "wireguard"],
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    if made.returncode != 0:
+        _run([*_inside(f"/run/netns/{home}"), "wireguard-go", name])
+
+
+@contextmanager
+def _in_namespace(path: str) -> Iterator[None]:
+    """What this thread makes meanwhile belongs to that namespace."""
+    libc = ctypes.CDLL(None)
+    with Path("/proc/thread-self/ns/net").open() as here, Path(path).open() as there:
+        libc.setns(there.fileno(), 0)
+        try:
+            yield
+        finally:
+            libc.setns(here.fileno(), 0)
+
+
+async def _our_pair(stack: AsyncExitStack) -> list[str]:
+    """The two namespaces of our pair."""
+    keys = PrivateKey.generate(), PrivateKey.generate()
+    namespaces = []
+    for number, home in enumerate(HOMES, 1):
+        with _in_namespace(f"/run/netns/{home}"):
+            helper = await stack.enter_async_context(NetworkHelper.start(USER))
+        await helper.create([f"10.7.0.{number}"], 1280)
+        endpoint = (f"192.0.2.{3 - number}", 50003 - number)
+        peer = Peer(bytes(keys[2 - number].public_key), endpoint, (f"10.7.0.{3 - number}/32",), 25)
+        interface = Interface(
+            bytes(keys[number - 1]), 50000 + number, (f"10.7.0.{number}/32",), 1280, (peer,)
+        )
+        await helper.apply(interface)
+        child = await helper.launch(["sleep", "infinity"], {"PATH": "/bin"}, "/", 0, 1, 2)
+        stack.callback(child.kill)
+        namespaces.append(f"/proc/{child.pid}/ns/net")
+    return namespaces
+
+
+def _inside(namespace: str) -> list[str]:
+    return ["nsenter", f"--net={namespace}", "--"]
+
+
+def _ip(*lines: str, home: str | None = None) -> None:
+    where = ["-netns", home] if home else []
+    _run(["ip", *where, "-batch", "-"], "\n".join(lines) + "\n")
+
+
+def _run(argv: list[str], text: str = "") -> None:
+    subprocess.run(argv, input=text, text=True, check=True, stderr=subprocess.DEVNULL)
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+if __name__ == "__main__":
+    main()
