@@ -119,11 +119,6 @@ def verify_integrity(data: bytes, key: bytes, attribute: str = "MESSAGE-INTEGRIT
     return False
 
 
-def looks_like_stun(data: bytes) -> bool:
-    """Cheap first look; WireGuard's packets never match (their first byte is 1 to 4)."""
-    return len(data) >= HEADER.size and data[0] < 64 and data[4:8] == COOKIE
-
-
 def _parse_header(data: bytes) -> tuple[int, bytes]:
     if not HEADER.size <= len(data) <= MAX_SIZE:
         raise MalformedStun("wrong size")

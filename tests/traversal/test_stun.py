@@ -55,7 +55,9 @@ def test_a_protected_message_proves_its_key_and_no_other(message: Message) -> No
 
 
 @given(MESSAGES, st.data())
-def test_no_flipped_bit_before_the_fingerprint_is_believed(message: Message, draw: st.DataObject) -> None:
+def test_no_flipped_bit_before_the_fingerprint_is_believed(
+    message: Message, draw: st.DataObject
+) -> None:
     data = bytearray(stun.serialize(message, KEY))
     covered = len(data) - stun.FINGERPRINT_SIZE
     bit = draw.draw(st.integers(0, covered * 8 - 1))
@@ -153,11 +155,6 @@ def test_an_attribute_behind_the_fingerprint_is_refused() -> None:
 def test_the_first_of_equal_attributes_counts() -> None:
     data = raw_message(attribute(0x0006, b"first") + attribute(0x0006, b"second"))
     assert stun.parse(data).attributes["USERNAME"] == "first"
-
-
-@pytest.mark.parametrize("first_byte", [1, 2, 3, 4])
-def test_wireguard_packets_do_not_look_like_stun(first_byte: int) -> None:
-    assert not stun.looks_like_stun(bytes([first_byte, 0, 0, 0]) + bytes(144))
 
 
 def test_an_unprotected_message_proves_nothing() -> None:
