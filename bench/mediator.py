@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -85,7 +86,7 @@ def _round(argv: Callable[[Path], list[str]], forwards: int) -> Run:
         return asyncio.run(_measure(server.pid, facts(server), forwards))
 
 
-async def _measure(pid: int, there: dict[str, str], forwards: int) -> Run:
+async def _measure(pid: int, there: dict[str, Any], forwards: int) -> Run:
     envelopes = await _envelopes(there, forwards)
     await _load(there["http"], envelopes[: CONNECTIONS * 10])  # warm both ends
     envelopes = envelopes[CONNECTIONS * 10 :]
@@ -101,7 +102,7 @@ async def _measure(pid: int, there: dict[str, str], forwards: int) -> Run:
     )
 
 
-async def _envelopes(there: dict[str, str], forwards: int) -> list[bytes]:
+async def _envelopes(there: dict[str, Any], forwards: int) -> list[bytes]:
     """Sealed forwards, each different, to recipients in turn; the floor gets as many bytes."""
     if "did" not in there:
         return [os.urandom(_FORWARD_SIZE) for _ in range(forwards)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -115,8 +116,13 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {host}:{port}: {error.strerror}", "choose another with --listen"
+            f"cannot listen on {host}:{port}: {_words(error)}", "choose another with --listen"
         ) from error
+
+
+def _words(error: OSError) -> str:
+    """The system's, without what the library that asked adds."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _url_of(listener: socket.socket) -> str:
@@ -132,7 +138,7 @@ async def _stun(host: str, ports: tuple[int, ...]) -> AsyncIterator[tuple[int, .
     except OSError as error:
         words = " and ".join(map(str, ports))
         raise CannotListen(
-            f"cannot listen on UDP {host}, ports {words}: {error.strerror}",
+            f"cannot listen on UDP {host}, ports {words}: {_words(error)}",
             "choose others with --stun-port",
         ) from error
     try:

@@ -55,13 +55,27 @@ async def test_told_to_stop_it_closes_sockets_and_ends_well() -> None:
             assert started.wait(timeout=5) == 0
 
 
-async def test_a_second_mediator_on_the_same_file_or_port_says_so() -> None:
+@pytest.mark.parametrize("what", ["file", "port", "STUN port"])
+async def test_a_second_mediator_on_the_same_file_or_port_says_so(
+    what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with folder() as data, process(run_argv(data / "m.db")) as started:
-        port = int(facts(started)["http"].rpartition(":")[2])
-        with process(run_argv(data / "m.db")) as second:
+        there = facts(started)
+        port = there["http"].rpartition(":")[2]
+        argv, words = {
+            "file": (run_argv(data / "m.db"), "another mediator runs on it"),
+            "port": (run_argv(data / "other.db", int(port)), f"127.0.0.1:{port}: address already"),
+            "STUN port": (
+                [*run_argv(data / "other.db"), "--stun-port", str(there["stun"][0])],
+                f"UDP 127.0.0.1, ports 0 and 0 and {there['stun'][0]}: ",
+            ),
+        }[what]
+        with process(argv) as second:
             assert second.wait(timeout=10) == 1
-        with process(run_argv(data / "other.db", port)) as third:
-            assert third.wait(timeout=10) == 1
+        sentence, hint = capfd.readouterr().err.splitlines()[-2:]
+        assert sentence.startswith("mediator: cannot ")
+        assert words in sentence
+        assert hint.startswith("mediator: hint: ")
 
 
 async def test_what_was_accepted_survives_kill_9_in_order() -> None:

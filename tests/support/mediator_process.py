@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ORDINARY = "nobody"  # who runs it when the tests are run by root
@@ -54,10 +55,10 @@ def run_argv(data: Path, port: int = 0) -> list[str]:
     return ["mediator", "run", "--listen", listen, *stun, "--data", str(data), "--json"]
 
 
-def facts(started: subprocess.Popen[bytes]) -> dict[str, str]:
+def facts(started: subprocess.Popen[bytes]) -> dict[str, Any]:
     """What it says when it is ready."""
     assert started.stdout is not None
     line = started.stdout.readline()
     assert line, "it ended before it was ready"
-    value: dict[str, str] = json.loads(line)
+    value: dict[str, Any] = json.loads(line)
     return value
