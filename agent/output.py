@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import shutil
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Any
 
 import click
 
-from agent.errors import UsageMistake
+from agent.errors import AgentError, UsageMistake
 from agent.profile import Card, Choice
 from identity.did import shorten
 
@@ -26,42 +27,58 @@ def print_json(value: object) -> None:
 
 
 def did_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --qr and --json."""
-    return _qr_option(json_option(command))
+    """Add --qr and --json; the two exclude each other."""
+
+    @functools.wraps(command)
+    def with_one_of_them(*, qr: bool, as_json: bool, **rest: Any) -> Any:
+        if qr and as_json:
+            raise UsageMistake("--json draws no QR code", "leave one of the two out")
+        return command(qr=qr, as_json=as_json, **rest)
+
+    return _qr_option(json_option(with_one_of_them))
 
 
 def print_did(choice: Choice, card: Card, *, qr: bool, as_json: bool, **more: object) -> None:
-    """The DID alone on standard output, so that it can be piped; the rest on standard error."""
+    """The DID alone on standard output, so that it can be piped; the rest on standard error.
+
+    Raises: TooNarrow, when all but the QR code is printed.
+    """
     if as_json:
-        if qr:
-            raise UsageMistake("--json draws no QR code", "leave one of the two out")
         print_json({"profile": choice.name, **asdict(card), **more})
         return
     click.echo(card.did)
     if card.mediator is None:
-        _remark("no mediator: nobody can write to this DID")
+        remark("no mediator: nobody can write to this DID")
     elif card.registered:
-        _remark(f"mail is kept by {shorten(card.mediator)}")
+        remark(f"mail is kept by {shorten(card.mediator)}")
     else:
-        _remark("not registered at its mediator yet: agent create-did finishes that")
+        remark("not registered at its mediator yet: agent create-did finishes that")
     if qr:
         draw_qr(card.did)
 
 
+class TooNarrow(AgentError):
+    """No terminal of this width can show it; wrapped lines would be unreadable."""
+
+    def __init__(self, width: int, columns: int) -> None:
+        super().__init__(
+            f"the QR code is {width} columns wide and the terminal has {columns}",
+            "a wider window or smaller letters, then: agent show --qr",
+        )
+
+
 def draw_qr(text: str) -> None:
-    """A QR code in half blocks, two rows of modules a line. Raises: UsageMistake."""
+    """A QR code in half blocks, two rows of modules a line. Raises: TooNarrow."""
     import segno
 
     code = segno.make_qr(text, error="l")
-    width = code.symbol_size(border=_QUIET_ZONE)[0]
-    columns = shutil.get_terminal_size().columns
-    if sys.stdout.isatty() and width > columns:
-        raise UsageMistake(
-            f"the QR code is {width} columns wide and the terminal has {columns}",
-            "make the window wider or its letters smaller",
-        )
+    width = int(code.symbol_size(border=_QUIET_ZONE)[0])
+    if sys.stdout.isatty():
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        if width > columns:
+            raise TooNarrow(width, columns)
     code.terminal(out=sys.stdout, border=_QUIET_ZONE, compact=True)
 
 
-def _remark(text: str) -> None:
+def remark(text: str) -> None:
     click.echo(f"agent: {text}", err=True)

@@ -9,6 +9,7 @@ which every user of a machine can read.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -109,11 +110,10 @@ class Choice:
 def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --profile and --passphrase-file; the command is given `choice`, a Choice."""
 
+    @functools.wraps(command)
     def with_choice(*, profile: str, passphrase_file: Path | None, **rest: Any) -> Any:
         return command(choice=Choice(profile, passphrase_file), **rest)
 
-    with_choice.__doc__ = command.__doc__
-    with_choice.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return _PASSPHRASE_FILE(_PROFILE(with_choice))
 
 

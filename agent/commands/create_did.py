@@ -9,7 +9,7 @@ import click
 from agent.account import Account
 from agent.errors import UsageMistake
 from agent.invitation import find_mediator
-from agent.output import did_options, print_did
+from agent.output import TooNarrow, did_options, print_did, remark
 from agent.profile import Card, Choice, profile_options
 from agent.transport import Transport
 from identity import did_peer
@@ -51,7 +51,10 @@ def command(
     elif not unencrypted:
         passphrase = choice.passphrase_for_new()
     card = asyncio.run(_create(choice, profile, passphrase, mediator))
-    print_did(choice, card, qr=qr, as_json=as_json, created=created)
+    try:
+        print_did(choice, card, qr=qr, as_json=as_json, created=created)
+    except TooNarrow as error:
+        remark(f"{error}; {error.hint}")  # the DID is made all the same
 
 
 async def _create(
