@@ -131,7 +131,8 @@ class NetworkHelper:
         try:
             reply, _ = await self._reply()
         except HelperFailed:
-            raise PrivilegeMissing("it ended at once") from None
+            who = "it ended at once" if os.geteuid() == 0 else "sudo does not allow it"
+            raise PrivilegeMissing(who) from None
         if "refused" in reply:
             raise PrivilegeMissing(reply["refused"])
 

@@ -59,7 +59,7 @@ class Device:
         text = serialize(private_key, listen_port, peers)
         run(*self._where.inside("wg", "setconf", self.name, "/dev/stdin"), text=text, quiet=True)
         hosts = [address for peer in peers for address in peer.allowed_ips]
-        self._ip([f"route add {host} dev {self.name}" for host in hosts])
+        self._ip([f"route replace {host} dev {self.name}" for host in hosts])
         if self._userspace is not None:
             _enlarge_buffers(self._userspace.pid)
 

@@ -214,6 +214,39 @@ async def test_root_without_a_user_is_told_what_to_do() -> None:
     assert missing.value.hint
 
 
+@pytest.mark.skipif(not shutil.which("sudo"), reason="needs sudo")
+def test_an_ordinary_user_may_use_it_through_sudo() -> None:
+    require_readable_checkout()
+    rule = f"#{USER} ALL=(root) NOPASSWD: {' '.join(HELPER)}"
+    assert as_user(AN_AGENT_OF_A_USER, rule) == "clean\n"
+
+
+@pytest.mark.skipif(not shutil.which("sudo"), reason="needs sudo")
+def test_a_user_without_permission_is_told_what_to_do() -> None:
+    require_readable_checkout()
+    assert as_user(AN_AGENT_OF_A_USER, "") == (
+        "7 cannot start the network helper: sudo does not allow it\n"
+    )
+
+
+def test_an_ordinary_user_may_use_it_through_a_listening_socket(open_folder: Path) -> None:
+    require_readable_checkout()
+    path = open_folder / "helper.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(path))
+        path.chmod(0o666)
+        listening.listen()
+        program = f"HELPER_SOCKET = {str(path)!r}\n{AN_AGENT_OF_A_USER}"
+        agent = subprocess.Popen(
+            [sys.executable, "-c", program], user=USER, stdout=subprocess.PIPE, text=True
+        )
+        connection, _ = listening.accept()  # what systemd does with Accept=yes
+        with connection:
+            helper = subprocess.Popen(HELPER, stdin=connection.fileno())
+        assert agent.communicate(timeout=20)[0] == "clean\n"
+        assert helper.wait(5) == 0
+
+
 HELPER = [sys.executable, "-I", "-m", "agent.network_helper"]
 
 PROGRAM_OF_FACTS = """
@@ -264,6 +297,21 @@ async def main():
         print(created.interface, flush=True)
         await asyncio.sleep(60)
 asyncio.run(main())
+"""
+
+AN_AGENT_OF_A_USER = """
+import asyncio, pathlib
+from agent.network_helper import client
+if "HELPER_SOCKET" in globals():
+    client.HELPER_SOCKET = pathlib.Path(HELPER_SOCKET)
+async def main():
+    async with client.NetworkHelper.start() as helper:
+        await helper.create(["10.7.0.1"], 1280)
+        print("clean" if await helper.remove() == client.Removed(0, 0, 0) else "not clean")
+try:
+    asyncio.run(main())
+except client.PrivilegeMissing as missing:
+    print(int(missing.exit_code), missing)
 """
 
 CREATE = {"request": "create", "addresses": ["10.7.0.1"], "mtu": 1280}
@@ -392,6 +440,26 @@ def ask(agent: socket.socket, data: bytes, descriptors: int = 0) -> dict[str, An
         socket.send_fds(agent, [data], [nothing.fileno()] * descriptors)
     reply: dict[str, Any] = json.loads(agent.recv(10_000))
     return reply
+
+
+def as_user(program: str, sudo_rule: str) -> str:
+    """Run Python as the user, in a mount namespace in which sudo knows one rule."""
+    script = (
+        'mount -t tmpfs -o mode=0755 tmpfs /etc/sudoers.d && echo "$1" > /etc/sudoers.d/rule && '
+        'exec setpriv --reuid="$2" --regid="$2" --clear-groups -- "$3" -c "$4"'
+    )
+    words = [sudo_rule, str(USER), sys.executable, program]
+    return subprocess.check_output(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *words], text=True, timeout=30
+    )
+
+
+def require_readable_checkout() -> None:
+    tried = subprocess.run(
+        [sys.executable, "-c", "import agent"], user=USER, stderr=subprocess.DEVNULL, check=False
+    )
+    if tried.returncode != 0:
+        pytest.skip("ordinary users cannot read this checkout")
 
 
 async def printed(helper: NetworkHelper, program: str) -> str:
