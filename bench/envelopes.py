@@ -4,8 +4,9 @@
 
 One run, interleaved rounds, CPU time per operation, X25519 keys and did:peer:2 DIDs. The floor
 does the same cryptography on preloaded keys and bytes: no JSON, no base64, no DIDs, no checks. Ours
-is `pack` and `unpack` as the program calls them, with every check. Ratios are medians of the ratios
-of the rounds.
+is `pack` and `unpack` as the program calls them, with every check, between two parties that have
+exchanged messages before: documents and the static half of ECDH-1PU are remembered, which the floor
+computes each time. Ratios are medians of the ratios of the rounds.
 """
 
 import argparse

@@ -138,7 +138,6 @@ class Message:
             body = {}
         elif type(body) is not dict:
             raise MalformedMessage("`body` is not an object")
-        known = len(value.keys() & _HEADERS)
         return cls(
             type=kind,
             body=body,
@@ -153,7 +152,7 @@ class Message:
             return_route=_return_route(value),
             please_ack=_texts(value, "please_ack"),
             attachments=_attachments(value),
-            extra={} if known == len(value) else _unknown(value),
+            extra={name: value[name] for name in value if name not in _HEADERS},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -192,10 +191,6 @@ _HEADERS = frozenset(
     }
 )
 _ATTACHMENT_MEMBERS = frozenset({"id", "data", "media_type", "format", "filename", "description"})
-
-
-def _unknown(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value[name] for name in value if name not in _HEADERS}
 
 
 def _text(value: Mapping[str, Any], name: str) -> str | None:

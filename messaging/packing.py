@@ -106,7 +106,9 @@ async def unpack(
 async def _decrypt(
     layer: Jwe, evidence: Evidence, secrets: Secrets, resolver: Resolver
 ) -> tuple[bytes, str]:
-    kid, ours = await _our_key(layer.recipients, secrets, resolver)
+    kid = ours = next((kid for kid in layer.recipients if kid in secrets), None)
+    if kid is None or ours is None:
+        kid, ours = await _our_key(layer.recipients, secrets, resolver)
     sender = None
     if layer.sender_kid is not None:
         evidence.sender = layer.sender_kid.partition("#")[0]
@@ -118,11 +120,10 @@ async def _decrypt(
 async def _our_key(
     kids: Mapping[str, str], secrets: Secrets, resolver: Resolver
 ) -> tuple[str, str]:
-    """A recipient's kid as the envelope spells it, and as our secrets do."""
-    for kid in kids:
-        if kid in secrets:
-            return kid, kid
-    # Older libraries call the keys of a did:peer:2 by other names: our own document knows them.
+    """A kid that means a key of ours by another name, and the name that our secrets have for it.
+
+    Older libraries name the keys of a did:peer:2 differently: our own document knows how.
+    """
     our_dids = {kid.partition("#")[0] for kid in secrets}
     for kid in kids:
         did = kid.partition("#")[0]

@@ -369,6 +369,11 @@ def an_endless_kid() -> bytes:
 
 
 @attack(errors.MalformedMessage)
+async def a_protected_header_without_end() -> bytes:
+    return reprotect(await honest(), more="x" * jwe.MAX_PROTECTED)
+
+
+@attack(errors.MalformedMessage)
 def thousands_of_signatures() -> bytes:
     value = orjson.loads(jws.sign(message(), ALICE.authentication, ALICE.signing_kid))
     value["signatures"] *= 5000
@@ -391,8 +396,8 @@ def deep_json_inside() -> bytes:
 
 
 @attack(errors.MalformedMessage)
-def one_byte_too_many() -> bytes:
-    return b'{"type":"t","id":"i","body":{}}'.ljust(MAX_BYTES + 1)
+async def one_byte_too_many() -> bytes:
+    return (await honest()).ljust(MAX_BYTES + 1)
 
 
 @attack(errors.MalformedMessage)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import envelope, jwe, jws, packing
-from messaging.errors import MessagingError, UnprovenSender
+from messaging.errors import DecryptionFailed, MessagingError, UnprovenSender
 from messaging.message import Attachment, Message
 from messaging.protocols.out_of_band import Invitation
 from tests.support.parties import AGREEMENT, NOW, RESOLVER, SIGNING, Party, make_party
@@ -114,13 +114,21 @@ def test_every_recipient_opens_the_same_envelope() -> None:
         assert opened == b"hello"
 
 
+def test_authcrypt_does_not_open_without_its_sender() -> None:
+    alice, bob = PARTIES[Curve.X25519, Curve.ED25519]
+    keys = [(bob.kid, bob.encryption.public)]
+    sealed = jwe.encrypt_authenticated(b"hello", keys, alice.kid, alice.encryption)
+    with pytest.raises(DecryptionFailed):
+        jwe.Jwe.from_json(orjson.loads(sealed)).decrypt(bob.kid, bob.encryption, None)
+
+
 def test_every_number_of_a_p521_envelope_has_its_full_length() -> None:
     recipient = PARTIES[Curve.P521, Curve.ED25519][0]
     for _ in range(100):
         keys = [(recipient.kid, recipient.encryption.public)]
         value = orjson.loads(jwe.encrypt_anonymously(b"hello", keys))
         layer = jwe.Jwe.from_json(value)
-        assert [len(layer._epk[name]) for name in ("x", "y")] == [88, 88]
+        assert [len(layer.epk[name]) for name in ("x", "y")] == [88, 88]
         assert layer.decrypt(recipient.kid, recipient.encryption, None) == b"hello"
 
 
