@@ -71,6 +71,40 @@ def test_a_check_from_a_new_address_is_answered_by_a_check_to_it() -> None:
     assert ELSEWHERE in {d.destination for d in sent if not is_answer(d.data)}
 
 
+def test_the_first_sign_of_a_late_party_is_answered_by_a_check_at_once() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    last = max(now for now, _ in everything_sent(finder, until=100.0))
+    heard = last + 0.1
+    finder.handle_datagram(their_check(), THEIR_ADDRESS, heard)
+    assert any(not is_answer(d.data) for d in finder.datagrams_to_send(heard))
+
+
+def test_the_least_rtt_seen_is_the_rtt_of_the_path() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=False, now=0.0)
+    for now, answered in ((0.0, 0.02), (0.06, 0.065), (0.6, 0.7)):
+        check = next(d for d in finder.datagrams_to_send(now) if not is_answer(d.data))
+        finder.handle_datagram(their_answer(check.data), THEIR_ADDRESS, answered)
+    finder.handle_datagram(
+        their_check("ICE-CONTROLLING", **{"USE-CANDIDATE": True}), THEIR_ADDRESS, 0.8
+    )
+    assert finder.path is not None
+    assert finder.path.rtt == pytest.approx(0.005)
+
+
+def test_the_controlling_side_stays_to_answer_a_repeated_confirmation() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    nomination = answer_until_nominated(finder)
+    finder.handle_datagram(their_answer(nomination), THEIR_ADDRESS, 0.5)
+    for now in (0.5, 0.6, 0.7):
+        confirmation = their_check(**{"USE-CANDIDATE": True})
+        finder.handle_datagram(confirmation, THEIR_ADDRESS, now)
+        assert any(is_answer(d.data) for d in finder.datagrams_to_send(now))
+        assert finder.state is State.SETTLED
+        assert not list_of(finder, PathSettled)
+    assert len([now for now, _ in everything_sent(finder, until=5.0)]) == 0
+    assert list_of(finder, PathSettled)
+
+
 def test_an_answer_proves_the_path_and_its_rtt() -> None:
     finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
     nomination = answer_until_nominated(finder)
