@@ -215,12 +215,7 @@ def _sender(header: Mapping[str, Any], agreement: Agreement) -> tuple[str | None
     apu = b64decode(header["apu"]) if "apu" in header else b""
     if agreement is Agreement.ANONYMOUS:
         return None, apu
-    skid = header.get("skid")
-    if skid is None:
-        try:
-            skid = apu.decode()
-        except UnicodeDecodeError as error:
-            raise MalformedMessage("`apu` is not a key id") from error
+    skid = header.get("skid", apu.decode(errors="replace"))
     if type(skid) is not str or not skid or len(skid) > MAX_KID or skid.encode() != apu:
         raise MalformedMessage("`skid` and `apu` do not name one key")
     return skid, apu

@@ -273,6 +273,11 @@ async def apu_of_another_than_skid() -> bytes:
     return reprotect(await honest(), apu=b64encode(MALLORY.kid.encode()).decode())
 
 
+@attack(errors.MalformedMessage)
+async def no_sender_kid_and_an_apu_that_is_no_text() -> bytes:
+    return reprotect(await honest(), skid=None, apu=b64encode(b"\xff").decode())
+
+
 @attack(errors.UnprovenSender)
 def altered_payload_of_a_signed_message() -> bytes:
     signed = jws.sign(message(), ALICE.authentication, ALICE.signing_kid)
@@ -353,8 +358,8 @@ def thousands_of_recipients() -> bytes:
 
 @attack(errors.MalformedMessage)
 def the_same_recipient_twice() -> bytes:
-    recipients = [(BOB.kid, BOB.encryption.public)] * 2
-    return jwe.encrypt_anonymously(message(frm=None), recipients)
+    value = orjson.loads(anoncrypt(message(frm=None)))
+    return orjson.dumps(value | {"recipients": value["recipients"] * 2})
 
 
 @attack(errors.MalformedMessage)
@@ -526,6 +531,15 @@ async def test_the_sender_of_anoncrypt_is_nobody_whatever_it_says() -> None:
     assert (opened.sender, opened.signer) == (None, None)
 
 
+async def test_the_sender_may_be_named_by_apu_alone() -> None:
+    protected = jwe._protected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jwe, "_protected", lambda *header: without_skid(protected(*header)))
+        envelope = authcrypt(message(), *SENDER)
+    assert "skid" not in orjson.loads(b64decode(orjson.loads(envelope)["protected"]))
+    assert (await unpack(envelope)).sender == ALICE.did
+
+
 async def test_an_anonymous_message_needs_no_to() -> None:
     opened = await unpack(anoncrypt(message(frm=None, to=())))
     assert opened.recipient == BOB.did
@@ -617,6 +631,12 @@ def resign(**members: Any) -> bytes:
     header = orjson.loads(b64decode(entry["protected"])) | members
     entry["protected"] = b64encode(orjson.dumps(header)).decode()
     return orjson.dumps(value)
+
+
+def without_skid(protected: bytes) -> bytes:
+    header = orjson.loads(b64decode(protected.decode()))
+    del header["skid"]
+    return b64encode(orjson.dumps(header))
 
 
 def many_recipients(count: int) -> bytes:

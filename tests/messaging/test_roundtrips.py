@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from identity.errors import InvalidKey
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import envelope, jwe, jws, packing
 from messaging.errors import DecryptionFailed, MessagingError, UnprovenSender
@@ -112,6 +113,13 @@ def test_every_recipient_opens_the_same_envelope() -> None:
     for party in recipients:
         opened = layer.decrypt(party.kid, party.encryption, alice.encryption.public)
         assert opened == b"hello"
+
+
+@pytest.mark.parametrize("curves", [[Curve.ED25519], [Curve.SECP256K1], [Curve.X25519, Curve.P256]])
+def test_an_envelope_is_for_keys_of_one_curve_for_agreement(curves: list[Curve]) -> None:
+    keys = [(f"did:x:y#{curve}", PrivateKey.generate(curve).public) for curve in curves]
+    with pytest.raises(InvalidKey):
+        jwe.encrypt_anonymously(b"hello", keys)
 
 
 def test_authcrypt_does_not_open_without_its_sender() -> None:
