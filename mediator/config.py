@@ -31,8 +31,11 @@ class Limits:
 
     @property
     def delivery_bytes(self) -> int:
-        """Envelopes that fit into one delivery, which grows by a third when it is sealed."""
-        return (self.envelope - 16 * 1024) * 3 // 4
+        """Envelopes that fit into one delivery, which grows by a third when it is sealed.
+
+        What is kept free holds a hundred attachments' members and the longest DIDs.
+        """
+        return (self.envelope - 64 * 1024) * 3 // 4
 
 
 @dataclass(frozen=True)
@@ -133,4 +136,7 @@ def _limits(settings: object) -> Limits:
             raise ConfigError(f"unknown limit {name}")
         if not isinstance(value, int) or value < 1:
             raise ConfigError(f"limit {name} is a positive whole number, not {value}")
-    return Limits(**settings)
+    limits = Limits(**settings)
+    if not 128 * 1024 <= limits.envelope <= MIB:
+        raise ConfigError("limit envelope is between 128 KiB and 1 MiB, which every client reads")
+    return limits

@@ -7,7 +7,7 @@ opens an account.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
@@ -27,6 +27,8 @@ from messaging.protocols.coordinate_mediation import (
     Update,
     Updated,
 )
+
+MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 
 def handlers(store: Store, ours: Collection[str]) -> Mapping[str, Handler]:
@@ -63,12 +65,11 @@ class Coordination:
     async def query(self, request: Request) -> Message:
         account = await self._account(request)
         wanted = RecipientQuery.from_message(request.message)
-        dids = await self._store.bound(account)
-        if wanted.limit is None:
-            return Recipients(tuple(dids)).to_message()
-        page = tuple(dids[wanted.offset : wanted.offset + wanted.limit])
-        remaining = max(0, len(dids) - wanted.offset - len(page))
-        return Recipients(page, wanted.offset, remaining).to_message()
+        dids = (await self._store.bound(account))[wanted.offset :]
+        page = tuple(_fitting(dids[: wanted.limit]))
+        if wanted.limit is None and len(page) == len(dids):
+            return Recipients(page).to_message()
+        return Recipients(page, wanted.offset, len(dids) - len(page)).to_message()
 
     async def _apply(self, update: Update, account: str) -> Result:
         try:
@@ -86,6 +87,16 @@ class Coordination:
         if not await self._store.has_account(account):
             raise Refusal("e.p.req.not_enroll", "ask for mediation first")
         return account
+
+
+def _fitting(dids: Sequence[str]) -> Iterator[str]:
+    """As many as an answer has room for; more are for another page."""
+    size = 0
+    for did in dids:
+        size += len(did)
+        if size > MAX_LIST:
+            return
+        yield did
 
 
 def _result(change: Change) -> Result:

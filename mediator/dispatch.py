@@ -21,7 +21,7 @@ from messaging.packing import pack, sign, unpack
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.routing import Forward
 from messaging.replay import ReplayGuard
-from resolvers.resolver import Resolver
+from resolvers.resolver import ResolutionError, Resolver
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Dispatcher:
         )
         try:
             body = await self._sealer.seal(threaded, ours=request.ours, to=to, now=request.now)
-        except errors.MessagingError as error:
+        except (errors.MessagingError, ResolutionError) as error:
             log.info("cannot answer %s: %s", shorten(to), error)
             return Answer(status)
         return Answer(status, body)

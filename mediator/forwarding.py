@@ -17,7 +17,7 @@ from mediator.store import InboxFull, SenderLimit, Store
 from messaging.encoding import load_object
 from messaging.errors import MalformedMessage
 from messaging.message import Attachment
-from messaging.protocols.routing import MAX_FORWARDED, Forward
+from messaging.protocols.routing import Forward
 
 BAD_REQUEST, TOO_LARGE, TRY_LATER = (
     400,
@@ -42,7 +42,7 @@ def handlers(
         try:
             account = await store.enqueue(
                 recipient,
-                [_envelope(attachment) for attachment in message.attachments],
+                [_envelope(a, limits.delivery_bytes) for a in message.attachments],
                 sender=request.sender,
                 expires=_expiry(request, limits),
                 now=request.now,
@@ -67,12 +67,12 @@ def _recipient(forward: Forward, ours: Collection[str]) -> str:
     return recipient
 
 
-def _envelope(attachment: Attachment) -> bytes:
+def _envelope(attachment: Attachment, max_bytes: int) -> bytes:
     """The bytes to keep: compact JSON, so that equal envelopes are equal bytes however attached."""
     content = attachment.content()
-    if len(content) > MAX_FORWARDED:
+    if len(content) > max_bytes:
         raise Refusal(
-            TOO_BIG, f"an attached envelope has at most {MAX_FORWARDED} bytes", status=TOO_LARGE
+            TOO_BIG, f"an attached envelope has at most {max_bytes} bytes", status=TOO_LARGE
         )
     value = attachment.json if attachment.base64 is None else load_object(content)
     if not isinstance(value, dict):

@@ -65,9 +65,12 @@ class Web:
 
     async def close_sockets(self) -> None:
         """Tell everyone connected that the mediator goes away; their mail stays."""
-        for socket in list(self._open_sockets):
-            with contextlib.suppress(ConnectionError, asyncio.TimeoutError):
-                await socket.close(code=1001, message=b"the mediator stops")
+        goodbyes = [
+            socket.close(code=1001, message=b"the mediator stops") for socket in self._open_sockets
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await asyncio.gather(*goodbyes, return_exceptions=True)
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         if (request.content_length or 0) > self._max_bytes:

@@ -74,6 +74,7 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -
         "[limits]\nnonsense = 1",
         "[limits]\nenvelope = 0",
         "limits = 3",
+        "[limits]\nenvelope = 2000000",
         "stun_ports = 3",
         "data = 3",
     ],

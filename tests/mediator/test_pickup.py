@@ -1,8 +1,12 @@
 """Message pickup 3.0 over HTTP: status, delivery, acknowledgement, and who may have them."""
 
 import time
+from pathlib import Path
 
-from mediator.app import Mediator
+import aiohttp
+
+from mediator.app import Mediator, running
+from mediator.config import Config
 from messaging.message import Attachment, Message
 from messaging.packing import pack
 from messaging.protocols import message_pickup as pickup
@@ -151,12 +155,24 @@ async def test_live_delivery_over_http_is_refused(alice: Party) -> None:
 async def test_a_delivery_has_no_more_than_fits_into_an_envelope(alice: Party) -> None:
     """What cannot be delivered is not accepted, and what is accepted can be delivered."""
     for number in range(3):
-        letter = {"n": number, "ciphertext": "x" * 500_000}
+        letter = {"n": number, "ciphertext": "x" * 730_000}
         assert (await alice.forward(alice.did, letter)).status == 200
     for number in range(3):
         [message] = await alice.fetch()
         assert message.json["n"] == number
         await alice.acknowledge([message.id])
+
+
+async def test_a_full_batch_of_the_most_bytes_still_fits(tmp_path: Path) -> None:
+    config = Config(tmp_path / "m.db", "127.0.0.1", 0, stun_ports=(0,))
+    size = config.limits.delivery_bytes // 100 - 30
+    async with running(config) as mediator, aiohttp.ClientSession() as http:
+        alice = Party(http, mediator.identity.did, mediator.identity.public_url)
+        await alice.register()
+        for first in range(0, 100, 20):
+            letters = [{"n": first + n, "ciphertext": "x" * size} for n in range(20)]
+            assert (await alice.forward(alice.did, *letters)).status == 200
+        assert [a.json["n"] for a in await alice.fetch()] == list(range(100))
 
 
 def _padded_base64(data: bytes) -> str:

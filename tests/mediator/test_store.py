@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mediator.config import Limits
+from mediator.data_file import read_identities
 from mediator.errors import DataFileError
-from mediator.sqlite_store import SqliteStore, read_identities
+from mediator.sqlite_store import SqliteStore
 from mediator.store import Change, IdentityRecord, InboxFull, SenderLimit, TooManyRecipients
 
 ALICE, BOB, CAROL = "did:example:alice", "did:example:bob", "did:example:carol"

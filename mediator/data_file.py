@@ -1,0 +1,90 @@
+"""The file of a mediator: who may use it, how it is opened, and what anyone may read of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from mediator.errors import DataFileError
+from mediator.store import IdentityRecord
+
+SCHEMA_VERSION = 1
+# Pages of the write-ahead log that are gathered before they go into the file itself.
+CHECKPOINT_PAGES = 4_000
+
+
+def read_identities(path: Path) -> list[IdentityRecord]:
+    """The mediator's DIDs in a file that a running mediator may be using.
+
+    Raises: DataFileError.
+    """
+    if not path.exists():
+        raise DataFileError(path, "there is no such file", "`mediator run` makes it")
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("PRAGMA query_only = ON")
+            return identities(db)
+    except sqlite3.Error as error:
+        raise DataFileError(path, str(error)) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other mediators off the file; made if missing, for its owner only.
+
+    The descriptor stays open until the connections are closed: closing it earlier
+    would release SQLite's own locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataFileError(path, error.strerror or str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataFileError(
+            path, "another mediator runs on it", "one process per data file; stop the other first"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    # Commits run in a thread of their own, and nothing else runs beside them.
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Full synchronisation, and the schema of today.
+
+    Raises: DataFileError, for what is not a mediator's file or a newer one's.
+    """
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            schema = files("mediator").joinpath("schema.sql").read_text()
+            db.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise DataFileError(path, f"it has schema {version}, this mediator {SCHEMA_VERSION}")
+    except sqlite3.Error as error:
+        raise DataFileError(path, str(error)) from error
+
+
+def identities(db: sqlite3.Connection) -> list[IdentityRecord]:
+    rows = db.execute(
+        "SELECT did, public_url, invitation, secrets FROM identity ORDER BY used, rowid"
+    )
+    return [IdentityRecord(*row) for row in rows]
