@@ -1,6 +1,6 @@
 """Our mesh beside a WireGuard pair configured by hand and the bare link, in the same namespaces.
 
-    python -m bench.mesh [--rounds 5] [--seconds 3] [--json]      as root
+    python -m bench.mesh [--rounds 7] [--seconds 3] [--json]      as root
 
 Two homes joined by a veth. By hand: wireguard-go and `wg` with their defaults. Ours: the same pair
 through the network helper. One TCP stream (iperf3, cubic) and ICMP echoes, rounds interleaved;
@@ -58,7 +58,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options, _ = parser.parse_known_args()
