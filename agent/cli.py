@@ -8,6 +8,7 @@ process with another code by `ctx.exit(code)`.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,12 @@ class LazyGroup(click.Group):
     ) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"agent.commands.{cmd_name.replace('-', '_')}")
+        # Importing makes many objects and no garbage: a fifth of the time went into looking for it.
+        gc.disable()
+        try:
+            module = importlib.import_module(f"agent.commands.{cmd_name.replace('-', '_')}")
+        finally:
+            gc.enable()
         command: click.Command = module.command
         return command
 
