@@ -22,6 +22,7 @@ from traversal.stun import Class, MalformedStun, Message
 
 RESEND_AFTER = (0.1, 0.2, 0.4, 0.8)  # seconds; then the last of them again
 REST_WAIT = 0.5  # seconds, at least, that slower servers get once one has answered
+KEEP_SECONDS = 10.0  # many NATs forget an unanswered mapping after 30
 MAX_HOST = MAX_CANDIDATES // 2
 
 MappingKind = Literal["endpoint-independent", "address-and-port-dependent", "unknown"]
@@ -54,6 +55,15 @@ async def gather(port: UdpPort, stun_servers: Sequence[Address], timeout: float)
         mapping_of(answers),
         min((answer.rtt for answer in answers.values()), default=None),
     )
+
+
+async def keep_mapping(port: UdpPort, stun_servers: Sequence[Address]) -> None:
+    """Until cancelled: traffic that keeps our NATs from forgetting the port's mapping."""
+    while True:
+        await asyncio.sleep(KEEP_SECONDS)
+        for server in stun_servers:
+            request = Message(Class.REQUEST, secrets.token_bytes(12))
+            port.send(stun.serialize(request), server)
 
 
 def mapping_of(answers: Mapping[Address, _Answer]) -> MappingKind:

@@ -60,6 +60,10 @@ class Heart:
         """Until every party has answered a pulse of ours: every tunnel works both ways."""
         await self._heard_all.wait()
 
+    def unheard(self) -> list[str]:
+        """The parties that have not answered a pulse of ours yet."""
+        return [did for did in self._keeper.addresses if self._keeper.rtt(did) is None]
+
     def rtt(self, did: str) -> float | None:
         return self._keeper.rtt(did)
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nacl.public import PrivateKey
 
-from agent.connectivity import LocalSide, RemoteSide
 from agent.udp import UdpPort
-from messaging.errors import MalformedMessage
 from messaging.protocols.session import Offer
-from traversal.candidate import Candidate
+from traversal.candidate import Candidate, LocalSide
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,9 @@ class OwnSide:
     def offers(self) -> dict[str, Offer]:
         """Our offer for each other party."""
         public = base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
-        return {did: self._offer(public, side) for did, side in self.sides.items()}
-
-    def _offer(self, public: str, side: LocalSide) -> Offer:
-        return Offer(
-            session=self.session,
-            wireguard_key=public,
-            ufrag=side.ufrag,
-            password=side.password,
-            candidates=tuple(candidate.to_json() for candidate in side.candidates),
-        )
+        return {
+            did: Offer(self.session, public, side.to_json()) for did, side in self.sides.items()
+        }
 
 
 def make_own_side(
@@ -47,23 +37,8 @@ def make_own_side(
 
     Nobody can answer checks in the name of another party, since nobody else has its password.
     """
-    sides = {
-        did: LocalSide(secrets.token_urlsafe(6), secrets.token_urlsafe(24), tuple(candidates))
-        for did in others
-    }
+    sides = {did: LocalSide.fresh(candidates) for did in others}
     return OwnSide(session, port, sides, bytes(PrivateKey.generate()))
-
-
-def remote_side(offer: Offer) -> RemoteSide:
-    """Another party's credentials and candidates.
-
-    Raises: MalformedMessage.
-    """
-    try:
-        candidates = tuple(Candidate.from_json(candidate) for candidate in offer.candidates)
-    except ValueError as error:
-        raise MalformedMessage(f"a candidate cannot be used: {error}") from error
-    return RemoteSide(offer.ufrag, offer.password, candidates)
 
 
 def peer_key(offer: Offer) -> bytes:

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from agent import adapters
 from agent.connectivity import Connectivity, Found, NotFound
 from agent.errors import AgentError
-from agent.gathering import gather
+from agent.gathering import gather, keep_mapping
 from agent.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
 from agent.program import Program, write_files
@@ -43,20 +43,19 @@ from agent.session.events import (
 )
 from agent.session.heart import Heart
 from agent.session.machine import SessionMachine
-from agent.session.offers import OwnSide, make_own_side, remote_side
+from agent.session.offers import OwnSide, make_own_side
 from agent.session.post import LIFETIME, Post
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.udp import UdpPort
-from messaging.errors import MalformedMessage
-from traversal.candidate import Address
+from traversal.candidate import Address, RemoteSide
 
 MTU = 1280
 CLOCK_SKEW = 120  # seconds that parties' clocks may differ
-OFFERS_TIMEOUT = 60.0  # seconds, from the last signature to the last offer
+OFFERS_TIMEOUT = 8.0  # seconds, from the last signature to the last offer; everybody is awake now
 GATHER_TIMEOUT = 3.0
-PATHS_TIMEOUT = 15.0
-MESH_TIMEOUT = 15.0
+PATHS_TIMEOUT = 8.0
+MESH_TIMEOUT = 8.0
 PROBE_TIMEOUT = 10.0
 READY_TIMEOUT = 60.0
 RESULTS_TIMEOUT = 60.0
@@ -128,11 +127,13 @@ class Story:
         self._note(descriptor, {})
         creating = asyncio.create_task(self._create_interface(descriptor))
         try:
-            own = await self._gather(descriptor)
+            servers = await self._stun_servers()
+            own = await self._gather(descriptor, servers)
             offered_at = time.monotonic()
             self.machine.offers_made(own.offers(), time.time())
             self._pump()
-            complete = await self._expect(OffersComplete, OFFERS_TIMEOUT)
+            async with _owned(keep_mapping(own.port, servers)):
+                complete = await self._expect(OffersComplete, OFFERS_TIMEOUT)
             paths = await self._find_paths(descriptor, own, complete)
             await creating
         except BaseException:
@@ -152,9 +153,18 @@ class Story:
         created = await self.helper.create(addresses, MTU)
         self._step("interface", f"private network namespace with {created.implementation} is up")
 
-    async def _gather(self, descriptor: Descriptor) -> OwnSide:
+    async def _stun_servers(self) -> tuple[Address, ...]:
+        """Our mediator's; without it we still have the addresses of our own interfaces."""
+        try:
+            async with asyncio.timeout(GATHER_TIMEOUT):
+                return await self.mailbox.stun_servers()
+        except (AgentError, TimeoutError) as error:
+            self._step("stun", f"the mediator names no STUN server now: {error}")
+            return ()
+
+    async def _gather(self, descriptor: Descriptor, servers: Sequence[Address]) -> OwnSide:
         port = await UdpPort.bind()
-        gathered = await gather(port, await self.mailbox.stun_servers(), GATHER_TIMEOUT)
+        gathered = await gather(port, servers, GATHER_TIMEOUT)
         kinds = ", ".join(
             f"{candidate.kind} {candidate.address.host}:{candidate.address.port}"
             for candidate in gathered.candidates
@@ -171,9 +181,9 @@ class Story:
         for did, offer in complete.offers.items():
             first = rank < descriptor.rank(did)
             try:
-                remote = remote_side(offer)
+                remote = RemoteSide.from_json(offer.side)
                 connectivity.add_party(did, own.sides[did], remote, controlling=first)
-            except (MalformedMessage, ValueError) as error:
+            except ValueError as error:
                 self._fail(f"{self._name(did)} made an offer that cannot be used: {error}", did)
         settled = await connectivity.establish(PATHS_TIMEOUT, self._on_path_event)
         own.port.close()
@@ -204,7 +214,7 @@ class Story:
         self._heart = await Heart.start(
             self.helper, descriptor, self.me, self._on_said, self._on_lost
         )
-        await self._within(MESH_TIMEOUT, "the first pulse of everybody", self._heart.all_heard())
+        await self._within(MESH_TIMEOUT, self._heart.all_heard(), self._heart.unheard)
         self.report.event("mesh", seconds=round(time.monotonic() - offered_at, 3))
         told = {did: self._tell_path(did, path, self._heart) for did, path in paths.items()}
         self._note(descriptor, told)
@@ -284,7 +294,7 @@ class Story:
 
     async def _expect(self, kind: type[_E], timeout: float) -> _E:
         """The next event of this kind; progress of others is told meanwhile."""
-        return await self._within(timeout, "", self._next(kind))
+        return await self._within(timeout, self._next(kind), self.machine.waiting_for)
 
     async def _next(self, kind: type[_E]) -> _E:
         while True:
@@ -297,18 +307,24 @@ class Story:
                 case Withdrew(party, reason):
                     self._step("withdrew", f"{self._name(party)} left: {reason}")
 
-    async def _within(self, timeout: float, what: str, waiting: Awaitable[_T]) -> _T:
+    async def _within(
+        self, timeout: float, waiting: Awaitable[_T], missing: Callable[[], Sequence[str]]
+    ) -> _T:
+        """What is waited for; before everybody has signed it may be late, later it is lost."""
+        early = self.machine.state in (State.PROPOSING, State.SIGNING)
         try:
             async with asyncio.timeout(timeout):
                 return await waiting
         except TimeoutError:
-            late = self.machine.waiting_for()
-            subject = self._names(late) if late else what
+            late = missing()
+            names = self._names(late) or "the others"
             self.machine.stop(
-                f"waited {timeout:.0f} s for {subject}",
+                f"waited {timeout:.0f} s for {names}"
+                if early
+                else f"lost {names}: no word for {timeout:.0f} s",
                 time.time(),
                 party=late[0] if len(late) == 1 else None,
-                outcome=Outcome.TIMEOUT,
+                outcome=Outcome.TIMEOUT if early else Outcome.FAILED,
             )
             self._pump()
             raise _Stopped from None
@@ -368,7 +384,7 @@ class Story:
     def _name(self, did: str) -> str:
         return f"party{self.machine.draft.parties.index(did)}"
 
-    def _names(self, dids: tuple[str, ...] | list[str]) -> str:
+    def _names(self, dids: Sequence[str]) -> str:
         return ", ".join(f"{self._name(did)} ({short(did)})" for did in dids)
 
 

@@ -71,34 +71,21 @@ class Offer:
 
     session: str
     wireguard_key: str  # public, base64
-    ufrag: str
-    password: str = field(repr=False)
-    candidates: tuple[Mapping[str, Any], ...]
+    side: Mapping[str, Any] = field(repr=False)  # candidates and check credentials
 
     def to_body(self) -> dict[str, Any]:
         return {
             "session": self.session,
             "wireguard_key": self.wireguard_key,
-            "ufrag": self.ufrag,
-            "password": self.password,
-            "candidates": [dict(candidate) for candidate in self.candidates],
+            "side": dict(self.side),
         }
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Offer:
-        candidates = _field(body, "candidates", list)
-        if not all(isinstance(candidate, dict) for candidate in candidates):
-            raise MalformedMessage("a candidate is not an object")
         key = _text(body, "wireguard_key", _KEY_LENGTH)
         if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
             raise MalformedMessage("wireguard_key is not 32 bytes in base64")
-        return cls(
-            _session(body),
-            key,
-            _text(body, "ufrag", 64),
-            _text(body, "password", 256),
-            tuple(candidates),
-        )
+        return cls(_session(body), key, _field(body, "side", dict))
 
 
 @dataclass(frozen=True)

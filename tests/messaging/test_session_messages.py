@@ -25,7 +25,7 @@ MESSAGES: list[SessionMessage] = [
     Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000),
     Withdraw("n" * 43, "stopped by its owner"),
     Withdraw("n" * 43, "another program", refused="m" * 43),
-    Offer(SESSION, "A" * 43 + "=", "ufrag", "password", ({"kind": "host"},)),
+    Offer(SESSION, "A" * 43 + "=", {"ufrag": "u", "password": "secret", "candidates": []}),
     Say(SESSION, "a.b.c"),
 ]
 
@@ -41,7 +41,7 @@ def test_another_protocols_message_is_not_ours() -> None:
 
 
 def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
-    assert "password" not in repr(MESSAGES[3])
+    assert "secret" not in repr(MESSAGES[3])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ _JSON = st.recursive(
         st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=10), children, max_size=3)
     ),
 )
-_FIELDS = ["draft", "nonce", "created", "reason", "session", "statement", "candidates", "ufrag"]
+_FIELDS = ["draft", "nonce", "created", "reason", "session", "statement", "side", "wireguard_key"]
 
 
 @given(

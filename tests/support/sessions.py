@@ -140,7 +140,7 @@ class Table:
 
 
 def offer_for(session: str) -> Offer:
-    return Offer(session, "A" * 43 + "=", "ufrag", "password", ())
+    return Offer(session, "A" * 43 + "=", {})
 
 
 def other_program(draft: Draft) -> Draft:
