@@ -1,4 +1,4 @@
-"""What a durable forward costs the mediator.
+"""What a durable forward costs the mediator, and picking it up, and pushing it.
 
     python -m bench.mediator [--forwards N] [--rounds N] [--json]
 
@@ -16,7 +16,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.support.mediator_process import facts, folder, process, run_argv
 CONNECTIONS = 8
 RECIPIENTS = 16
 BODY = 512  # bytes in the innermost message
+PUSHES = 300
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,16 @@ class Run:
     per_second: float
     p50_ms: float
     p99_ms: float
+
+
+@dataclass(frozen=True)
+class PickupRun:
+    """Fetching in batches of 100 and acknowledging them; pushing to a live socket."""
+
+    cpu_ms: float  # of the mediator, per message fetched and acknowledged
+    per_second: float
+    push_p50_ms: float  # from posting a forward to its arrival on the socket, one at a time
+    push_p99_ms: float
 
 
 def main() -> None:
@@ -55,16 +66,22 @@ def main() -> None:
         _serve_floor(options.floor)
         return
     results: dict[str, list[Run]] = {"floor": [], "mediator": []}
+    pickups: list[PickupRun] = []
     for _ in range(options.rounds):
-        results["floor"].append(_round(_floor_argv, options.forwards))
-        results["mediator"].append(_round(run_argv, options.forwards))
+        with folder() as path, process(["bench.mediator", "--floor", str(path / "db")]) as server:
+            results["floor"].append(asyncio.run(_measure_floor(server.pid, facts(server), options)))
+        with folder() as path, process(run_argv(path / "data.db")) as server:
+            run, pickup = asyncio.run(_measure_mediator(server.pid, facts(server), options))
+            results["mediator"].append(run)
+            pickups.append(pickup)
     if options.json:
-        print(json.dumps({k: [dataclasses.asdict(r) for r in v] for k, v in results.items()}))
+        everything: dict[str, Sequence[Any]] = {**results, "pickup": pickups}
+        print(json.dumps({k: [dataclasses.asdict(r) for r in v] for k, v in everything.items()}))
     else:
-        _print(results)
+        _print(results, pickups)
 
 
-def _print(results: dict[str, list[Run]]) -> None:
+def _print(results: dict[str, list[Run]], pickups: list[PickupRun]) -> None:
     print(
         f"durable forwards, {CONNECTIONS} connections, body of {BODY} bytes; median of the rounds"
     )
@@ -76,22 +93,43 @@ def _print(results: dict[str, list[Run]]) -> None:
             f"{name:10}{run.cpu_ms:13.2f}{run.per_second:13.0f}{run.p50_ms:9.1f}{run.p99_ms:9.1f}"
             f"{spread}"
         )
+    pickup = sorted(pickups, key=lambda p: p.cpu_ms)[len(pickups) // 2]
+    print(
+        f"pickup by 100: {pickup.cpu_ms:.2f} ms CPU and {pickup.per_second:.0f} messages/s; "
+        f"live push: p50 {pickup.push_p50_ms:.1f} ms, p99 {pickup.push_p99_ms:.1f} ms"
+    )
 
 
 # A round
 
 
-def _round(argv: Callable[[Path], list[str]], forwards: int) -> Run:
-    with folder() as path, process(argv(path / "data.db")) as server:
-        return asyncio.run(_measure(server.pid, facts(server), forwards))
+async def _measure_floor(pid: int, there: dict[str, Any], options: argparse.Namespace) -> Run:
+    bodies = [os.urandom(_FORWARD_SIZE) for _ in range(options.forwards)]
+    return await _measure_load(pid, there["http"], bodies)
 
 
-async def _measure(pid: int, there: dict[str, Any], forwards: int) -> Run:
-    envelopes = await _envelopes(there, forwards)
-    await _load(there["http"], envelopes[: CONNECTIONS * 10])  # warm both ends
-    envelopes = envelopes[CONNECTIONS * 10 :]
+async def _measure_mediator(
+    pid: int, there: dict[str, Any], options: argparse.Namespace
+) -> tuple[Run, PickupRun]:
+    async with aiohttp.ClientSession() as http:
+        parties = [Party(http, there["did"], there["http"]) for _ in range(RECIPIENTS)]
+        for party in parties:
+            await party.register()
+        envelopes = [
+            await _forward(parties[0], parties[number % RECIPIENTS])
+            for number in range(options.forwards)
+        ]
+        run = await _measure_load(pid, there["http"], envelopes)
+        kept = sum([(await party.status()).message_count for party in parties])
+        assert kept == options.forwards, "what was accepted is not what is kept"
+        return run, await _measure_pickup(pid, parties)
+
+
+async def _measure_load(pid: int, url: str, envelopes: Sequence[bytes]) -> Run:
+    warming = CONNECTIONS * 10
+    await _load(url, envelopes[:warming])
     cpu, began = _cpu_seconds(pid), time.perf_counter()
-    latencies = sorted(await _load(there["http"], envelopes))
+    latencies = sorted(await _load(url, envelopes[warming:]))
     took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
     count = len(latencies)
     return Run(
@@ -102,29 +140,47 @@ async def _measure(pid: int, there: dict[str, Any], forwards: int) -> Run:
     )
 
 
-async def _envelopes(there: dict[str, Any], forwards: int) -> list[bytes]:
-    """Sealed forwards, each different, to recipients in turn; the floor gets as many bytes."""
-    if "did" not in there:
-        return [os.urandom(_FORWARD_SIZE) for _ in range(forwards)]
-    async with aiohttp.ClientSession() as http:
-        parties = [Party(http, there["did"], there["http"]) for _ in range(RECIPIENTS)]
-        for party in parties:
-            await party.register()
-        sender, envelopes = parties[0], []
-        for number in range(forwards):
-            party = parties[number % RECIPIENTS]
-            letter = await pack(
-                Message("https://example.org/letter", {"text": "x" * BODY}),
-                to=party.did,
-                sender=sender.did,
-                secrets=sender.secrets,
-                resolver=sender.resolver,
-            )
-            envelopes.append(await sender.sealed_forward(party.did, json.loads(letter)))
-        return envelopes
+async def _measure_pickup(pid: int, parties: Sequence[Party]) -> PickupRun:
+    cpu, began, fetched = _cpu_seconds(pid), time.perf_counter(), 0
+    for party in parties:
+        while messages := await party.fetch(100):
+            await party.acknowledge([message.id for message in messages])
+            fetched += len(messages)
+    took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
+    pushes = sorted(await _pushes(parties[0], parties[1]))
+    return PickupRun(
+        cpu_ms=1000 * used / fetched,
+        per_second=fetched / took,
+        push_p50_ms=1000 * pushes[len(pushes) // 2],
+        push_p99_ms=1000 * pushes[len(pushes) * 99 // 100],
+    )
 
 
-_FORWARD_SIZE = 9700  # bytes, about what `_envelopes` makes
+async def _pushes(sender: Party, recipient: Party) -> list[float]:
+    seconds = []
+    async with recipient.socket() as socket:
+        for envelope in [await _forward(sender, recipient) for _ in range(PUSHES)]:
+            began = time.perf_counter()
+            posted = asyncio.create_task(sender.post(envelope))
+            await socket.connection.receive_str()
+            seconds.append(time.perf_counter() - began)
+            await posted
+    return seconds
+
+
+async def _forward(sender: Party, recipient: Party) -> bytes:
+    """A sealed forward with a sealed letter in it; every one is different."""
+    letter = await pack(
+        Message("https://example.org/letter", {"text": "x" * BODY}),
+        to=recipient.did,
+        sender=sender.did,
+        secrets=sender.secrets,
+        resolver=sender.resolver,
+    )
+    return await sender.sealed_forward(recipient.did, json.loads(letter))
+
+
+_FORWARD_SIZE = 9700  # bytes, about what `_forward` makes
 
 
 async def _load(url: str, envelopes: Sequence[bytes]) -> list[float]:
@@ -156,10 +212,6 @@ async def _load(url: str, envelopes: Sequence[bytes]) -> list[float]:
 
 
 # Servers
-
-
-def _floor_argv(data: Path) -> list[str]:
-    return ["bench.mediator", "--floor", str(data)]
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 30.0  # seconds for a request's body to arrive
 HEARTBEAT = 30.0  # seconds between pings that find dead sockets
+GOODBYE = 2.0  # seconds for the other end of a socket to agree that it closes
 DRAIN = 10.0  # seconds for requests under way when the mediator stops
 
 Page = Callable[[], Mapping[str, Any]]
@@ -94,7 +95,7 @@ class Web:
     async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
         # No compression: a small frame must not become a large message.
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=self._max_bytes, compress=False
+            timeout=GOODBYE, heartbeat=HEARTBEAT, max_msg_size=self._max_bytes, compress=False
         )
         if not socket.can_prepare(request).ok:
             return _plain(426, "this is the address for WebSockets")

@@ -55,6 +55,20 @@ async def test_told_to_stop_it_closes_sockets_and_ends_well() -> None:
             assert started.wait(timeout=5) == 0
 
 
+async def test_a_socket_that_went_silent_does_not_hold_it_up() -> None:
+    with folder() as data, process(run_argv(data / "m.db")) as started:
+        port = facts(started)["http"].rpartition(":")[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        assert b"101" in await reader.readline()
+        started.terminate()
+        assert started.wait(timeout=8) == 0
+        writer.close()
+
+
 @pytest.mark.parametrize("what", ["file", "port", "STUN port"])
 async def test_a_second_mediator_on_the_same_file_or_port_says_so(
     what: str, capfd: pytest.CaptureFixture[str]
