@@ -1,7 +1,7 @@
 """A program in the session's namespace, run as the caller and with nothing else.
 
 All that happens with privilege is the constant command line of `_enter`. The caller's words come
-through a pipe and are first looked at by a process that has already become the caller.
+through a socket and are first looked at by a process that has already become the caller.
 """
 
 import contextlib
@@ -18,11 +18,15 @@ from agent.network_helper.commands import ENVIRONMENT
 from agent.network_helper.namespace import Namespace
 from agent.network_helper.requests import Launch
 
-# Runs as the caller. The pipe ends early if the helper died before this process was bound to it.
+SECONDS_TO_ENTER = 10.0
+
+# Runs as the caller. It says first that all are bound to the helper's life: a helper that dies
+# earlier never gives it the words.
 BECOME_THE_PROGRAM = """
-import json, os, sys
-with open(int(sys.argv[1])) as pipe:
-    words = pipe.read()
+import json, os, socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as helper, helper.makefile() as said:
+    helper.send(b"bound")
+    words = said.read()
 if not words:
     sys.exit(1)
 argv, env, cwd = json.loads(words)
@@ -36,24 +40,29 @@ except OSError as error:
 
 class Program:
     def __init__(self, launch: Launch, stdio: Sequence[int], uid: int, where: Namespace) -> None:
-        reading, writing = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                _enter(where, uid, reading),
-                stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
-                pass_fds=[reading], env=ENVIRONMENT, cwd="/",
-                start_new_session=True,  # no terminal: neither its Ctrl-C nor a way to type into it
-            )  # fmt: skip
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        words = json.dumps([launch.argv, launch.env, launch.cwd], ensure_ascii=False)
-        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
-            pipe.write(words.encode())
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._process = subprocess.Popen(
+                    _enter(where, uid, theirs.fileno()),
+                    stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
+                    pass_fds=[theirs.fileno()], env=ENVIRONMENT, cwd="/",
+                    start_new_session=True,  # no terminal, neither its Ctrl-C nor to type into it
+                )  # fmt: skip
+            self._tell(ours, launch)
         self.descriptor = os.pidfd_open(self._process.pid)  # readable when the program has ended
         self.leash, self.callers_end = socket.socketpair()
+
+    def _tell(self, ours: socket.socket, launch: Launch) -> None:
+        words = json.dumps([launch.argv, launch.env, launch.cwd], ensure_ascii=False)
+        ours.settimeout(SECONDS_TO_ENTER)  # the caller may have stopped it: it is their process now
+        try:
+            if ours.recv(5):
+                ours.sendall(words.encode())
+        except TimeoutError:
+            self._process.kill()
+        except ConnectionError:
+            pass  # it has ended, and `finish` tells how
 
     @property
     def pid(self) -> int:
