@@ -57,20 +57,21 @@ def load_object(data: bytes) -> dict[str, Any]:
         raise MalformedMessage("not JSON") from error
     if type(value) is not dict:
         raise MalformedMessage("not a JSON object")
-    # Depth needs brackets: with few of them in the text there is nothing to walk.
-    if _more_than(MAX_DEPTH // 2, b"{", data) or _more_than(MAX_DEPTH // 2, b"[", data):
+    if _may_be_deep(data):
         _check_depth(value)
     return value
 
 
-def _more_than(limit: int, character: bytes, data: bytes) -> bool:
-    """Whether `data` has the character more often; `bytes.count` would be 100 times slower."""
-    position = data.find(character)
-    while position >= 0:
-        limit -= 1
-        if limit < 0:
-            return True
-        position = data.find(character, position + 1)
+def _may_be_deep(data: bytes) -> bool:
+    """Whether there are enough brackets in the text; mostly not, and there is nothing to walk."""
+    left = MAX_DEPTH
+    for bracket in (b"{", b"["):
+        position = data.find(bracket)  # many times faster than to count them all
+        while position >= 0:
+            left -= 1
+            if left < 0:
+                return True
+            position = data.find(bracket, position + 1)
     return False
 
 

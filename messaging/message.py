@@ -204,8 +204,11 @@ def _texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
     texts = value.get(name)
     if texts is None:
         return ()
-    if type(texts) is not list or not all(type(text) is str for text in texts):
-        raise MalformedMessage(f"`{name}` is not a list of strings")
+    if type(texts) is not list:
+        raise MalformedMessage(f"`{name}` is not a list")
+    for text in texts:
+        if type(text) is not str:
+            raise MalformedMessage(f"`{name}` is not a list of strings")
     return tuple(texts)
 
 

@@ -106,8 +106,11 @@ async def unpack(
 async def _decrypt(
     layer: Jwe, evidence: Evidence, secrets: Secrets, resolver: Resolver
 ) -> tuple[bytes, str]:
-    kid = ours = next((kid for kid in layer.recipients if kid in secrets), None)
-    if kid is None or ours is None:
+    for kid in layer.recipients:
+        if kid in secrets:
+            ours = kid
+            break
+    else:
         kid, ours = await _our_key(layer.recipients, secrets, resolver)
     sender = None
     if layer.sender_kid is not None:

@@ -215,6 +215,18 @@ async def shortened_tag() -> bytes:
 
 
 @attack(errors.DecryptionFailed)
+async def one_bit_of_the_ciphertext_flipped() -> bytes:
+    return flip_a_bit(await honest())
+
+
+@attack(errors.DecryptionFailed)
+def tag_moved_into_the_ciphertext() -> bytes:
+    value = orjson.loads(anoncrypt(message(frm=None)))
+    sealed = b64decode(value["ciphertext"]) + b64decode(value["tag"])
+    return orjson.dumps(value | {"ciphertext": b64encode(sealed).decode(), "tag": ""})
+
+
+@attack(errors.DecryptionFailed)
 async def swapped_epk() -> bytes:
     epk = PrivateKey.generate(Curve.X25519).public.to_jwk()
     return reprotect(await honest(), epk=epk)
@@ -526,6 +538,15 @@ async def test_no_character_of_an_envelope_can_be_changed_unnoticed() -> None:
                     await unpack(changed)
 
 
+@pytest.mark.parametrize("encryption", jwe.Encryption)
+async def test_every_content_encryption_notices_a_flipped_bit(encryption: jwe.Encryption) -> None:
+    keys = [(BOB.kid, BOB.encryption.public)]
+    envelope = jwe.encrypt_anonymously(message(frm=None), keys, encryption)
+    await unpack(envelope)
+    with pytest.raises(errors.DecryptionFailed):
+        await unpack(flip_a_bit(envelope))
+
+
 async def test_the_sender_of_anoncrypt_is_nobody_whatever_it_says() -> None:
     opened = await unpack(anoncrypt(message(frm=ALICE.did)))
     assert (opened.sender, opened.signer) == (None, None)
@@ -631,6 +652,12 @@ def resign(**members: Any) -> bytes:
     header = orjson.loads(b64decode(entry["protected"])) | members
     entry["protected"] = b64encode(orjson.dumps(header)).decode()
     return orjson.dumps(value)
+
+
+def flip_a_bit(envelope: bytes) -> bytes:
+    ciphertext = bytearray(b64decode(orjson.loads(envelope)["ciphertext"]))
+    ciphertext[20] ^= 1
+    return edit(envelope, ciphertext=b64encode(bytes(ciphertext)).decode())
 
 
 def without_skid(protected: bytes) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from identity.errors import InvalidKey
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import envelope, jwe, jws, packing
-from messaging.errors import DecryptionFailed, MessagingError, UnprovenSender
+from messaging.errors import DecryptionFailed, MalformedMessage, MessagingError, UnprovenSender
 from messaging.message import Attachment, Message
 from messaging.protocols.out_of_band import Invitation
 from tests.support.parties import AGREEMENT, NOW, RESOLVER, SIGNING, Party, make_party
@@ -177,6 +177,12 @@ def test_compact_signatures(curve: Curve) -> None:
     head, payload, signature = token.split(".")
     with pytest.raises(UnprovenSender):
         jws.verify_compact(f"{head}.{payload}AAAA.{signature}", find_key)
+
+
+def test_a_compact_signature_without_end_is_refused() -> None:
+    key = PrivateKey.generate(Curve.ED25519)
+    with pytest.raises(MalformedMessage):
+        jws.read_compact(jws.sign_compact(b"x" * jws.MAX_COMPACT, key, "did:x:y#k"))
 
 
 @given(st.text(max_size=200))
