@@ -122,7 +122,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _words(error: OSError) -> str:
     """The system's, without what the library that asked adds."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    words = error.strerror or str(error)  # of a name that does not resolve
+    return words.partition(" (while")[0].lower()
 
 
 def _url_of(listener: socket.socket) -> str:

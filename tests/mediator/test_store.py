@@ -254,6 +254,29 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
         assert await fetched(store) == [b"before", b"after"]
 
 
+async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
+    """So a message costs the same however many others and however many mailboxes there are."""
+    statements: list[str] = []
+    for db in (store._reader, store._commits._connection):
+        db.set_trace_callback(statements.append)
+    await post(store, b"letter", sender=BOB)
+    await store.bind(ALICE, CAROL, proven=False)
+    await store.unbind(ALICE, CAROL)
+    await store.bound(ALICE)
+    await store.waiting(ALICE, now=NOW)
+    [message] = await store.fetch(ALICE, now=NOW, limit=9, max_bytes=99)
+    await store.acknowledge(ALICE, [message.id])
+    await post(store, b"other", expires=NOW + 1)
+    await store.expire(NOW + 1)
+    for db in (store._reader, store._commits._connection):
+        db.set_trace_callback(None)
+    read = [s for s in statements if s.startswith(("SELECT", "UPDATE recipient", "DELETE"))]
+    assert len(read) >= 10
+    for statement in read:
+        plan = store._reader.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+        assert not any("SCAN" in step[3] and "CONSTANT ROW" not in step[3] for step in plan)
+
+
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "mediator.db"
     async with SqliteStore(path, LIMITS) as store:
