@@ -347,7 +347,18 @@ def signature_with_the_public_key_as_secret() -> bytes:
 
 @attack(errors.UnprovenSender)
 def signature_algorithm_of_another_curve() -> bytes:
-    return resign(alg="ES256K")
+    protected = b64encode(orjson.dumps({"typ": jws.TYP, "alg": "ES256K"}))
+    payload = b64encode(message())
+    signature = b64encode(ALICE.authentication.sign(protected + b"." + payload)).decode()
+    header = {"kid": ALICE.signing_kid}
+    entry = {"protected": protected.decode(), "signature": signature, "header": header}
+    return orjson.dumps({"payload": payload.decode(), "signatures": [entry]})
+
+
+@attack(errors.MalformedMessage)
+def general_and_flattened_signature_in_one() -> bytes:
+    value = orjson.loads(jws.sign(message(), ALICE.authentication, ALICE.signing_kid))
+    return orjson.dumps(value | value["signatures"][0])
 
 
 @attack(errors.MalformedMessage)

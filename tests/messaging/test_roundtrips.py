@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from identity.errors import InvalidKey
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import envelope, jwe, jws, packing
-from messaging.errors import DecryptionFailed, MalformedMessage, MessagingError, UnprovenSender
+from messaging.errors import (
+    DecryptionFailed,
+    MalformedMessage,
+    MessagingError,
+    UnprovenSender,
+    UnsupportedAlgorithm,
+)
 from messaging.message import Attachment, Message
 from messaging.protocols.out_of_band import Invitation
 from tests.support.parties import AGREEMENT, NOW, RESOLVER, SIGNING, Party, make_party
@@ -177,6 +183,11 @@ def test_compact_signatures(curve: Curve) -> None:
     head, payload, signature = token.split(".")
     with pytest.raises(UnprovenSender):
         jws.verify_compact(f"{head}.{payload}AAAA.{signature}", find_key)
+
+
+def test_a_key_on_a_curve_without_algorithm_signs_nothing() -> None:
+    with pytest.raises(UnsupportedAlgorithm):
+        jws.sign(b"hello", PrivateKey.generate(Curve.P384), "did:x:y#k")
 
 
 def test_a_compact_signature_without_end_is_refused() -> None:
