@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from agent.account import Account, MediatorConfused, Queue
+from agent.account import Account, MediatorConfused, MediatorRefused
 from agent.delivery import CannotWrite, deliver, pauses
 from agent.errors import MailboxError, TookTooLong
 from agent.letters import Letter, Letters
@@ -127,14 +127,6 @@ class Mailbox:
         await self._account.register()
         self._pick_up_wanted.set()
 
-    async def registered(self) -> bool:
-        """Whether the mediator says so."""
-        return await self._account.registered()
-
-    async def queue(self) -> Queue:
-        """What waits at the mediator, also for other processes of this profile."""
-        return await self._account.queue()
-
     async def stun_servers(self) -> tuple[Address, ...]:
         """Where our mediator tells us how our address looks from outside; may be none."""
         return await self._account.stun_servers()
@@ -214,6 +206,9 @@ class Mailbox:
             began = time.monotonic()
             try:
                 await self._live()
+            except MediatorRefused as error:
+                log.info("no live delivery: %s", error)
+                await self._register_again()
             except _FAILURES as error:
                 log.info("no live delivery: %s", error)
             except (aiohttp.ClientError, OSError) as error:
@@ -221,6 +216,13 @@ class Mailbox:
             if time.monotonic() - began > LONGEST_PAUSE:
                 wait = pauses(LONGEST_PAUSE)
             await self._poll(next(wait))
+
+    async def _register_again(self) -> None:
+        """For a mediator that lost its memory, or never heard of us."""
+        try:
+            await self._account.register()
+        except _FAILURES as error:
+            log.warning("cannot register at the mediator: %s", error)
 
     async def _live(self) -> None:
         uri = (await self._account.endpoints()).websocket
@@ -245,8 +247,11 @@ class Mailbox:
                 if message.thid == request:
                     patience.reschedule(None)
                     self._pick_up_wanted.set()
-                for attachment in pushed:
-                    await self._take(attachment)
+                async with self._taking:
+                    # Behind a pick-up, which brings the earlier ones; before one, which brings all.
+                    if not self._pick_up_wanted.is_set():
+                        for attachment in pushed:
+                            await self._take(attachment)
 
     async def _poll(self, seconds: float) -> None:
         """Pick up now, and now and then, for `seconds`."""
@@ -270,52 +275,50 @@ class Mailbox:
 
     async def _pick_up(self) -> None:
         """Take all that waits, until nothing comes that did not come before."""
-        limit = BATCH
-        self._more_behind = True
-        offered: set[str | None] = set()
-        while True:
-            try:
-                attachments = await self._account.fetch(limit)
-            except AnswerTooLarge:
-                if limit == 1:
-                    raise
-                limit //= 10
-                continue
-            if offered.issuperset(attachment.id for attachment in attachments):
-                break
-            offered.update(attachment.id for attachment in attachments)
-            for attachment in attachments:
-                await self._take(attachment)
-            await self._acknowledge()
-        self._more_behind = bool(attachments)
-        if len(attachments) >= BATCH:
-            log.warning("%d messages wait to be acknowledged before others", len(attachments))
+        async with self._taking:
+            self._more_behind = True
+            offered: set[str | None] = set()
+            while True:
+                attachments = await self._fetch()
+                if offered.issuperset(attachment.id for attachment in attachments):
+                    break
+                offered.update(attachment.id for attachment in attachments)
+                for attachment in attachments:
+                    await self._take(attachment)
+                await self._acknowledge()
+            self._more_behind = bool(attachments)
+            if len(attachments) >= BATCH:
+                log.warning("%d messages wait to be acknowledged before others", len(attachments))
+
+    async def _fetch(self) -> tuple[Attachment, ...]:
+        """A batch of what waits, smaller where the mediator knows no measure."""
+        try:
+            return await self._account.fetch(BATCH)
+        except AnswerTooLarge:
+            return await self._account.fetch(1)
 
     # -- one letter
 
     async def _take(self, attachment: Attachment) -> None:
         """Sort one envelope; whatever a stranger put into it, the next one gets its turn."""
-        if attachment.id is None:
+        if attachment.id is None or self._letters.seen(attachment.id):
             return
-        async with self._taking:
-            if self._letters.seen(attachment.id):
-                return
-            try:
-                opened = await unpack(
-                    attachment.content(),
-                    secrets=self._secrets,
-                    resolver=self._resolver,
-                    now=int(self._clock()),
-                )
-            except UnresolvedSender as error:
-                log.debug("left for later: %s", error)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._pick_up_wanted.set)
-            except MessagingError as error:
-                log.debug("dropped: %s", error)
-                self._letters.discard(attachment.id)
-                self._acknowledge_wanted.set()
-            else:
-                await self._sort(opened, attachment.id)
+        try:
+            opened = await unpack(
+                attachment.content(),
+                secrets=self._secrets,
+                resolver=self._resolver,
+                now=int(self._clock()),
+            )
+        except UnresolvedSender as error:
+            log.debug("left for later: %s", error)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._pick_up_wanted.set)
+        except MessagingError as error:
+            log.debug("dropped: %s", error)
+            self._letters.discard(attachment.id)
+            self._acknowledge_wanted.set()
+        else:
+            await self._sort(opened, attachment.id)
 
     async def _sort(self, opened: Opened, attachment_id: str) -> None:
         message = opened.message

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from agent.account import (
+    Account,
     MediatorConfused,
     MediatorRefused,
     MediatorUnusable,
@@ -21,7 +22,7 @@ from agent.commands.create_did import make_profile
 from agent.delivery import CannotWrite, NotDelivered
 from agent.errors import Exit, TookTooLong
 from agent.mailbox import Mailbox, Received
-from agent.transport import EndpointUnreachable
+from agent.transport import EndpointUnreachable, Transport
 from identity import did_peer
 from identity.keystore import Profile
 from messaging.message import Message
@@ -72,7 +73,7 @@ async def both() -> AsyncIterator[Correspondents]:
 async def test_registering_asks_for_mediation_and_adds_our_own_did(both: Correspondents) -> None:
     async with Mailbox(both.alice, RESOLVER) as mailbox:
         await mailbox.register()
-        assert await mailbox.registered()
+        assert await registered(both.alice)
     assert both.at_alice.recipients == [both.alice.did]
 
 
@@ -112,8 +113,16 @@ async def test_an_answer_from_anybody_but_our_mediator_is_not_believed(
 
 async def test_a_mediator_that_forgot_us_says_not_registered(both: Correspondents) -> None:
     both.at_alice.forgets_everybody = True
-    async with Mailbox(both.alice, RESOLVER) as mailbox:
-        assert not await mailbox.registered()
+    assert not await registered(both.alice)
+
+
+async def test_a_mailbox_registers_again_at_a_mediator_that_lost_its_memory(
+    both: Correspondents,
+) -> None:
+    both.at_alice.forgets_everybody = True
+    async with Mailbox(both.alice, RESOLVER), asyncio.timeout(5):
+        await until(lambda: both.at_alice.recipients == [both.alice.did])
+        await until(lambda: both.at_alice.sockets)
 
 
 def test_a_profile_without_a_mediator_has_no_mailbox() -> None:
@@ -536,15 +545,25 @@ async def test_secrets_appear_in_no_repr(both: Correspondents) -> None:
 
 
 class Reader:
+    """Waits for the next message from the start, as a program would."""
+
     def __init__(self, mailbox: Mailbox) -> None:
         self._stream = mailbox.received()
+        self._expect()
 
     async def next(self) -> Received:
         async with asyncio.timeout(10):
-            return await anext(self._stream)
+            received = await self._coming
+        self._expect()
+        return received
 
     async def close(self) -> None:
+        self._coming.cancel()
+        await asyncio.wait({self._coming})
         await self._stream.aclose()
+
+    def _expect(self) -> None:
+        self._coming = asyncio.ensure_future(anext(self._stream))
 
 
 @contextlib.asynccontextmanager
@@ -563,6 +582,11 @@ async def first(mailbox: Mailbox) -> Received:
 
 def text(received: Received) -> object:
     return received.opened.message.body.get("text")
+
+
+async def registered(profile: Profile) -> bool:
+    async with Transport() as transport:
+        return await Account(profile, RESOLVER, transport).registered()
 
 
 async def until(condition: object) -> None:

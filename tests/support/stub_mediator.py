@@ -152,14 +152,14 @@ class StubMediator:
                 for envelope in Forward.from_message(message).envelopes():
                     await self.put(envelope)
                 return None
-            case _ if self.forgets_everybody:
-                return ProblemReport("e.p.req.not_enroll", "ask for mediation first").to_message()
             case mediation.MediateRequest.TYPE if self.denies:
                 return mediation.MediateDeny().to_message()
             case mediation.MediateRequest.TYPE:
                 return mediation.MediateGrant(self.routing_dids or (self.did,)).to_message()
             case mediation.RecipientUpdate.TYPE:
                 return self._update(mediation.RecipientUpdate.from_message(message))
+            case _ if self.forgets_everybody:
+                return ProblemReport("e.p.req.not_enroll", "ask for mediation first").to_message()
             case mediation.RecipientQuery.TYPE:
                 return mediation.Recipients(tuple(self.recipients)).to_message()
             case pickup.StatusRequest.TYPE | pickup.LiveDeliveryChange.TYPE:
@@ -179,6 +179,7 @@ class StubMediator:
         raise AssertionError(f"nobody expected {message.type}")
 
     def _update(self, request: mediation.RecipientUpdate) -> Message:
+        self.forgets_everybody = False
         updated = []
         for update in request.updates:
             known = update.recipient_did in self.recipients
