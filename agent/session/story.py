@@ -11,12 +11,10 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import adapters
@@ -27,7 +25,7 @@ from agent.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
 from agent.program import Program, write_files
 from agent.report import Report
-from agent.running import RunningSession, SessionFile
+from agent.running import RunningSession, Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor, short
 from agent.session.events import (
@@ -56,8 +54,8 @@ OFFERS_TIMEOUT = 8.0  # seconds, from the last signature to the last offer; ever
 GATHER_TIMEOUT = 3.0
 PATHS_TIMEOUT = 8.0
 MESH_TIMEOUT = 8.0
-PROBE_TIMEOUT = 10.0
-READY_TIMEOUT = 60.0
+PROBE_TIMEOUT = 8.0
+READY_TIMEOUT = 30.0  # somebody lost is found by pulse
 RESULTS_TIMEOUT = 60.0
 LAST_WORDS = 5.0  # seconds to bring what we still have to say to the mediators
 FAREWELL = 2.0  # seconds in which the others may still fetch our result from the mesh
@@ -85,8 +83,7 @@ class Story:
     me: str
     mailbox: Mailbox
     helper: NetworkHelper
-    workdir: Path
-    file: SessionFile
+    traces: Traces
     report: Report
     patience: float  # seconds to wait for the other parties to come
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -232,7 +229,7 @@ class Story:
 
     def _note(self, descriptor: Descriptor, paths: Mapping[str, object]) -> None:
         """Write down for `agent status` what runs here."""
-        self.file.write(RunningSession(os.getpid(), descriptor.id, descriptor.parties, paths))
+        self.traces.write(RunningSession(os.getpid(), descriptor.id, descriptor.parties, paths))
 
     async def _probe(self, descriptor: Descriptor) -> None:
         places = self._places(descriptor)
@@ -261,11 +258,13 @@ class Story:
         seats = adapters.Seats(
             rank, descriptor.addresses, descriptor.ports, self.machine.draft.threshold
         )
-        launch = adapters.plan(self.program, seats, self.inputs, self.workdir, sys.executable)
-        write_files(launch.files, self.workdir)
+        launch = adapters.plan(
+            self.program, seats, self.inputs, self.traces.workdir, sys.executable
+        )
+        write_files(launch.files, self.traces.workdir)
         try:
             self._result = await run_program(
-                self.helper, launch, self.workdir, self.program.manifest.timeouts, self._step
+                self.helper, launch, self.traces.workdir, self.program.manifest.timeouts, self._step
             )
         except ProgramFailed as failed:
             self._fail(f"the program of {self._name(self.me)} failed: {failed}", self.me)
@@ -372,8 +371,7 @@ class Story:
         if self._heart is not None:
             self._heart.close()
         removed = await self.helper.remove()
-        self.file.remove()
-        shutil.rmtree(self.workdir, ignore_errors=True)
+        self.traces.remove()
         return removed
 
     # words
