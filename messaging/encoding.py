@@ -40,6 +40,8 @@ def b64decode(text: object) -> bytes:
         if rest == 1 or text[-1] not in (_LAST_OF_TWO if rest == 2 else _LAST_OF_THREE):
             raise MalformedMessage("not canonical base64url")
         text += "=="[: 4 - rest]
+    elif text[-1:] == "=":
+        raise MalformedMessage("base64url has no padding here")
     try:
         return pybase64.b64decode(text, b"-_", validate=True)
     except ValueError as error:

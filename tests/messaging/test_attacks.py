@@ -154,6 +154,13 @@ def from_prior_that_is_no_token() -> bytes:
     return mallory_rotates("a.b")
 
 
+@attack(errors.MalformedMessage)
+def from_prior_that_speaks_for_nobody() -> bytes:
+    claims = orjson.dumps({"sub": MALLORY.did, "iat": NOW})
+    key, kid = MALLORY.authentication, MALLORY.signing_kid
+    return mallory_rotates(jws.sign_compact(claims, key, kid))
+
+
 # -- who it is for
 
 
