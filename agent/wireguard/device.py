@@ -27,6 +27,7 @@ SECONDS_TO_START = 5.0
 CLONE_NEWNS = 0x20000
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm/socket.h>
 SYS_PIDFD_GETFD = 438
+PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -84,8 +85,7 @@ class Device:
         """wireguard-go learns the MTU before the move only; after it, within 1 s that it is up."""
         _hide_control_sockets()
         argv = [
-            "setpriv", f"--pdeathsig={signal.SIGKILL.name}", "--no-new-privs",
-            "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--",
+            "setpriv", "--no-new-privs", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--",
             "wireguard-go", "--foreground", self.name,
         ]  # fmt: skip
         log.debug("runs %s", " ".join(argv))
@@ -93,6 +93,7 @@ class Device:
             argv,
             env=ENVIRONMENT | {"WG_PROCESS_FOREGROUND": "1", "LOG_LEVEL": "error"},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with(os.getpid()),
             start_new_session=True,  # no Ctrl-C, and its own share of the processors
         )  # fmt: skip
         self._await(lambda: bool(run("wg", "show", self.name, "listen-port")))
@@ -128,17 +129,34 @@ def _hide_control_sockets() -> None:
     run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", CONTROL_SOCKETS)
 
 
+def _die_with(parent: int) -> Callable[[], None]:
+    """For the child before it runs anything: end when the parent ends, if it has not already."""
+
+    def bind() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
+
+
 def _enlarge_buffers(pid: int) -> None:
     """Borrow the UDP sockets of a process of ours, which has no setting for their buffers."""
     process = os.pidfd_open(pid)
     try:
         for link in Path(f"/proc/{pid}/fd").iterdir():
-            if str(link.readlink()).startswith("socket:"):
+            if _is_socket(link):
                 borrowed = _libc.syscall(SYS_PIDFD_GETFD, process, int(link.name), 0)
                 if borrowed >= 0:
                     _enlarge(borrowed)
     finally:
         os.close(process)
+
+
+def _is_socket(link: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+        return str(link.readlink()).startswith("socket:")
+    return False
 
 
 def _enlarge(descriptor: int) -> None:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,24 @@ async def test_a_killed_helper_leaves_nothing(mesh: "Mesh") -> None:
     with pytest.raises(HelperFailed):
         await mesh.one.status()
     await until(lambda: not leftovers(mesh.name_of_one))
+
+
+async def test_a_helper_killed_at_any_moment_leaves_nothing(homes: None) -> None:
+    for step in range(20):
+        with in_home("dmtest1"):
+            agent = subprocess.Popen(
+                [sys.executable, "-c", AN_AGENT],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        with agent:
+            await until(partial(helpers_of, agent.pid))
+            await asyncio.sleep(step * 0.015)
+            for helper in helpers_of(agent.pid):
+                os.kill(helper, signal.SIGKILL)
+            agent.kill()
+    await until(lambda: not leftovers("no name known"))
+    await until(lambda: not subprocess.check_output(["ip", "netns", "pids", "dmtest1"]))
 
 
 async def test_a_killed_agent_leaves_nothing(homes: None) -> None:
@@ -501,6 +520,11 @@ def leftovers(interface: str) -> list[str]:
     left += [str(path) for path in Path("/run/wireguard").glob(f"{interface}*")]
     numbers = subprocess.check_output(["ip", "netns", "exec", "dmtest1", "ip", "netns", "list-id"])
     return left + [line for line in numbers.decode().splitlines() if "iproute2" not in line]
+
+
+def helpers_of(agent: int) -> list[int]:
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text()
+    return [int(child) for child in children.split()]
 
 
 def running(word: str) -> list[str]:
