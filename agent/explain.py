@@ -63,14 +63,19 @@ def _system_words(error: OSError) -> str:
 
 def _explain_packages_below(error: BaseException) -> Explanation | None:
     # Imported here: whoever raised one of these has imported its module already.
-    from identity.errors import IdentityError, WrongPassphrase
+    from agent.adapters import AdapterError
+    from agent.inputs import InputError
+    from agent.manifest import ManifestError
+    from agent.program import ProgramError
+    from identity.errors import IdentityError, InvalidDid, WrongPassphrase
     from messaging.errors import MessagingError
     from resolvers.resolver import ResolutionError
 
+    hint = None
     if isinstance(error, WrongPassphrase):
-        return Explanation(
-            str(error), "the passphrase of `agent create-did`; nothing was changed", Exit.FAILED
-        )
-    if isinstance(error, IdentityError | ResolutionError | MessagingError):
-        return Explanation(str(error), None, Exit.FAILED)
+        hint = "the passphrase of `agent create-did`; nothing was changed"
+    if isinstance(error, InputError | InvalidDid | ManifestError | ProgramError):
+        return Explanation(str(error), hint, Exit.USAGE)
+    if isinstance(error, AdapterError | IdentityError | ResolutionError | MessagingError):
+        return Explanation(str(error), hint, Exit.FAILED)
     return None

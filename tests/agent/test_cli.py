@@ -467,6 +467,24 @@ def test_a_mistake_on_the_command_line_is_json_too(home: Path) -> None:
     assert refused.stderr == "agent: No such option '--nonsense'.\nagent: hint: agent show --help\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing-like-it", "--with", "did:key:z6Mk"),
+        ("auction", "--with", "no did", "--input", "bid=1"),
+        ("auction", "--with", "did:key:z6Mk", "--input", "bid=much"),
+        ("auction", "--with", "did:key:z6Mk"),
+        ("auction",),
+    ],
+)
+def test_a_mistake_in_what_to_run_is_one_sentence(home: Path, arguments: tuple[str, ...]) -> None:
+    agent("create-did", "--unencrypted")
+    refused = agent("run", *arguments)
+    assert refused.returncode == Exit.USAGE
+    assert refused.stderr.startswith("agent: ")
+    assert "Traceback" not in refused.stderr
+
+
 def test_an_unknown_command_is_a_usage_mistake() -> None:
     refused = agent("dance")
     assert refused.returncode == Exit.USAGE
