@@ -77,6 +77,7 @@ class Mailbox:
         self, profile: Profile, resolver: Resolver, *, clock: Callable[[], float] = time.time
     ) -> None:
         self.did = profile.did
+        self.trouble: str | None = None  # why our mediator pushes nothing now
         self._secrets = profile.secrets
         self._resolver = resolver
         self._clock = clock
@@ -206,13 +207,11 @@ class Mailbox:
             began = time.monotonic()
             try:
                 await self._live()
-            except MediatorRefused as error:
-                log.info("no live delivery: %s", error)
-                await self._register_again()
-            except _FAILURES as error:
-                log.info("no live delivery: %s", error)
-            except (aiohttp.ClientError, OSError) as error:
-                log.info("no live delivery: %s", words(error))
+            except (*_FAILURES, aiohttp.ClientError, OSError) as error:
+                self.trouble = words(error)
+                log.info("no live delivery: %s", self.trouble)
+                if isinstance(error, MediatorRefused):
+                    await self._register_again()
             if time.monotonic() - began > LONGEST_PAUSE:
                 wait = pauses(LONGEST_PAUSE)
             await self._poll(next(wait))
@@ -245,6 +244,7 @@ class Mailbox:
                     log.debug("a frame of no use: %s", error)
                     continue
                 if message.thid == request:
+                    self.trouble = None
                     patience.reschedule(None)
                     self._pick_up_wanted.set()
                 async with self._taking:

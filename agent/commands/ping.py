@@ -58,21 +58,23 @@ def command(
     if did is None:
         asyncio.run(_answer(profile))
         return
-    times = asyncio.run(_ping(profile, did, count, seconds, quiet=as_json))
+    times, trouble = asyncio.run(_ping(profile, did, count, seconds, quiet=as_json))
     answers = [ms for ms in times if ms is not None]
     if as_json and answers:
         print_json({"did": did, "sent": count, "received": len(answers), "rtt_ms": times})
     if not answers:
         raise TookTooLong(
             f"no answer from {shorten(did)} to {count} pings within {seconds:g} s each",
-            "the other party has to be waiting: agent ping --answer",
+            f"our own mediator brings nothing: {trouble}"
+            if trouble
+            else "the other party has to be waiting: agent ping --answer",
         )
 
 
 async def _ping(
     profile: Profile, did: str, count: int, seconds: float, *, quiet: bool
-) -> list[float | None]:
-    """Round trip times in milliseconds, None for each ping without an answer."""
+) -> tuple[list[float | None], str | None]:
+    """Round trip times in milliseconds, None without an answer; and what is wrong on our side."""
     times: list[float | None] = []
     async with Mailbox(profile, default_registry()) as mailbox:
         for number in range(1, count + 1):
@@ -84,7 +86,7 @@ async def _ping(
                 click.echo(_line(did, number, times[-1], seconds))
             if number < count:
                 await asyncio.sleep(PAUSE_SECONDS)
-    return times
+        return times, mailbox.trouble
 
 
 async def _answer(profile: Profile) -> None:

@@ -361,6 +361,17 @@ def test_a_party_without_a_mediator_cannot_be_pinged(home: Path, mediator: dict[
     assert "cannot write to did:peer:2" in said.stderr
 
 
+async def test_a_ping_without_an_answer_says_when_our_own_mediator_is_the_reason(
+    home: Path, mediator: dict[str, str]
+) -> None:
+    async with StubMediator().running() as stub:
+        await finish(await start("create-did", "--unencrypted", "--mediator", stub.url))
+    other = make_profile(mediator["did"]).did
+    code, _, stderr = await finish(await start("ping", other, "--count", "1", "--timeout", "1"))
+    assert code == Exit.TIMEOUT
+    assert "our own mediator brings nothing: connection refused" in stderr
+
+
 @pytest.mark.parametrize("arguments", [(), ("did:key:z6Mk", "--answer"), ("no-did",)])
 def test_ping_wants_a_did_or_answer(home: Path, arguments: tuple[str, ...]) -> None:
     assert agent("ping", *arguments).returncode == Exit.USAGE

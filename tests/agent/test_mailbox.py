@@ -487,6 +487,16 @@ async def test_a_ping_that_nobody_answers_is_a_timeout(both: Correspondents) -> 
             await alice.ping(both.bob.did, 0.3)
 
 
+async def test_a_mailbox_says_what_keeps_mail_away(both: Correspondents) -> None:
+    gone = await a_mediator_that_is_gone()
+    async with Mailbox(make_profile(gone), RESOLVER) as mailbox:
+        await until(lambda: mailbox.trouble)
+        assert mailbox.trouble == "connection refused"
+    async with Mailbox(both.alice, RESOLVER) as mailbox:
+        await until(lambda: both.at_alice.sockets)
+        assert mailbox.trouble is None
+
+
 async def test_a_ping_that_wants_no_answer_gets_none(both: Correspondents) -> None:
     async with Mailbox(both.alice, RESOLVER) as alice, Mailbox(both.bob, RESOLVER):
         await alice.send(trust_ping.Ping(response_requested=False).to_message(), both.bob.did)
