@@ -1,8 +1,9 @@
 """How a program of each framework is started, as data: templates over a closed set of variables.
 
 An adapter adds no code of its own to the agent: it says which words, environment variables and
-files a framework wants, and `plan` fills them in. Private inputs reach the program in a file of
-its work folder, whose name is in `DIDMESH_INPUTS` (JSON, `{"bid": 120}`); they are never in argv.
+files a framework wants, and `plan` fills them in. Private inputs reach the program as a file that
+`DIDMESH_INPUTS` names (JSON, `{"bid": 120}`): its standard input, which lies in memory alone, so
+that not even a killed agent leaves them on a disk. They are never in argv.
 
 | variable | stands for |
 |---|---|
@@ -10,7 +11,6 @@ its work folder, whose name is in `DIDMESH_INPUTS` (JSON, `{"bid": 120}`); they 
 | workdir, entry | the private work folder; the program's entry inside it |
 | rank, parties, threshold | the own index from 0; how many parties; the threshold |
 | start_timeout, lost_timeout | seconds, from the manifest |
-| inputs_json | the inputs as JSON; in files only |
 | party, address, port | of each party in turn; in `EachParty` only |
 """
 
@@ -31,7 +31,6 @@ _EVERYWHERE: Final = frozenset(
     | {"start_timeout", "lost_timeout"}
 )
 _OF_A_PARTY: Final = frozenset({"party", "address", "port"})
-_IN_FILES: Final = frozenset({"inputs_json"})
 
 
 class AdapterError(Exception):
@@ -52,7 +51,6 @@ class Adapter:
     """Python packages whose versions must be the same at every party."""
     argv: tuple[str | EachParty, ...]
     env: Mapping[str, str]
-    files: Mapping[str, str]
 
     def __post_init__(self) -> None:
         for word in self.argv:
@@ -61,7 +59,6 @@ class Adapter:
             else:
                 self._check((word,), _EVERYWHERE)
         self._check(tuple(self.env.values()), _EVERYWHERE)
-        self._check(tuple(self.files.values()), _EVERYWHERE | _IN_FILES)
 
     def _check(self, templates: tuple[str, ...], variables: frozenset[str]) -> None:
         for template in templates:
@@ -88,6 +85,8 @@ class Launch:
     env: Mapping[str, str]
     files: Mapping[str, bytes] = field(repr=False)
     """By name relative to the work folder; to be written with mode 0600."""
+    stdin: bytes = field(repr=False)
+    """The private inputs, for a file in memory."""
 
 
 _MPYC = Adapter(
@@ -101,13 +100,12 @@ _MPYC = Adapter(
         "{entry}",
     ),
     env={
-        "DIDMESH_INPUTS": "{workdir}/inputs.json",
+        "DIDMESH_INPUTS": "/dev/stdin",
         "HOME": "{workdir}",
         "LANG": "C.UTF-8",
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": "{library}",
     },
-    files={"inputs.json": "{inputs_json}"},
 )
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {adapter.name: adapter for adapter in (_MPYC,)}
@@ -133,14 +131,11 @@ def plan(
         "start_timeout": str(program.manifest.timeouts.start),
         "lost_timeout": str(program.manifest.timeouts.lost),
     }
-    in_files = {**values, "inputs_json": json.dumps(dict(inputs), sort_keys=True)}
-    files = {name: _fill(text, in_files).encode() for name, text in adapter.files.items()}
-    for name, content in program.files.items():
-        files[f"program/{name}"] = content
     return Launch(
         argv=_argv(adapter, seats, values),
         env={name: _fill(text, values) for name, text in adapter.env.items()},
-        files=files,
+        files={f"program/{name}": content for name, content in program.files.items()},
+        stdin=json.dumps(dict(inputs), sort_keys=True).encode(),
     )
 
 

@@ -97,6 +97,15 @@ def write_files(files: Mapping[str, bytes], workdir: Path) -> None:
             file.write(content)
 
 
+def memory_file(content: bytes) -> int:
+    """A descriptor, for its owner to close, of a file that is on no disk; at its start."""
+    handle = os.memfd_create("inputs", os.MFD_CLOEXEC)
+    with os.fdopen(handle, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
 def _find(name_or_path: str) -> Path:
     if "/" in name_or_path:
         folder = Path(name_or_path)

@@ -1,11 +1,12 @@
 """The sessions that run on this machine, as their processes write them down.
 
-A session keeps one file, $DIDMESH_HOME/sessions/*.json, for as long as it lives:
+A session keeps $DIDMESH_HOME/sessions/PID-RANDOM.json and a work folder of the same name without
+the ending, for as long as it lives:
 
     {"pid": 4711, "session": "<hash of the descriptor>", "parties": ["did:…", …],
      "paths": {"did:…": {"kind": "direct", …}, …}}
 
-A file whose process is gone is left over from a crash and does not count.
+What belongs to a process that is gone is left over from a crash; the next session removes it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,21 +42,38 @@ class RunningSession:
             yield shorten(party), "" if path is None else _short(path)
 
 
-class SessionFile:
-    """Our own session's file; it is there from the first `write` until `remove`."""
+class Traces:
+    """All that our own session keeps on the disk while it runs."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "sessions" / f"{secrets.token_hex(8)}.json"
+        sessions = folder / "sessions"
+        sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(sessions)
+        self.workdir = sessions / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.workdir.mkdir(mode=0o700)
+        self._file = self.workdir.with_suffix(".json")
 
     def write(self, session: RunningSession) -> None:
-        """Replaces what was there, never leaving half of it."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
+        """Tell other processes; replaces what was there, never leaving half of it."""
+        new = self._file.with_suffix(".new")
         new.write_text(json.dumps(session.to_json()))
-        new.replace(self._path)
+        new.replace(self._file)
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
+        shutil.rmtree(self.workdir, ignore_errors=True)
+
+
+def _sweep(sessions: Path) -> None:
+    """Remove what processes that were killed could not."""
+    for path in sessions.iterdir():
+        pid = path.name.partition("-")[0]
+        if not pid.isdecimal() or _alive(int(pid)):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def running_sessions(folder: Path) -> list[RunningSession]:

@@ -23,7 +23,7 @@ from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.program import Program, load
 from agent.report import JsonReport, PlainReport, Report
-from agent.running import SessionFile
+from agent.running import Traces
 from agent.session import transcript
 from agent.session.descriptor import Draft, check_roster
 from agent.session.events import Outcome
@@ -139,8 +139,7 @@ async def _run(
                 me=profile.did,
                 mailbox=mailbox,
                 helper=helper,
-                workdir=_work_folder(choice),
-                file=SessionFile(choice.folder),
+                traces=Traces(choice.folder),
                 report=report,
                 patience=timeout,
             )
@@ -191,16 +190,10 @@ def speaker_of(profile: Profile, document: DidDocument) -> Speaker:
     return Speaker(kid, profile.secrets[kid])
 
 
-def _work_folder(choice: Choice) -> Path:
-    folder = choice.folder / "sessions" / secrets.token_hex(8)
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
-
-
 def _stop_on_signals(story: Story) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, story.stop, "stopped by its owner")
+        loop.add_signal_handler(number, story.stop)
 
 
 def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: Report) -> int:

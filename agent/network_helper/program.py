@@ -40,6 +40,7 @@ except OSError as error:
 
 class Program:
     def __init__(self, launch: Launch, stdio: Sequence[int], uid: int, where: Namespace) -> None:
+        self._where = where
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -70,6 +71,7 @@ class Program:
 
     def stop(self) -> None:
         """Kill the program and all it started: with its first process ends the pid namespace."""
+        self._where.end_connections()
         self._process.kill()
 
     def finish(self) -> int:

@@ -199,8 +199,7 @@ class SessionMachine:
         for party, (since, proposal, words) in list(self._differing.items()):
             if now >= since + VERDICT_DELAY and self.state is not State.ENDED:
                 reason = _wants_another(party, words)
-                self._outbox.append((party, Withdraw(self._own.nonce, reason, proposal.nonce)))
-                self._end(Outcome.REFUSED, reason, party, now)
+                self._end(Outcome.REFUSED, reason, party, now, refused=proposal.nonce)
 
     # what happened here
 
@@ -264,9 +263,9 @@ class SessionMachine:
 
     def _handle_withdraw(self, sender: str, message: Withdraw, now: float) -> None:
         judged = self._differing.get(sender)
-        if message.refused == self._own.nonce:
+        if message.refused is not None:  # whosever proposal it was: all of us are in this or none
             reason = _wants_another(sender, judged[2]) if judged else message.reason
-            self._end(Outcome.REFUSED, reason, sender, now)
+            self._end(Outcome.REFUSED, reason, sender, now, refused=message.refused)
             return
         if judged is not None and judged[1].nonce == message.nonce:
             del self._differing[sender]
@@ -368,13 +367,21 @@ class SessionMachine:
     def _send_all(self, message: SessionMessage) -> None:
         self._outbox += [(did, message) for did in self._others]
 
-    def _end(self, outcome: Outcome, reason: str, party: str | None = None, now: float = 0) -> None:
+    def _end(
+        self,
+        outcome: Outcome,
+        reason: str,
+        party: str | None = None,
+        now: float = 0,
+        *,
+        refused: str | None = None,
+    ) -> None:
         """Everybody learns that we stop, unless all ended well: a session ends for all or none."""
         if outcome not in (Outcome.DONE, Outcome.MISMATCH):
             if self.descriptor is not None:
                 about = {"about": self.descriptor.rank(party)} if party is not None else {}
                 self._say(Kind.ABORT, {"reason": reason[:MAX_REASON], **about}, now)
-            self._send_all(Withdraw(self._own.nonce, reason))
+            self._send_all(Withdraw(self._own.nonce, reason, refused))
         self.state = State.ENDED
         self._events.append(Ended(outcome, reason, party))
 

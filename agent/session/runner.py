@@ -17,6 +17,7 @@ from agent.adapters import Launch
 from agent.launchers.progress import Event, parse_progress
 from agent.manifest import Timeouts
 from agent.network_helper.client import NetworkHelper
+from agent.program import memory_file
 
 MAX_RESULT = 1 << 20  # bytes
 _MAX_LINE = 1 << 16
@@ -40,7 +41,7 @@ async def run_program(
     """
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
-    stdin = os.open(os.devnull, os.O_RDONLY)
+    stdin = memory_file(launch.stdin)
     try:
         child = await helper.launch(
             launch.argv, launch.env, str(workdir), stdin, out_write, err_write

@@ -109,8 +109,9 @@ class Story:
             removed = await self._take_down()
         return Ending(ended, self._result, removed)
 
-    def stop(self, reason: str) -> None:
-        """End the session from here, for example because its user said so."""
+    def stop(self) -> None:
+        """End the session because our user said so; others repeat the reason, so it names us."""
+        reason = f"{self._name(self.me)} was stopped by its owner"
         self.machine.stop(reason, time.time(), party=self.me)
         self._pump()
 
@@ -258,13 +259,12 @@ class Story:
         seats = adapters.Seats(
             rank, descriptor.addresses, descriptor.ports, self.machine.draft.threshold
         )
-        launch = adapters.plan(
-            self.program, seats, self.inputs, self.traces.workdir, sys.executable
-        )
-        write_files(launch.files, self.traces.workdir)
+        workdir = self.traces.workdir
+        launch = adapters.plan(self.program, seats, self.inputs, workdir, sys.executable)
+        write_files(launch.files, workdir)
         try:
             self._result = await run_program(
-                self.helper, launch, self.traces.workdir, self.program.manifest.timeouts, self._step
+                self.helper, launch, workdir, self.program.manifest.timeouts, self._step
             )
         except ProgramFailed as failed:
             self._fail(f"the program of {self._name(self.me)} failed: {failed}", self.me)

@@ -29,17 +29,18 @@ def test_what_is_filled_in_is_not_read_as_a_template_again() -> None:
     assert argv[-1] == "/work folder/{rank}/program/main.py"
 
 
-def test_inputs_are_in_a_file_and_nowhere_else() -> None:
+def test_inputs_are_on_standard_input_and_nowhere_else() -> None:
     launch = plan(AUCTION, SEATS, {"bid": 777_771}, WORK, "python3")
-    assert json.loads(launch.files["inputs.json"]) == {"bid": 777_771}
-    assert launch.env["DIDMESH_INPUTS"] == f"{WORK}/inputs.json"
+    assert json.loads(launch.stdin) == {"bid": 777_771}
+    assert launch.env["DIDMESH_INPUTS"] == "/dev/stdin"
+    assert not any(b"777771" in content for content in launch.files.values())
     assert "777771" not in repr(launch)
 
 
 def test_the_program_itself_travels_into_the_work_folder() -> None:
     launch = plan(AUCTION, SEATS, {"bid": 5}, WORK, "python3")
     assert launch.files["program/main.py"] == AUCTION.files["main.py"]
-    assert set(launch.files) == {"inputs.json", "program/main.py", "program/manifest.toml"}
+    assert set(launch.files) == {"program/main.py", "program/manifest.toml"}
 
 
 def test_nothing_of_our_own_environment_reaches_the_program(
@@ -86,6 +87,6 @@ def test_a_missing_framework_is_named_with_what_installs_it(
 
 
 def test_a_template_has_no_variables_but_the_known_ones() -> None:
-    for word in ("{home}", "{address}", "{inputs_json}", EachParty(("{inputs_json}",))):
+    for word in ("{home}", "{address}", EachParty(("{bid}",))):
         with pytest.raises(ValueError, match="no variable"):
-            Adapter("x", (), (word,), {}, {})
+            Adapter("x", (), (word,), {})

@@ -104,14 +104,18 @@ async def start(
     workdir.mkdir(mode=0o700)
     launch = plan(chosen, seats(rank, hosts, threshold), {"bid": bid}, workdir, sys.executable)
     program.write_files(launch.files, workdir)
-    process = await asyncio.create_subprocess_exec(
-        *launch.argv,
-        env={**launch.env, **(env or {})},
-        cwd=workdir,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    stdin = program.memory_file(launch.stdin)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            env={**launch.env, **(env or {})},
+            cwd=workdir,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        os.close(stdin)
     return Party(process)
 
 

@@ -156,6 +156,21 @@ def test_a_wrong_call_that_was_taken_back_does_not_spoil_the_right_one() -> None
     assert found.states() == [State.OFFERING] * 3
 
 
+def test_a_refusal_between_two_parties_ends_the_waiting_of_the_third() -> None:
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.join(2, other_program(found.draft))
+    found.deliver_all()
+    found.now += VERDICT_DELAY
+    found.machine(1).handle_timer(found.now)  # the first one to notice; its word comes before ours
+    found.collect()
+    found.deliver_all()
+    for index in range(3):
+        assert found.ended(index).outcome is Outcome.REFUSED
+        assert "program sha256" in found.ended(index).reason
+
+
 def test_a_party_that_starts_over_before_the_signatures_is_taken_at_its_newer_word() -> None:
     found = table()
     found.join(0)
