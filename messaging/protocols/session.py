@@ -51,7 +51,7 @@ class Withdraw:
 
     nonce: str
     reason: str
-    refused: str | None = None  # the nonce of your proposal, if that is what we cannot accept
+    refused: str | None = None  # the nonce of the proposal, yours or another's, that was refused
 
     def to_body(self) -> dict[str, Any]:
         body = {"nonce": self.nonce, "reason": self.reason[:MAX_REASON]}
