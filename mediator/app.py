@@ -21,8 +21,8 @@ from mediator.dispatch import Dispatcher, Handler, Sealer
 from mediator.errors import CannotListen
 from mediator.identities import MediatorIdentity, create_identity
 from mediator.live import LiveAccounts
-from mediator.sqlite_store import SqliteStore
-from mediator.store import Store
+from mediator.stores.interface import Store
+from mediator.stores.sqlite import SqliteStore
 from mediator.stun_server import StunServer
 from mediator.web import DRAIN, Web, limited_request
 from resolvers.registry import default_registry

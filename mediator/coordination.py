@@ -13,7 +13,7 @@ from identity.errors import InvalidDid
 from mediator.addresses import canonical
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
-from mediator.store import Change, Store, TooManyRecipients
+from mediator.stores.interface import Change, Store, TooManyRecipients
 from messaging.message import Message
 from messaging.protocols.coordinate_mediation import (
     Action,

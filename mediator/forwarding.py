@@ -13,7 +13,7 @@ from mediator.config import Limits
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.live import LiveAccounts
-from mediator.store import InboxFull, SenderLimit, Store
+from mediator.stores.interface import InboxFull, SenderLimit, Store
 from messaging.encoding import load_object
 from messaging.errors import MalformedMessage
 from messaging.message import Attachment

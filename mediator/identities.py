@@ -15,7 +15,7 @@ import orjson
 
 from identity.did_peer import create_2, didcomm_service
 from identity.keys import Curve, PrivateKey
-from mediator.store import IdentityRecord
+from mediator.stores.interface import IdentityRecord
 from messaging.protocols.out_of_band import Invitation
 
 

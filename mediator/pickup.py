@@ -16,7 +16,7 @@ from mediator.config import Limits
 from mediator.dispatch import Handler, Request, Sealer
 from mediator.errors import Refusal
 from mediator.live import Connection, Deliver
-from mediator.store import Queued, Store, Waiting
+from mediator.stores.interface import Queued, Store, Waiting
 from messaging.message import Attachment, Message
 from messaging.protocols.message_pickup import (
     Delivery,

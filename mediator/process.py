@@ -11,9 +11,9 @@ import orjson
 import uvloop
 
 from mediator.config import Config
-from mediator.data_file import read_identities
 from mediator.errors import DataFileError
 from mediator.identities import MediatorIdentity
+from mediator.stores.sqlite_file import read_identities
 
 
 def serve(config: Config, *, as_json: bool) -> None:

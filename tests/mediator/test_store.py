@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from mediator.config import Limits
-from mediator.data_file import read_identities
 from mediator.errors import DataFileError
-from mediator.sqlite_store import SqliteStore
-from mediator.store import Change, IdentityRecord, InboxFull, SenderLimit, TooManyRecipients
+from mediator.stores.interface import (
+    Change,
+    IdentityRecord,
+    InboxFull,
+    SenderLimit,
+    TooManyRecipients,
+)
+from mediator.stores.sqlite import SqliteStore
+from mediator.stores.sqlite_file import read_identities
 
 ALICE, BOB, CAROL = "did:example:alice", "did:example:bob", "did:example:carol"
 NOW = 1_000_000

@@ -12,10 +12,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mediator.commits import GroupCommit
 from mediator.config import Limits
-from mediator.data_file import connect, identities, locked, prepare
-from mediator.store import (
+from mediator.stores.commits import GroupCommit
+from mediator.stores.interface import (
     Change,
     IdentityRecord,
     InboxFull,
@@ -24,6 +23,7 @@ from mediator.store import (
     TooManyRecipients,
     Waiting,
 )
+from mediator.stores.sqlite_file import connect, identities, locked, prepare
 
 EXPIRY_BATCH = 500
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mediator.store import StoreRefusal
+from mediator.stores.interface import StoreRefusal
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]

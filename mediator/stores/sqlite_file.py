@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mediator.errors import DataFileError
-from mediator.store import IdentityRecord
+from mediator.stores.interface import IdentityRecord
 
 SCHEMA_VERSION = 1
 # Pages of the write-ahead log that are gathered before they go into the file itself.
@@ -75,7 +75,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            schema = files("mediator").joinpath("schema.sql").read_text()
+            schema = files("mediator.stores").joinpath("migrations/sqlite/1.sql").read_text()
             db.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
             raise DataFileError(path, f"it has schema {version}, this mediator {SCHEMA_VERSION}")
