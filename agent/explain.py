@@ -63,10 +63,10 @@ def _system_words(error: OSError) -> str:
 
 def _explain_packages_below(error: BaseException) -> Explanation | None:
     # Imported here: whoever raised one of these has imported its module already.
-    from agent.adapters import AdapterError
-    from agent.inputs import InputError
-    from agent.manifest import ManifestError
-    from agent.program import ProgramError
+    from agent.launch.adapters import AdapterError
+    from agent.launch.inputs import InputError
+    from agent.launch.manifest import ManifestError
+    from agent.launch.program import ProgramError
     from identity.errors import IdentityError, InvalidDid, WrongPassphrase
     from messaging.errors import MessagingError
     from resolvers.resolver import ResolutionError

@@ -42,7 +42,6 @@ class Profile:
     did: str
     secrets: Mapping[str, PrivateKey] = field(repr=False)
     mediator: str | None = None
-    registered: bool = False  # at the mediator
 
 
 def profile_path(name: str, home: Path | None = None, *, encrypted: bool = True) -> Path:
@@ -178,13 +177,12 @@ def _json(profile: Profile) -> dict[str, Any]:
         "version": _VERSION,
         "did": profile.did,
         "mediator": profile.mediator,
-        "registered": profile.registered,
         "secrets": {kid: key.to_jwk() for kid, key in profile.secrets.items()},
     }
 
 
 def _profile(value: dict[str, Any]) -> Profile:
-    if value["version"] != _VERSION or not isinstance(value["registered"], bool):
+    if value["version"] != _VERSION:
         raise ValueError("not a profile of this version")
     did, mediator = value["did"], value["mediator"]
     parse_did(did)
@@ -193,4 +191,4 @@ def _profile(value: dict[str, Any]) -> Profile:
     keys = {kid: PrivateKey.from_jwk(jwk) for kid, jwk in value["secrets"].items()}
     if not keys or any(did_of(kid) != did for kid in keys):
         raise ValueError("keys of another DID, or none")
-    return Profile(did, keys, mediator, value["registered"])
+    return Profile(did, keys, mediator)

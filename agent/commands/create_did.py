@@ -6,12 +6,12 @@ import asyncio
 
 import click
 
-from agent.account import Account
 from agent.errors import UsageMistake
-from agent.invitation import find_mediator
+from agent.mail.account import Account
+from agent.mail.invitation import find_mediator
+from agent.mail.transport import Transport
 from agent.output import TooNarrow, did_options, print_did, remark
 from agent.profile import Card, Choice, profile_options
-from agent.transport import Transport
 from identity import did_peer
 from identity.keys import Curve, PrivateKey
 from identity.keystore import Profile

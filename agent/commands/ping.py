@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from agent.errors import TookTooLong, UsageMistake
-from agent.mailbox import Mailbox
+from agent.mail.mailbox import Mailbox
 from agent.output import json_option, print_json
 from agent.profile import Choice, profile_options
 from identity.did import parse_did, shorten

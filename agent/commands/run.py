@@ -14,14 +14,14 @@ from pathlib import Path
 
 import click
 
-from agent import adapters
 from agent.errors import Exit, UsageMistake
-from agent.inputs import read_inputs
-from agent.mailbox import Mailbox
+from agent.launch import adapters
+from agent.launch.inputs import read_inputs
+from agent.launch.program import Program, load
+from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, profile_options
-from agent.program import Program, load
 from agent.report import JsonReport, PlainReport, Report
 from agent.running import Traces
 from agent.session import transcript

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from agent.account import Account
 from agent.errors import MailboxError
+from agent.mail.account import Account
+from agent.mail.transport import Transport
 from agent.output import json_option, print_json
 from agent.profile import Choice, profile_options
 from agent.running import RunningSession, running_sessions
-from agent.transport import Transport
 from identity.keystore import Profile
 from resolvers.registry import default_registry
 

@@ -77,11 +77,12 @@ class Heart:
             self._keeper.hurry()
             self._wake.set()
 
-    async def farewell(self, timeout: float) -> None:
-        """Stay until everybody has all results too, or this many seconds."""
+    async def farewell(self, timeout: float) -> bool:
+        """Whether everybody has all results too, after this many seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._finished_all.wait()
+        return self._finished_all.is_set()
 
     def close(self) -> None:
         self._beating.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connectivity import Found
+from agent.connection.connectivity import Found
 from agent.session.descriptor import Descriptor
 from agent.session.offers import OwnSide, peer_key
 from agent.wireguard.config import Interface, Peer

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nacl.public import PrivateKey
 
-from agent.udp import UdpPort
+from agent.connection.udp import UdpPort
 from messaging.protocols.session import Offer
 from traversal.candidate import Candidate, LocalSide
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from agent.errors import MailboxError
-from agent.mailbox import Mailbox, Received
+from agent.mail.mailbox import Mailbox, Received
 from agent.session.machine import SessionMachine
 from messaging.errors import MalformedMessage
 from messaging.protocols.session import SessionMessage, from_message, to_message

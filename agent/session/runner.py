@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.adapters import Launch
+from agent.launch.adapters import Launch
+from agent.launch.manifest import Timeouts
+from agent.launch.program import memory_file
 from agent.launchers.progress import Event, parse_progress
-from agent.manifest import Timeouts
 from agent.network_helper.client import NetworkHelper
-from agent.program import memory_file
 
 MAX_RESULT = 1 << 20  # bytes
 _MAX_LINE = 1 << 16
@@ -26,6 +26,10 @@ _LAST_LINES = 3
 
 class ProgramFailed(Exception):
     """The program gave no result; the words are for people and name no input."""
+
+    def __init__(self, words: str, lost: str | None = None) -> None:
+        super().__init__(words)
+        self.lost = lost  # whose connection ended first, as the program says: perhaps an index
 
 
 async def run_program(
@@ -64,7 +68,7 @@ async def run_program(
     finally:
         child.kill()
     if code != 0:
-        raise ProgramFailed(watch.reason() or f"it ended with exit code {code}")
+        raise ProgramFailed(watch.reason() or f"it ended with exit code {code}", watch.lost)
     return result.result()
 
 
@@ -74,6 +78,7 @@ class _Watch:
     def __init__(self, step: Callable[[str, str], None]) -> None:
         self.started = asyncio.Event()
         self._step = step
+        self.lost: str | None = None
         self._failure: str | None = None
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -110,7 +115,9 @@ class _Watch:
             self._step("program", "connected {}/{}".format(*progress.count))
         elif progress.event is Event.REFUSED:
             self._step("program", f"refused a connection: {progress.sentence}")
-        elif progress.event in (Event.FAILED, Event.LOST):
+        elif progress.event is Event.LOST:
+            self.lost = progress.fields.get("party")
+        elif progress.event is Event.FAILED:
             self._failure = progress.sentence or self._failure
 
 

@@ -15,15 +15,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from agent import adapters
-from agent.connectivity import Connectivity, Found, NotFound
+from agent.connection.connectivity import Connectivity, Found, NotFound
+from agent.connection.gathering import gather, keep_mapping
+from agent.connection.udp import UdpPort
 from agent.errors import AgentError
-from agent.gathering import gather, keep_mapping
-from agent.mailbox import Mailbox
+from agent.launch import adapters
+from agent.launch.program import Program, write_files
+from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
-from agent.program import Program, write_files
 from agent.report import Report
 from agent.running import RunningSession, Traces
 from agent.session import mesh
@@ -45,7 +46,6 @@ from agent.session.offers import OwnSide, make_own_side
 from agent.session.post import LIFETIME, Post
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
-from agent.udp import UdpPort
 from traversal.candidate import Address, RemoteSide
 
 MTU = 1280
@@ -102,9 +102,8 @@ class Story:
             ):
                 self._pump()
                 ended = await self._until_over(self._chapters())
-                if self._heart is not None and ended.outcome in (Outcome.DONE, Outcome.MISMATCH):
-                    await self._heart.farewell(FAREWELL)
-                await post.flush(LAST_WORDS)
+                if ended.outcome is not Outcome.DONE or not await self._all_know():
+                    await post.flush(LAST_WORDS)
         finally:
             removed = await self._take_down()
         return Ending(ended, self._result, removed)
@@ -114,6 +113,10 @@ class Story:
         reason = f"{self._name(self.me)} was stopped by its owner"
         self.machine.stop(reason, time.time(), party=self.me)
         self._pump()
+
+    async def _all_know(self) -> bool:
+        """Whether everybody heard of the good end in the mesh already, so that no mail need."""
+        return self._heart is not None and await self._heart.farewell(FAREWELL)
 
     # the chapters
 
@@ -183,7 +186,7 @@ class Story:
                 connectivity.add_party(did, own.sides[did], remote, controlling=first)
             except ValueError as error:
                 self._fail(f"{self._name(did)} made an offer that cannot be used: {error}", did)
-        settled = await connectivity.establish(PATHS_TIMEOUT, self._on_path_event)
+        settled = await connectivity.establish(PATHS_TIMEOUT, lambda *_: None)
         own.port.close()
         found = {did: path for did, path in settled.items() if isinstance(path, Found)}
         missing = {did: path for did, path in settled.items() if isinstance(path, NotFound)}
@@ -267,8 +270,10 @@ class Story:
                 self.helper, launch, workdir, self.program.manifest.timeouts, self._step
             )
         except ProgramFailed as failed:
+            ranks = {str(rank): did for rank, did in enumerate(descriptor.parties)}
+            if party := ranks.get(failed.lost or ""):
+                self._fail(f"lost {self._name(party)}: {failed}", party)
             self._fail(f"the program of {self._name(self.me)} failed: {failed}", self.me)
-            return
         self.machine.program_ended(hashlib.sha256(self._result).hexdigest(), time.time())
         self._pump()
 
@@ -317,18 +322,15 @@ class Story:
         except TimeoutError:
             late = missing()
             names = self._names(late) or "the others"
-            self.machine.stop(
-                f"waited {timeout:.0f} s for {names}"
-                if early
-                else f"lost {names}: no word for {timeout:.0f} s",
-                time.time(),
-                party=late[0] if len(late) == 1 else None,
-                outcome=Outcome.TIMEOUT if early else Outcome.FAILED,
-            )
+            party = late[0] if len(late) == 1 else None
+            reason, outcome = f"lost {names}: no word for {timeout:.0f} s", Outcome.FAILED
+            if early:
+                reason, outcome = f"waited {timeout:.0f} s for {names}", Outcome.TIMEOUT
+            self.machine.stop(reason, time.time(), party=party, outcome=outcome)
             self._pump()
             raise _Stopped from None
 
-    def _fail(self, reason: str, party: str) -> None:
+    def _fail(self, reason: str, party: str) -> NoReturn:
         self.machine.stop(reason, time.time(), party=party)
         self._pump()
         raise _Stopped
@@ -363,9 +365,6 @@ class Story:
         if not self.machine.has_result_of(did):
             self.machine.stop(f"lost {self._name(did)}: no sign of life", time.time(), party=did)
             self._pump()
-
-    def _on_path_event(self, did: str, event: object) -> None:
-        """Paths are reported once the mesh stands on them; single checks are for debugging."""
 
     async def _take_down(self) -> Removed:
         if self._heart is not None:

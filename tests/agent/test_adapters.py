@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from agent import program
-from agent.adapters import ADAPTERS, Adapter, AdapterError, EachParty, Seats, plan, runtime_versions
+from agent.launch import program
+from agent.launch.adapters import (
+    ADAPTERS,
+    Adapter,
+    AdapterError,
+    EachParty,
+    Seats,
+    plan,
+    runtime_versions,
+)
 
 AUCTION = program.load("auction")
 SEATS = Seats(1, ("10.77.0.1", "10.77.0.2", "10.77.0.3"), (22000, 22001, 22002), 1)
@@ -81,7 +89,7 @@ def test_a_missing_framework_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     absent = replace(ADAPTERS["mpyc"], packages=("mpyc_absent",))
-    monkeypatch.setattr("agent.adapters.ADAPTERS", {"mpyc": absent})
+    monkeypatch.setattr("agent.launch.adapters.ADAPTERS", {"mpyc": absent})
     with pytest.raises(AdapterError, match=r"pip install didmesh\[mpyc_absent\]"):
         runtime_versions(AUCTION)
 

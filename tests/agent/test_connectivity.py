@@ -7,8 +7,8 @@ import socket
 import pytest
 import uvloop
 
-from agent.connectivity import Connectivity, Found, NotFound
-from agent.udp import UdpPort
+from agent.connection.connectivity import Connectivity, Found, NotFound
+from agent.connection.udp import UdpPort
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
 from traversal.paths import PathFound, PathSettled
 

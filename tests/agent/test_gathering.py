@@ -3,9 +3,9 @@ import socket
 
 import pytest
 
-from agent.gathering import Gathered, gather
-from agent.interfaces import local_addresses
-from agent.udp import UdpPort
+from agent.connection.gathering import Gathered, gather
+from agent.connection.interfaces import local_addresses
+from agent.connection.udp import UdpPort
 from traversal import stun
 from traversal.candidate import Address, Candidate, Kind, Nat, nat_of
 from traversal.stun import Class, Message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import program
+from agent.launch import program
 from agent.launchers import Exit
 from agent.launchers.progress import Event
 from tests.support import launched

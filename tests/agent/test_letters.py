@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.letters import MAX_DOUBLES, REMEMBERED, Letters
+from agent.mail.letters import MAX_DOUBLES, REMEMBERED, Letters
 
 
 def test_a_double_shares_the_fate_of_the_first() -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from agent.account import (
+from agent.commands.create_did import make_profile
+from agent.errors import Exit, TookTooLong
+from agent.mail.account import (
     Account,
     MediatorConfused,
     MediatorRefused,
@@ -18,11 +20,9 @@ from agent.account import (
     NoMediator,
     OtherRouting,
 )
-from agent.commands.create_did import make_profile
-from agent.delivery import CannotWrite, NotDelivered
-from agent.errors import Exit, TookTooLong
-from agent.mailbox import Mailbox, Received
-from agent.transport import EndpointUnreachable, Transport
+from agent.mail.delivery import CannotWrite, NotDelivered
+from agent.mail.mailbox import Mailbox, Received
+from agent.mail.transport import EndpointUnreachable, Transport
 from identity import did_peer
 from identity.keystore import Profile
 from messaging.message import Message

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
-from agent.account import Account
 from agent.commands.create_did import make_profile
-from agent.mailbox import Mailbox
-from agent.transport import Transport
+from agent.mail.account import Account
+from agent.mail.mailbox import Mailbox
+from agent.mail.transport import Transport
 from identity.keystore import Profile
 from messaging.message import Message
 from resolvers.registry import default_registry
@@ -68,7 +67,7 @@ async def registered(mediator: str) -> Profile:
     profile = make_profile(mediator)
     async with Mailbox(profile, RESOLVER) as mailbox:
         await mailbox.register()
-    return replace(profile, registered=True)
+    return profile
 
 
 async def send(profile: Profile, to: str) -> None:

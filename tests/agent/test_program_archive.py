@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import program
-from agent.manifest import ManifestError
-from agent.program import ProgramError, UnknownProgram
+from agent.launch import program
+from agent.launch.manifest import ManifestError
+from agent.launch.program import ProgramError, UnknownProgram
 from tests.support.launched import write_program
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import program
+from agent.launch import program
 from agent.launchers import Exit
 from agent.launchers.progress import Event
 from tests.support import launched

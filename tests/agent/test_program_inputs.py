@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import program
-from agent.inputs import InputError, parse_inputs, read_inputs
+from agent.launch import program
+from agent.launch.inputs import InputError, parse_inputs, read_inputs
 
 MANIFEST = program.load("auction").manifest
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.manifest import Audience, Input, InputType, ManifestError, Timeouts, parse
+from agent.launch.manifest import Audience, Input, InputType, ManifestError, Timeouts, parse
 
 GOOD = """\
 name = "sum"

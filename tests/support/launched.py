@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import program
-from agent.adapters import Seats, plan
+from agent.launch import program
+from agent.launch.adapters import Seats, plan
 from agent.launchers.progress import Event, Progress, parse_progress
 
 PORT = 22_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from agent.manifest import Input, Manifest
+from agent.launch.manifest import Input, Manifest
 
 MAX_FILE: Final = 64 * 1024
 

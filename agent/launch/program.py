@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent import manifest
-from agent.manifest import Manifest
+from agent.launch import manifest
+from agent.launch.manifest import Manifest
 
-SHIPPED: Final = Path(__file__).parent / "programs"
+SHIPPED: Final = Path(__file__).parent.parent / "programs"
 ALIASES: Final = {"auction": "second_price_auction"}
 
 MAX_FILES: Final = 200

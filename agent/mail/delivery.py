@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from agent.errors import MailboxError
-from agent.transport import AnswerTooLarge, EndpointRefused, EndpointUnreachable, Transport
+from agent.mail.transport import AnswerTooLarge, EndpointRefused, EndpointUnreachable, Transport
 from identity.did import shorten
 from messaging.packing import Outgoing
 

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from agent.program import Program
+from agent.launch.program import Program
 
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _EVERYWHERE: Final = frozenset(
@@ -122,7 +122,7 @@ def plan(
     _check_seats(program, seats)
     values = {
         "python": python,
-        "library": str(Path(__file__).parent.parent),
+        "library": str(Path(__file__).parent.parent.parent),
         "workdir": str(workdir),
         "entry": str(workdir / "program" / program.manifest.entry),
         "rank": str(seats.rank),

@@ -26,11 +26,11 @@ from typing import Any, Self
 
 import aiohttp
 
-from agent.account import Account, MediatorConfused, MediatorRefused
-from agent.delivery import CannotWrite, deliver, pauses
 from agent.errors import MailboxError, TookTooLong
-from agent.letters import Letter, Letters
-from agent.transport import AnswerTooLarge, Transport, words
+from agent.mail.account import Account, MediatorConfused, MediatorRefused
+from agent.mail.delivery import CannotWrite, deliver, pauses
+from agent.mail.letters import Letter, Letters
+from agent.mail.transport import AnswerTooLarge, Transport, words
 from identity.did import shorten
 from identity.keystore import Profile
 from messaging.errors import MessagingError, UnresolvedSender

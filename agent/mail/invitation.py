@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 from agent.errors import AgentError, UsageMistake
-from agent.transport import EndpointRefused, Transport
+from agent.mail.transport import EndpointRefused, Transport
 from identity.did import parse_did, shorten
 from identity.errors import InvalidDid
 from messaging.errors import MalformedMessage

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from agent.errors import Exit, MailboxError
-from agent.transport import Transport
+from agent.mail.transport import Transport
 from identity.did import shorten
 from identity.keystore import Profile
 from messaging.errors import MessagingError

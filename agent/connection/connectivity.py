@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from agent.udp import Arrival, UdpPort
+from agent.connection.udp import Arrival, UdpPort
 from traversal import stun
 from traversal.candidate import Address, Kind, LocalSide, Nat, RemoteSide, nat_of
 from traversal.pairs import Tried

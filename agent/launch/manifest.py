@@ -2,7 +2,7 @@
 
     name = "second_price_auction"       # letters, digits, "_"
     title = "Sealed-bid second-price auction"
-    adapter = "mpyc"                    # how it is started: agent/adapters.py
+    adapter = "mpyc"                    # how it is started: agent/launch/adapters.py
     entry = "main.py"                   # relative to the manifest
     threshold = "honest-majority"       # the most parties t with 2t < n, or a number
     ports = 1                           # TCP ports each party listens on

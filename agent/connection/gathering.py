@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.interfaces import local_addresses
-from agent.udp import Arrival, UdpPort
+from agent.connection.interfaces import local_addresses
+from agent.connection.udp import Arrival, UdpPort
 from traversal import stun
 from traversal.candidate import MAX_CANDIDATES, Address, Candidate, Kind, candidate
 from traversal.stun import Class, MalformedStun, Message
