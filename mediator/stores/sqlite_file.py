@@ -7,13 +7,12 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from mediator.errors import DataFileError
 from mediator.stores.interface import IdentityRecord
+from mediator.stores.versions import migrations
 
-SCHEMA_VERSION = 1
 # Pages of the write-ahead log that are gathered before they go into the file itself.
 CHECKPOINT_PAGES = 4_000
 
@@ -73,14 +72,19 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            schema = files("mediator.stores").joinpath("migrations/sqlite/1.sql").read_text()
-            db.executescript(f"BEGIN; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise DataFileError(path, f"it has schema {version}, this mediator {SCHEMA_VERSION}")
+        _migrate(db, path)
     except sqlite3.Error as error:
         raise DataFileError(path, str(error)) from error
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Each step is a transaction with its number, so a crash leaves one version or the next."""
+    scripts = migrations("sqlite")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(scripts):
+        raise DataFileError(path, f"it has schema {version}, this mediator {len(scripts)}")
+    for number, script in enumerate(scripts[version:], version + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
 def identities(db: sqlite3.Connection) -> list[IdentityRecord]:

@@ -1,4 +1,4 @@
--- Everything a mediator knows, in one file. PRAGMA user_version is the number of this schema.
+-- Everything a mediator knows, in one file. PRAGMA user_version is the number of the last migration.
 
 -- The DIDs the mediator answers to; it shows the one used last. Secrets are JWKs by key id.
 CREATE TABLE identity (
