@@ -81,10 +81,7 @@ REFUSED = {
 async def test_nobody_leads_us_into_a_private_network(url: str, scheme: str) -> None:
     async with GuardedHttp() as http:
         with pytest.raises(TargetRefused):
-            if scheme == "http":
-                await http.get(url)
-            else:
-                await http.send_frame(url.replace("http:", "ws:", 1), "x")
+            await _go(http, scheme, url)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +165,7 @@ async def test_redirects_are_not_followed(
     port = await server(answer)
     async with GuardedHttp(LOOPBACK) as http:
         with pytest.raises(TargetFailed, match="redirect"):
-            if scheme == "http":
-                await http.post(f"http://127.0.0.1:{port}/", b"{}")
-            else:
-                await http.send_frame(f"ws://127.0.0.1:{port}/", "{}")
+            await _go(http, scheme, f"http://127.0.0.1:{port}/")
     assert asked == ["/"]
 
 
@@ -301,6 +295,13 @@ async def server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
             return int(listener.getsockname()[1])
 
         yield start
+
+
+async def _go(http: GuardedHttp, scheme: str, url: str) -> None:
+    if scheme == "http":
+        await http.post(url, b"{}")
+    else:
+        await http.send_frame(url.replace("http:", "ws:", 1), "{}")
 
 
 def _names(monkeypatch: pytest.MonkeyPatch, names: dict[str, object]) -> list[str]:
