@@ -1,129 +1,101 @@
-"""The command `mediator`."""
+"""The command `mediator`: finds the command's module, runs it, and words what went wrong.
+
+A module per command, imported only when it is used. To add one: a line in COMMANDS, and
+`mediator/commands/NAME.py` with a click command `command`. A command returns normally for
+success and raises a MediatorError for everything else.
+"""
 
 from __future__ import annotations
 
-import os
+import gc
+import importlib
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Sequence
 
 import click
 
-from mediator.errors import ConfigError, MediatorError
-
-FAILED, USAGE, PRIVILEGE = 1, 2, 7
-
+# What `mediator --help` says about each, in the order in which a person meets them.
+COMMANDS = {
+    "run": "Run a mediator until it is told to stop.",
+    "show": "Show its DID, invitation and services.",
+}
 EXIT_CODES = """\b
 Exit codes:
   0  done
   1  failed
   2  wrong usage or configuration
   7  started as root"""
+EXAMPLES = """\b
+Examples:
+  mediator run                                        for this machine alone
+  mediator run --listen 0.0.0.0:8080 --public-url https://mediator.example
+  mediator show                                       its DID and invitation
+"""
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        # Importing makes many objects and no garbage to look for.
+        gc.disable()
+        try:
+            module = importlib.import_module(f"mediator.commands.{cmd_name}")
+        finally:
+            gc.enable()
+        command: click.Command = module.command
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=LazyGroup,
+    name="mediator",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"{EXAMPLES}\n{EXIT_CODES}",
+)
+@click.version_option(package_name="didmesh", prog_name="mediator")
+def group() -> None:
     """Store and forward DIDComm messages for parties that are not always reachable.
 
     A mediator keeps sealed messages until their recipient fetches them; it cannot read them.
     It is one process with one file.
-
-    \b
-    Examples:
-      mediator run                                        for this machine alone
-      mediator run --listen 0.0.0.0:8080 --public-url https://mediator.example
-      mediator show                                       its DID and invitation
     """
 
 
-@cli.command(epilog=EXIT_CODES)
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags go before it.")
-@click.option("--listen", metavar="HOST:PORT", help="Where to listen.  [127.0.0.1:8080]")
-@click.option("--public-url", metavar="URL", help="How clients reach it; part of its DID.")
-@click.option("--data", type=click.Path(path_type=Path), help="Its file: keys, accounts, queue.")
-@click.option(
-    "--stun-port",
-    "stun_ports",
-    metavar="N",
-    type=int,
-    multiple=True,
-    help="UDP port for STUN; give it twice.  [3478, 3479]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Say where it runs as one line of JSON.")
-def run(config: Path | None, as_json: bool, **flags: Any) -> None:
-    """Run the mediator until it is told to stop (SIGTERM or Ctrl-C).
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
-    The first lines it prints are its DID and its invitation; give either to parties. The DID
-    stays the same for as long as the data file and the public URL do.
 
-    \b
-    Examples:
-      mediator run --data mediator.db
-      mediator run --listen 0.0.0.0:8080 --public-url http://198.51.100.10:8080
-      mediator run --config /etc/didmesh/mediator.toml
-
-    \b
-    A configuration file has the same words:
-      listen = "0.0.0.0:8080"
-      public_url = "https://mediator.example"
-      data = "/var/lib/didmesh/mediator.db"
-      stun_ports = [3478, 3479]
-      [limits]
-      inbox_messages = 1000
-    """
-    from mediator.config import load
-
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; only a fault of ours leaves as a traceback."""
     try:
-        settings = load(config, {**flags, "stun_ports": flags["stun_ports"] or None})
-        if os.geteuid() == 0:
-            _fail(
-                "it reads strangers' messages, so it does not run as root",
-                "start it as an ordinary user; no port below 1024 is needed behind a proxy",
-                PRIVILEGE,
-            )
-        from mediator.process import serve
+        code = group.main(list(arguments), prog_name="mediator", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except Exception as error:
+        from mediator.explain import explain, report
 
-        serve(settings, as_json=as_json)
-    except MediatorError as error:
-        _fail(str(error), error.hint, USAGE if isinstance(error, ConfigError) else FAILED)
-
-
-@cli.command(epilog=EXIT_CODES)
-@click.option("--data", type=click.Path(path_type=Path), help="The mediator's file.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def show(data: Path | None, as_json: bool) -> None:
-    """Show a mediator's DID, invitation and services, whether it runs or not.
-
-    \b
-    Examples:
-      mediator show --data mediator.db
-      mediator show --json | jq -r .did
-    """
-    from mediator.config import default_data
-    from mediator.process import shown
-
-    try:
-        facts = shown(data or default_data())
-    except MediatorError as error:
-        _fail(str(error), error.hint, FAILED)
-    if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(facts))
-    else:
-        for name, value in facts.items():
-            click.echo(f"{name} {value}")
-
-
-def _fail(sentence: str, hint: str | None, code: int) -> NoReturn:
-    click.echo(f"mediator: {sentence}", err=True)
-    if hint:
-        click.echo(f"mediator: hint: {hint}", err=True)
-    sys.exit(code)
-
-
-def main() -> None:
-    cli(prog_name="mediator")
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        report(explanation, as_json="--json" in arguments)
+        return explanation.exit_code
 
 
 if __name__ == "__main__":

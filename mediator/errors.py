@@ -4,6 +4,7 @@ MediatorError
 ├── ConfigError      the operator: a setting is wrong
 ├── DataFileError    the operator: the data file cannot be used
 ├── CannotListen     the operator: an address is taken or not ours
+├── StartedAsRoot    the operator: it reads strangers' bytes, so it may not be root
 └── Refusal          the sender of a message: told by a problem report
 """
 
@@ -33,11 +34,22 @@ class CannotListen(MediatorError):
     pass
 
 
+class StartedAsRoot(MediatorError):
+    def __init__(self) -> None:
+        super().__init__(
+            "it reads strangers' messages, so it does not run as root",
+            "start it as an ordinary user; no port below 1024 is needed behind a proxy",
+        )
+
+
 class Refusal(MediatorError):
     """A message is not accepted; `code` is a problem code of docs/protocols/mediator.md."""
 
-    def __init__(self, code: str, comment: str, *, status: int = 200) -> None:
+    def __init__(
+        self, code: str, comment: str, *, status: int = 200, report: str | None = None
+    ) -> None:
         super().__init__(comment)
         self.code = code
         self.comment = comment
+        self.report = report  # the type of the report, where a protocol has one of its own
         self.status = status  # of HTTP to a proven sender: some give up on anything but 200
