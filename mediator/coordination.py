@@ -1,4 +1,4 @@
-"""Coordinate mediation 3.0: accounts, and the DIDs that an account takes mail for.
+"""Coordinate mediation 2.0 and 3.0: accounts, and the DIDs that an account takes mail for.
 
 An account is the DID that the envelope proved, and itself it may bind. Any other DID
 is bound on probation: it goes, with its mail, to its true owner as soon as that one
@@ -11,12 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
+from mediator.conformance import DEFAULT, Conformance
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.stores.interface import Change, Store, TooManyRecipients
 from messaging.message import Message
 from messaging.protocols.coordinate_mediation import (
     Action,
+    MediateDeny,
     MediateGrant,
     MediateRequest,
     RecipientQuery,
@@ -26,30 +28,39 @@ from messaging.protocols.coordinate_mediation import (
     Result,
     Update,
     Updated,
+    Version,
 )
 
 MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 
-def handlers(store: Store, ours: Collection[str]) -> Mapping[str, Handler]:
-    coordination = Coordination(store, ours)
+def handlers(
+    store: Store, ours: Collection[str], conformance: Conformance = DEFAULT
+) -> Mapping[str, Handler]:
+    coordination = Coordination(store, ours, conformance)
     return {
-        MediateRequest.TYPE: coordination.grant,
-        RecipientUpdate.TYPE: coordination.update,
-        RecipientQuery.TYPE: coordination.query,
+        **dict.fromkeys(MediateRequest.TYPES.values(), coordination.grant),
+        **dict.fromkeys(RecipientUpdate.TYPES.values(), coordination.update),
+        **dict.fromkeys(RecipientQuery.TYPES.values(), coordination.query),
     }
 
 
 class Coordination:
-    def __init__(self, store: Store, ours: Collection[str]) -> None:
+    """Answers in the version that it was asked in; an account is one, whatever the version."""
+
+    def __init__(self, store: Store, ours: Collection[str], conformance: Conformance) -> None:
         self._store = store
         self._ours = ours
+        self._conformance = conformance
 
     async def grant(self, request: Request) -> Message:
         """To anybody who asks, and again to whoever has it; it names the DID that was addressed."""
         MediateRequest.from_message(request.message)
-        await self._store.open_account(request.account(), request.now)
-        return MediateGrant((request.ours,)).to_message()
+        version, account = Version.of(request.message), request.account()
+        if self._conformance.deny_second_request and await self._store.has_account(account):
+            return MediateDeny().to_message(version)
+        await self._store.open_account(account, request.now)
+        return MediateGrant((request.ours,)).to_message(version)
 
     async def update(self, request: Request) -> Message:
         account = await self._account(request)
@@ -60,7 +71,7 @@ class Coordination:
                 Updated(update.recipient_did, update.action, result)
                 for update, result in zip(updates, results, strict=True)
             )
-        ).to_message()
+        ).to_message(Version.of(request.message))
 
     async def query(self, request: Request) -> Message:
         account = await self._account(request)
@@ -68,8 +79,10 @@ class Coordination:
         dids = (await self._store.bound(account))[wanted.offset :]
         page = tuple(_fitting(dids[: wanted.limit]))
         if wanted.limit is None and len(page) == len(dids):
-            return Recipients(page).to_message()
-        return Recipients(page, wanted.offset, len(dids) - len(page)).to_message()
+            listed = Recipients(page)
+        else:
+            listed = Recipients(page, wanted.offset, len(dids) - len(page))
+        return listed.to_message(Version.of(request.message))
 
     async def _apply(self, update: Update, account: str) -> Result:
         try:

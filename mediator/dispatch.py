@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # A sender that missed the answer sends the same bytes again, and may: they are stored once.
 REPEATABLE = frozenset({Forward.TYPE})
+PROBLEM_REPORT = "/problem-report"  # how the type of one ends, whatever its protocol
 DEJAVU = "e.p.crypto.message.dejavu"
 
 ENCRYPTED = "application/didcomm-encrypted+json"
@@ -144,11 +145,13 @@ class Dispatcher:
     async def _report(self, request: Request, refusal: Refusal) -> Answer:
         message = request.message
         log.info("refused %.100r of %s: %s", message.type, _who(request), refusal.code)
-        if message.type == ProblemReport.TYPE:
+        if message.type.endswith(PROBLEM_REPORT):
             return Answer()  # an answer to a report could begin a loop
         report = ProblemReport(code=refusal.code, comment=refusal.comment).to_message(
             pthid=message.thread
         )
+        if refusal.report is not None:
+            report = dataclasses.replace(report, type=refusal.report)
         if request.sender is not None:
             return await self._seal(request, report, refusal.status)
         body = await self._sealer.sign(report, ours=request.ours, now=request.now)

@@ -1,7 +1,9 @@
-"""Message pickup 3.0: what waits, the next of it, and live delivery.
+"""Message pickup 3.0 and 4.0: what waits, the next of it, and live delivery.
 
 Everything is scoped by the account of the proven sender. Nothing leaves the queue
-but by acknowledgement or expiry.
+but by acknowledgement or expiry: what was pushed and not acknowledged is still there.
+A client is answered in the version that it asks in, and live in the one that it went
+live with; the queue is the same.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ from mediator.dispatch import Handler, Request, Sealer
 from mediator.errors import Refusal
 from mediator.live import Connection, Deliver
 from mediator.stores.interface import Queued, Store, Waiting
+from messaging.errors import MalformedMessage
 from messaging.message import Attachment, Message
 from messaging.protocols.message_pickup import (
+    PROBLEM_REPORT,
     Delivery,
     DeliveryRequest,
     LiveDeliveryChange,
     MessagesReceived,
     Status,
     StatusRequest,
+    Version,
 )
 
 JSON = "application/didcomm-encrypted+json"
@@ -35,10 +40,10 @@ def handlers(
 ) -> Mapping[str, Handler]:
     pickup = Pickup(store, sealer, limits, clock)
     return {
-        StatusRequest.TYPE: pickup.status,
-        DeliveryRequest.TYPE: pickup.deliver,
-        MessagesReceived.TYPE: pickup.acknowledge,
-        LiveDeliveryChange.TYPE: pickup.change_live,
+        **dict.fromkeys(StatusRequest.TYPES.values(), pickup.status),
+        **dict.fromkeys(DeliveryRequest.TYPES.values(), pickup.deliver),
+        **dict.fromkeys(MessagesReceived.TYPES.values(), pickup.acknowledge),
+        **dict.fromkeys(LiveDeliveryChange.TYPES.values(), pickup.change_live),
     }
 
 
@@ -64,23 +69,30 @@ class Pickup:
             now=request.now,
             limit=min(wanted.limit, self._limits.delivery_messages),
             max_bytes=self._limits.delivery_bytes,
+            after=_position(wanted.after),
             recipient=_recipient(wanted.recipient_did),
         )
-        if not messages:
+        version = Version.of(request.message)
+        if not messages and version is Version.V3:
             return await self._status(request, account, wanted.recipient_did)
-        return Delivery(_attached(messages), wanted.recipient_did).to_message()
+        return Delivery(_attached(messages), wanted.recipient_did).to_message(version)
 
-    async def acknowledge(self, request: Request) -> Message:
+    async def acknowledge(self, request: Request) -> Message | None:
         account = await self._account(request)
         ids = MessagesReceived.from_message(request.message).ids
         await self._store.acknowledge(account, [int(i) for i in ids if _is_ours(i)])
+        if Version.of(request.message) is Version.V4:
+            return None
         return await self._status(request, account, None)
 
     async def change_live(self, request: Request) -> Message:
         account = await self._account(request)
+        wanted = LiveDeliveryChange.from_message(request.message).live_delivery
         if request.connection is None:
-            raise Refusal("e.m.live-mode-not-supported", "live delivery needs a WebSocket")
-        if not LiveDeliveryChange.from_message(request.message).live_delivery:
+            if wanted:
+                raise _no_live_mode(Version.of(request.message))
+            return await self._status(request, account, None)
+        if not wanted:
             request.connection.unsubscribe(account)
             return await self._status(request, account, None)
         # Woken from here on, delivering once the answer is out: each message is either in
@@ -94,6 +106,7 @@ class Pickup:
 
     def _pushing(self, request: Request, connection: Connection, account: str) -> Deliver:
         ours, to = request.ours, request.proven_sender()
+        version = Version.of(request.message)
 
         async def push(position: int) -> int:
             while True:
@@ -107,7 +120,7 @@ class Pickup:
                 )
                 if not messages:
                     return position
-                delivery = Delivery(_attached(messages)).to_message()
+                delivery = Delivery(_attached(messages)).to_message(version)
                 await connection.send(await self._sealer.seal(delivery, ours=ours, to=to, now=now))
                 position = messages[-1].id
 
@@ -136,7 +149,15 @@ def _status(
         oldest_received_time=waiting.oldest,
         total_bytes=waiting.bytes,
         live_delivery=live,
-    ).to_message()
+    ).to_message(Version.of(request.message))
+
+
+def _no_live_mode(version: Version) -> Refusal:
+    return Refusal(
+        "e.m.live-mode-not-supported",
+        "live delivery needs a WebSocket",
+        report=PROBLEM_REPORT if version is Version.V4 else None,
+    )
 
 
 def _attached(messages: Sequence[Queued]) -> tuple[Attachment, ...]:
@@ -152,6 +173,15 @@ def _recipient(did: str | None) -> str | None:
         return None if did is None else canonical(did)
     except InvalidDid as error:
         raise Refusal("e.p.msg.malformed", f"recipient_did is {error}") from error
+
+
+def _position(after: str | None) -> int:
+    """Where a page begins; it need not be there any more, but must be an id that we gave."""
+    if after is None:
+        return 0
+    if not _is_ours(after):
+        raise MalformedMessage("`after` is not the id of a delivered message")
+    return int(after)
 
 
 def _is_ours(id_: str) -> bool:

@@ -1,10 +1,10 @@
-"""Coordinate mediation 3.0: ask a mediator to take messages for a DID.
+"""Coordinate mediation 2.0 and 3.0: ask a mediator to take messages for a DID.
 
-The dataclasses say what is meant; names and shapes on the wire are 3.0's and stand only in
-`to_message` and `from_message`, since 2.0 says the same with others (`keylist-update`, a single
-`routing_did`).
+The dataclasses say what is meant, in the words of 3.0. What 2.0 names otherwise (`keylist-update`
+for `recipient-update`, `keys` for `dids`, one `routing_did` for a list) stands only in
+`to_message`, which writes 3.0 unless told otherwise, and in `from_message`, which reads both.
 
-Source: https://didcomm.org/coordinate-mediation/3.0/
+Source: https://didcomm.org/coordinate-mediation/2.0/, https://didcomm.org/coordinate-mediation/3.0/
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,22 @@ from messaging.errors import MalformedMessage
 from messaging.message import Message
 from messaging.protocols import body
 
-PROTOCOL = "https://didcomm.org/coordinate-mediation/3.0"
 MAX_UPDATES = 100
 _E = TypeVar("_E", bound=StrEnum)
+
+
+class Version(StrEnum):
+    V2 = "https://didcomm.org/coordinate-mediation/2.0"
+    V3 = "https://didcomm.org/coordinate-mediation/3.0"
+
+    @classmethod
+    def of(cls, message: Message) -> "Version":
+        """The one that a message of this protocol is written in."""
+        return cls.V2 if message.type.startswith(f"{cls.V2}/") else cls.V3
+
+
+def _types(v2: str, v3: str) -> Mapping[Version, str]:
+    return {Version.V2: f"{Version.V2}/{v2}", Version.V3: f"{Version.V3}/{v3}"}
 
 
 class Action(StrEnum):
@@ -35,29 +48,33 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class MediateRequest:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/mediate-request"
+    TYPES: ClassVar = _types("mediate-request", "mediate-request")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
-    def to_message(self, **headers: Any) -> Message:
-        return Message(self.TYPE, **headers)
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
+        return Message(self.TYPES[version], **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        body.expect(message, cls.TYPE)
+        body.expect(message, *cls.TYPES.values())
         return cls()
 
 
 @dataclass(frozen=True)
 class MediateGrant:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/mediate-grant"
+    TYPES: ClassVar = _types("mediate-grant", "mediate-grant")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
-    routing_dids: tuple[str, ...]  # what a party names as its service endpoint
+    routing_dids: tuple[str, ...]  # what a party names as its service endpoint; in 2.0 one
 
-    def to_message(self, **headers: Any) -> Message:
-        return Message(self.TYPE, {"routing_did": list(self.routing_dids)}, **headers)
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
+        dids = list(self.routing_dids)
+        content = {"routing_did": dids if version is Version.V3 else dids[0]}
+        return Message(self.TYPES[version], content, **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        content = body.expect(message, cls.TYPE)
+        content = body.expect(message, *cls.TYPES.values())
         if isinstance(content.get("routing_did"), str):  # as in 2.0; some mediators mix them up
             return cls((body.text(content, "routing_did"),))
         return cls(body.texts(content, "routing_did"))
@@ -65,14 +82,15 @@ class MediateGrant:
 
 @dataclass(frozen=True)
 class MediateDeny:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/mediate-deny"
+    TYPES: ClassVar = _types("mediate-deny", "mediate-deny")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
-    def to_message(self, **headers: Any) -> Message:
-        return Message(self.TYPE, **headers)
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
+        return Message(self.TYPES[version], **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        body.expect(message, cls.TYPE)
+        body.expect(message, *cls.TYPES.values())
         return cls()
 
 
@@ -91,34 +109,37 @@ class Updated:
 
 @dataclass(frozen=True)
 class RecipientUpdate:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/recipient-update"
+    TYPES: ClassVar = _types("keylist-update", "recipient-update")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
     updates: tuple[Update, ...]
 
-    def to_message(self, **headers: Any) -> Message:
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
         updates = [
             {"recipient_did": update.recipient_did, "action": update.action.value}
             for update in self.updates
         ]
-        return Message(self.TYPE, {"updates": updates}, **headers)
+        return Message(self.TYPES[version], {"updates": updates}, **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        entries = body.objects(body.expect(message, cls.TYPE), "updates", MAX_UPDATES)
+        content = body.expect(message, *cls.TYPES.values())
         return cls(
             tuple(
-                Update(body.text(e, "recipient_did"), _member(Action, e, "action")) for e in entries
+                Update(body.text(entry, "recipient_did"), _member(Action, entry, "action"))
+                for entry in body.objects(content, "updates", MAX_UPDATES)
             )
         )
 
 
 @dataclass(frozen=True)
 class RecipientUpdateResponse:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/recipient-update-response"
+    TYPES: ClassVar = _types("keylist-update-response", "recipient-update-response")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
     updated: tuple[Updated, ...]
 
-    def to_message(self, **headers: Any) -> Message:
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
         updated = [
             {
                 "recipient_did": update.recipient_did,
@@ -127,11 +148,11 @@ class RecipientUpdateResponse:
             }
             for update in self.updated
         ]
-        return Message(self.TYPE, {"updated": updated}, **headers)
+        return Message(self.TYPES[version], {"updated": updated}, **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        entries = body.objects(body.expect(message, cls.TYPE), "updated", MAX_UPDATES)
+        content = body.expect(message, *cls.TYPES.values())
         return cls(
             tuple(
                 Updated(
@@ -139,27 +160,28 @@ class RecipientUpdateResponse:
                     _member(Action, entry, "action"),
                     _member(Result, entry, "result"),
                 )
-                for entry in entries
+                for entry in body.objects(content, "updated", MAX_UPDATES)
             )
         )
 
 
 @dataclass(frozen=True)
 class RecipientQuery:
-    TYPE: ClassVar[str] = f"{PROTOCOL}/recipient-query"
+    TYPES: ClassVar = _types("keylist-query", "recipient-query")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
     limit: int | None = None
     offset: int = 0
 
-    def to_message(self, **headers: Any) -> Message:
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
         content: dict[str, Any] = {}
         if self.limit is not None:
             content["paginate"] = {"limit": self.limit, "offset": self.offset}
-        return Message(self.TYPE, content, **headers)
+        return Message(self.TYPES[version], content, **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        paginate = body.expect(message, cls.TYPE).get("paginate")
+        paginate = body.expect(message, *cls.TYPES.values()).get("paginate")
         if paginate is None:
             return cls()
         if not isinstance(paginate, dict):
@@ -172,33 +194,38 @@ class RecipientQuery:
 class Recipients:
     """The answer to a RecipientQuery; with `remaining` when it was asked for in pages."""
 
-    TYPE: ClassVar[str] = f"{PROTOCOL}/recipient"
+    TYPES: ClassVar = _types("keylist", "recipient")
+    TYPE: ClassVar[str] = TYPES[Version.V3]
 
     dids: tuple[str, ...]
     offset: int = 0
     remaining: int | None = None
 
-    def to_message(self, **headers: Any) -> Message:
-        content: dict[str, Any] = {"dids": [{"recipient_did": did} for did in self.dids]}
+    def to_message(self, version: Version = Version.V3, **headers: Any) -> Message:
+        dids = [{"recipient_did": did} for did in self.dids]
+        content: dict[str, Any] = {_list_name(version): dids}
         if self.remaining is not None:
             content["pagination"] = {
                 "count": len(self.dids),
                 "offset": self.offset,
                 "remaining": self.remaining,
             }
-        return Message(self.TYPE, content, **headers)
+        return Message(self.TYPES[version], content, **headers)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        content = body.expect(message, cls.TYPE)
-        dids = tuple(
-            body.text(entry, "recipient_did") for entry in body.objects(content, "dids", 10_000)
-        )
+        content = body.expect(message, *cls.TYPES.values())
+        entries = body.objects(content, _list_name(Version.of(message)), 10_000)
+        dids = tuple(body.text(entry, "recipient_did") for entry in entries)
         pagination = content.get("pagination")
         if not isinstance(pagination, dict):
             return cls(dids)
         offset = body.optional_number(pagination, "offset")
         return cls(dids, offset or 0, body.optional_number(pagination, "remaining"))
+
+
+def _list_name(version: Version) -> str:
+    return "keys" if version is Version.V2 else "dids"
 
 
 def _member(kind: type[_E], entry: Mapping[str, Any], name: str) -> _E:

@@ -136,6 +136,87 @@ def test_messages_have_the_words_of_their_protocol(
     assert type(message).from_message(Message.parse(written.serialize())) == message
 
 
+V2, V4 = coordinate_mediation.Version.V2, message_pickup.Version.V4
+OTHER_VERSIONS: list[tuple[Any, Any, str, dict[str, Any]]] = [
+    (coordinate_mediation.MediateRequest(), V2, "mediate-request", {}),
+    (coordinate_mediation.MediateDeny(), V2, "mediate-deny", {}),
+    (coordinate_mediation.MediateGrant((DID,)), V2, "mediate-grant", {"routing_did": DID}),
+    (
+        coordinate_mediation.RecipientUpdate((Update(DID, Action.ADD),)),
+        V2,
+        "keylist-update",
+        {"updates": [{"recipient_did": DID, "action": "add"}]},
+    ),
+    (
+        coordinate_mediation.RecipientUpdateResponse((Updated(DID, Action.ADD, Result.SUCCESS),)),
+        V2,
+        "keylist-update-response",
+        {"updated": [{"recipient_did": DID, "action": "add", "result": "success"}]},
+    ),
+    (
+        coordinate_mediation.RecipientQuery(5, 10),
+        V2,
+        "keylist-query",
+        {"paginate": {"limit": 5, "offset": 10}},
+    ),
+    (
+        coordinate_mediation.Recipients((DID,)),
+        V2,
+        "keylist",
+        {"keys": [{"recipient_did": DID}]},
+    ),
+    (message_pickup.StatusRequest(DID), V4, "status-request", {"recipient_did": DID}),
+    (
+        message_pickup.Status(3, DID, True, None, 6, 7, 8),
+        V4,
+        "status",
+        {
+            "recipient_did": DID,
+            "message_count": 3,
+            "live_delivery": True,
+            "newest_received_time": 6000,
+            "oldest_received_time": 7000,
+            "total_bytes": 8,
+        },
+    ),
+    (
+        message_pickup.DeliveryRequest(10, DID, "q7"),
+        V4,
+        "delivery-request",
+        {"message_count_limit": 10, "recipient_did": DID, "after": "q7"},
+    ),
+    (message_pickup.Delivery((MAIL,), DID), V4, "delivery", {"recipient_did": DID}),
+    (message_pickup.Delivery(()), V4, "delivery", {}),
+    (
+        message_pickup.MessagesReceived(("q7",)),
+        V4,
+        "messages-received",
+        {"message_id_list": ["q7"]},
+    ),
+    (message_pickup.LiveDeliveryChange(True), V4, "live-delivery-change", {"live_delivery": True}),
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "version", "name", "body"), OTHER_VERSIONS, ids=lambda value: str(value)[:40]
+)
+def test_another_version_says_the_same_in_its_own_words(
+    message: Any, version: Any, name: str, body: dict[str, Any]
+) -> None:
+    written = message.to_message(version, thid="t")
+    assert (written.type, written.body, written.thid) == (f"{version}/{name}", body, "t")
+    assert type(message).from_message(Message.parse(written.serialize())) == message
+
+
+def test_an_empty_delivery_has_an_empty_list_of_attachments() -> None:
+    assert message_pickup.Delivery(()).to_message(V4).to_json()["attachments"] == []
+
+
+def test_the_limit_of_drafts_is_read() -> None:
+    message = Message(f"{V4}/delivery-request", {"limit": 5})
+    assert message_pickup.DeliveryRequest.from_message(message).limit == 5
+
+
 @pytest.mark.parametrize(
     "kind", {type(message) for message, _, _ in WIRE}, ids=lambda k: k.__name__
 )
@@ -168,7 +249,8 @@ BROKEN: list[tuple[Any, dict[str, Any]]] = [
     (coordinate_mediation.RecipientQuery, {"paginate": {"limit": -1}}),
     (message_pickup.Status, {}),
     (message_pickup.Status, {"message_count": True}),
-    (message_pickup.DeliveryRequest, {"limit": 0}),
+    (message_pickup.DeliveryRequest, {"limit": -1}),
+    (message_pickup.DeliveryRequest, {"limit": 10, "after": 7}),
     (message_pickup.DeliveryRequest, {"limit": "10"}),
     (message_pickup.MessagesReceived, {"message_id_list": ["x"] * 1001}),
     (message_pickup.LiveDeliveryChange, {}),
