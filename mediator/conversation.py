@@ -9,9 +9,21 @@ from mediator.dispatch import Handler, Request
 from messaging.message import Message
 from messaging.protocols.discover_features import Feature, Queries
 from messaging.protocols.empty import Empty
+from messaging.protocols.message_pickup import PAGING
+from messaging.protocols.out_of_band import REQUEST_MEDIATE, Invitation
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.traversal import Query, Servers, StunServer
 from messaging.protocols.trust_ping import Ping, PingResponse
+
+ROLES = {
+    "coordinate-mediation": "mediator",
+    "discover-features": "responder",
+    "message-pickup": "mediator",
+    "messagepickup": "mediator",
+    "out-of-band": "sender",
+    "routing": "mediator",
+    "trust-ping": "receiver",
+}
 
 
 def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
@@ -31,16 +43,25 @@ def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
 
 def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Handler]:
     """Discloses the protocols of the message types that are `handled`, its own among them."""
-    protocols = {_protocol(type_) for type_ in (*handled, Queries.TYPE)}
+    protocols = {_protocol(type_) for type_ in (*handled, Queries.TYPE, Invitation.TYPE)}
     features = [
-        *(Feature("protocol", protocol) for protocol in sorted(protocols)),
+        *(Feature("protocol", protocol, _roles(protocol)) for protocol in sorted(protocols)),
+        Feature("goal-code", REQUEST_MEDIATE),
+        Feature("header", "return_route"),
         Feature("constraint", "max_receive_bytes", {"value": max_receive_bytes}),
+        Feature("extension", PAGING),
     ]
 
     async def disclose(request: Request) -> Message:
         return Queries.from_message(request.message).select(features).to_message()
 
     return {Queries.TYPE: disclose}
+
+
+def _roles(protocol: str) -> Mapping[str, Sequence[str]]:
+    """Which parts of a protocol the mediator plays; most have but one that it could."""
+    role = ROLES.get(protocol.rsplit("/", 2)[-2])
+    return {} if role is None else {"roles": [role]}
 
 
 def _protocol(type_: str) -> str:

@@ -16,7 +16,7 @@ import orjson
 from identity.did_peer import create_2, didcomm_service
 from identity.keys import Curve, PrivateKey
 from mediator.stores.interface import IdentityRecord
-from messaging.protocols.out_of_band import Invitation
+from messaging.protocols.out_of_band import REQUEST_MEDIATE, Invitation
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MediatorIdentity:
         return Invitation(
             id=self.invitation_id,
             frm=self.did,
-            goal_code="request-mediate",
+            goal_code=REQUEST_MEDIATE,
             goal="Request mediation",
         )
 

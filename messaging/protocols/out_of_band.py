@@ -12,6 +12,7 @@ from messaging.errors import MalformedMessage
 from messaging.message import Attachment, Message, new_id
 from messaging.protocols import body
 
+REQUEST_MEDIATE = "request-mediate"  # goal code of an invitation to take mail for somebody
 MAX_URL = 16 * 1024  # characters
 
 

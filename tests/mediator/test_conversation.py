@@ -41,10 +41,13 @@ async def test_features_are_found_by_name_and_by_prefix(stranger: Party) -> None
         "https://didcomm.org/routing/2.0"
     ]
     assert await disclosed(stranger, ("protocol", "https://didcomm.org/*")) == [
+        "https://didcomm.org/coordinate-mediation/2.0",
         "https://didcomm.org/coordinate-mediation/3.0",
         "https://didcomm.org/discover-features/2.0",
         "https://didcomm.org/empty/1.0",
+        "https://didcomm.org/message-pickup/4.0",
         "https://didcomm.org/messagepickup/3.0",
+        "https://didcomm.org/out-of-band/2.0",
         "https://didcomm.org/report-problem/2.0",
         "https://didcomm.org/routing/2.0",
         "https://didcomm.org/trust-ping/2.0",
@@ -52,6 +55,42 @@ async def test_features_are_found_by_name_and_by_prefix(stranger: Party) -> None
     assert await disclosed(stranger, ("protocol", "https://didmesh.org/*")) == [
         "https://didmesh.org/traversal/1.0"
     ]
+
+
+async def test_a_protocol_is_disclosed_with_the_part_that_is_played(stranger: Party) -> None:
+    roles = {
+        "https://didcomm.org/messagepickup/3.0": ["mediator"],
+        "https://didcomm.org/empty/1.0": None,
+    }
+    for protocol, expected in roles.items():
+        request = discovery.Queries((discovery.Query("protocol", protocol),))
+        [feature] = (await stranger.ask(request.to_message())).body["disclosures"]
+        assert feature.get("roles") == expected
+
+
+async def test_other_kinds_of_features_are_disclosed_as_such(stranger: Party) -> None:
+    for kind, ids in {
+        "goal-code": ["request-mediate"],
+        "header": ["return_route"],
+        "constraint": ["max_receive_bytes"],
+        "extension": ["https://didmesh.org/pickup-paging/1.0"],
+        "nothing": [],
+    }.items():
+        assert await disclosed(stranger, (kind, "*")) == ids
+
+
+async def test_every_protocol_disclosed_answers_and_every_other_is_unsupported(
+    stranger: Party,
+) -> None:
+    """Truthful both ways: a message of each is understood, or at least not called unknown."""
+    for protocol in await disclosed(stranger, ("protocol", "https://didcomm.org/*")):
+        if protocol in SAY_NOTHING:
+            continue
+        answer = await stranger.ask(Message(f"{protocol}/{REQUESTS[protocol.split('/')[3]]}"))
+        assert answer.body.get("code") != "e.p.msg.unsupported", protocol
+    for version in ("1.0", "4.0"):
+        unknown = Message(f"https://didcomm.org/coordinate-mediation/{version}/mediate-request")
+        assert await stranger.problem(unknown) == "e.p.msg.unsupported"
 
 
 async def test_a_pattern_of_a_stranger_is_never_an_expression(stranger: Party) -> None:
@@ -94,6 +133,21 @@ async def test_a_broken_seal_is_reported_in_one_way_only(stranger: Party) -> Non
         )
         codes.add((reply.status, opened.message.body["code"], opened.message.body["comment"]))
     assert len(codes) == 1
+
+
+SAY_NOTHING = {  # heard in silence, or only ever said by the mediator itself
+    "https://didcomm.org/empty/1.0",
+    "https://didcomm.org/report-problem/2.0",
+    "https://didcomm.org/out-of-band/2.0",
+}
+REQUESTS = {
+    "coordinate-mediation": "mediate-request",
+    "discover-features": "queries",
+    "message-pickup": "status-request",
+    "messagepickup": "status-request",
+    "routing": "forward",
+    "trust-ping": "ping",
+}
 
 
 async def disclosed(party: Party, *queries: tuple[str, str]) -> list[str]:
