@@ -9,9 +9,10 @@ Source: DIDComm Messaging v2.1, "IANA Media Types" and "Message Layer Addressing
 
 from dataclasses import dataclass, field
 
+from messaging.compat import STRICT, Leniency
 from messaging.encoding import MAX_BYTES, load_object
 from messaging.errors import Expired, MalformedMessage, NotAddressedToUs, UnprovenSender
-from messaging.jwe import Agreement, Jwe
+from messaging.jwe import DIDCOMM, Agreement, Dialect, Jwe
 from messaging.jws import Jws
 from messaging.message import Message
 
@@ -21,7 +22,7 @@ MAX_AGE = 7 * 24 * 3600  # seconds; nobody keeps a message for longer
 Layer = Jwe | Jws | Message
 
 
-def read(data: bytes) -> Layer:
+def read(data: bytes, leniency: Leniency = STRICT) -> Layer:
     """The outermost layer of `data`; size first, then structure.
 
     Raises: MalformedMessage, UnsupportedAlgorithm.
@@ -33,15 +34,15 @@ def read(data: bytes) -> Layer:
     if "type" in value:
         return Message.from_json(value)
     if "ciphertext" in value:
-        return Jwe.from_json(value)
+        return Jwe.from_json(value, leniency)
     if "payload" in value:
         return Jws.from_json(value)
     raise MalformedMessage("neither encrypted nor signed nor a message")
 
 
-def read_inside(outer: Jwe | Jws, data: bytes) -> Layer:
+def read_inside(outer: Jwe | Jws, data: bytes, leniency: Leniency = STRICT) -> Layer:
     """The layer that `outer` held. Raises: also MalformedMessage if it may not stand there."""
-    inner = read(data)
+    inner = read(data, leniency)
     if _depth(inner) <= _depth(outer):
         raise MalformedMessage("layers in an order that DIDComm does not have")
     return inner
@@ -60,6 +61,7 @@ class Evidence:
     recipient: str | None = None  # ours: its key opened the envelope
     sender: str | None = None  # its key agreement key sealed the envelope
     signers: set[str] = field(default_factory=set)  # their authentication keys signed the message
+    dialect: Dialect = DIDCOMM  # in which the sender sealed
 
     @property
     def author(self) -> str | None:

@@ -38,6 +38,7 @@ from nacl.exceptions import CryptoError
 from identity.did import MAX_DID, MAX_FRAGMENT
 from identity.errors import InvalidKey
 from identity.keys import Curve, PrivateKey, PublicKey
+from messaging.compat import STRICT, Leniency
 from messaging.encoding import b64decode, b64encode, load_object
 from messaging.errors import DecryptionFailed, MalformedMessage, UnsupportedAlgorithm
 
@@ -64,6 +65,14 @@ class Encryption(StrEnum):
     XC20P = "XC20P"
 
 
+class Dialect(NamedTuple):
+    """How somebody's authcrypt is made; who speaks another than DIDComm's reads only that."""
+
+    encryption: Encryption
+    binds_tag: bool  # as ECDH-1PU draft 4 does; draft 3 does not
+
+
+DIDCOMM = Dialect(Encryption.A256CBC_HS512, binds_tag=True)
 Recipients = Sequence[tuple[str, PublicKey]]  # kid and key, all on one curve
 
 
@@ -84,19 +93,23 @@ def encrypt_anonymously(
 
 
 def encrypt_authenticated(
-    plaintext: bytes, recipients: Recipients, sender_kid: str, sender: PrivateKey
+    plaintext: bytes,
+    recipients: Recipients,
+    sender_kid: str,
+    sender: PrivateKey,
+    dialect: Dialect = DIDCOMM,
 ) -> bytes:
     """Seal so that the recipients, and nobody else, can tell that `sender` did."""
-    encryption = Encryption.A256CBC_HS512
+    encryption = dialect.encryption
     ephemeral = _Ephemeral(recipients)
     apv = _party_v([kid for kid, _ in recipients])
     protected = _protected(Agreement.AUTHENTICATED, encryption, ephemeral, apv, sender_kid)
     content_key, sealed = _seal(encryption, plaintext, protected)
-    apu = sender_kid.encode()
+    apu, tag = sender_kid.encode(), sealed.tag if dialect.binds_tag else b""
     keys = []
     for kid, key in recipients:
         secret = ephemeral.exchange(key) + _static_secret(sender, key)
-        wrapping = _derive(Agreement.AUTHENTICATED, secret, apu, apv, sealed.tag)
+        wrapping = _derive(Agreement.AUTHENTICATED, secret, apu, apv, tag)
         keys.append((kid, aes_key_wrap(wrapping, content_key)))
     return _serialize(protected, keys, sealed)
 
@@ -115,9 +128,11 @@ class Jwe(NamedTuple):
     apv: bytes
     iv: str
     ciphertext: str
+    binds_tag: bool = True  # False: authcrypt of ECDH-1PU draft 3
+    recipient_epks: Mapping[str, Mapping[str, Any]] | None = None  # by kid, instead of `epk`
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Mapping[str, Any], leniency: Leniency = STRICT) -> Self:
         """Check the structure, with no operation on a curve.
 
         Raises: MalformedMessage, UnsupportedAlgorithm.
@@ -128,15 +143,20 @@ class Jwe(NamedTuple):
         header = load_object(b64decode(encoded))
         if "zip" in header or "crit" in header or "unprotected" in value:
             raise MalformedMessage("an envelope has no `zip`, no `crit` and no `unprotected`")
-        agreement, encryption = _algorithms(header)
-        recipients = _recipients(value.get("recipients"))
-        epk = header.get("epk")
+        entries = value.get("recipients")
+        draft_3 = leniency.is_draft_3(header, entries)
+        agreement, encryption = _algorithms(header, draft_3)
+        recipients = _recipients(entries)
+        epks = leniency.recipient_epks(header, value["recipients"])
+        epk = header.get("epk", {} if epks else None)
         if type(epk) is not dict:
             raise MalformedMessage("an envelope has a protected `epk`")
-        apv = b64decode(header.get("apv"))
-        if apv != _party_v(recipients):
-            raise MalformedMessage("`apv` does not stand for the recipients")
-        sender_kid, apu = _sender(header, agreement)
+        apv = b""
+        if not draft_3 and not leniency.lacks_apv(header):
+            apv = b64decode(header.get("apv"))
+            if apv != _party_v(recipients):
+                raise MalformedMessage("`apv` does not stand for the recipients")
+        sender_kid, apu = _sender(header, agreement, draft_3)
         return cls(
             agreement,
             encryption,
@@ -149,7 +169,13 @@ class Jwe(NamedTuple):
             apv,
             value.get("iv"),  # type: ignore[arg-type]  # `b64decode` refuses anything but text
             value.get("ciphertext"),  # type: ignore[arg-type]
+            not draft_3,
+            epks,
         )
+
+    @property
+    def dialect(self) -> Dialect:
+        return Dialect(self.encryption, self.binds_tag)
 
     def decrypt(self, kid: str, key: PrivateKey, sender: PublicKey | None) -> bytes:
         """The plaintext, with our `key` that the envelope calls `kid`; `sender` for authcrypt.
@@ -157,11 +183,13 @@ class Jwe(NamedTuple):
         Raises: DecryptionFailed, MalformedMessage.
         """
         try:
-            secret, tag = _agree(key, self.epk), b""
+            epk = self.epk if self.recipient_epks is None else self.recipient_epks[kid]
+            secret, tag = _agree(key, epk), b""
             if self.agreement is Agreement.AUTHENTICATED:
                 if sender is None:
                     raise DecryptionFailed
-                secret, tag = secret + _static_secret(key, sender), self.tag
+                secret += _static_secret(key, sender)
+                tag = self.tag if self.binds_tag else b""
             wrapping = _derive(self.agreement, secret, self.apu, self.apv, tag)
             content_key = aes_key_unwrap(wrapping, b64decode(self.recipients[kid]))
             iv, ciphertext = b64decode(self.iv), b64decode(self.ciphertext)
@@ -171,12 +199,13 @@ class Jwe(NamedTuple):
             raise DecryptionFailed from error
 
 
-def _algorithms(header: Mapping[str, Any]) -> tuple[Agreement, Encryption]:
+def _algorithms(header: Mapping[str, Any], draft_3: bool) -> tuple[Agreement, Encryption]:
     agreement = _AGREEMENTS.get(_name(header, "alg"))
     encryption = _ENCRYPTIONS.get(_name(header, "enc"))
     if agreement is None or encryption is None:
         raise UnsupportedAlgorithm(f"{header['alg']} with {header['enc']}")
-    if agreement is Agreement.AUTHENTICATED and encryption is not Encryption.A256CBC_HS512:
+    spec_authcrypt = agreement is Agreement.AUTHENTICATED and not draft_3
+    if spec_authcrypt and encryption is not DIDCOMM.encryption:
         raise UnsupportedAlgorithm(f"{agreement} with {encryption}")
     return agreement, encryption
 
@@ -210,15 +239,26 @@ def _recipients(value: object) -> dict[str, str]:
     return recipients
 
 
-def _sender(header: Mapping[str, Any], agreement: Agreement) -> tuple[str | None, bytes]:
+def _sender(
+    header: Mapping[str, Any], agreement: Agreement, draft_3: bool
+) -> tuple[str | None, bytes]:
     """`skid` and `apu`, which say the same thing twice; anoncrypt has neither."""
     apu = b64decode(header["apu"]) if "apu" in header else b""
     if agreement is Agreement.ANONYMOUS:
         return None, apu
+    if draft_3:
+        return _skid(header), b""
     skid = header.get("skid", apu.decode(errors="replace"))
     if type(skid) is not str or not skid or len(skid) > MAX_KID or skid.encode() != apu:
         raise MalformedMessage("`skid` and `apu` do not name one key")
     return skid, apu
+
+
+def _skid(header: Mapping[str, Any]) -> str:
+    skid = _name(header, "skid")
+    if not skid or len(skid) > MAX_KID:
+        raise MalformedMessage("`skid` names no key")
+    return skid
 
 
 def _party_v(kids: Sequence[str] | Mapping[str, str]) -> bytes:

@@ -18,6 +18,7 @@ from identity.document import DidDocument, Endpoint
 from identity.errors import KeyNotFound
 from identity.keys import PrivateKey, PublicKey
 from messaging import jws
+from messaging.compat import STRICT, Leniency
 from messaging.encoding import MAX_BYTES
 from messaging.envelope import Evidence, check_addressing, check_times, read, read_inside
 from messaging.errors import (
@@ -27,7 +28,14 @@ from messaging.errors import (
     Unreachable,
     UnresolvedSender,
 )
-from messaging.jwe import AGREEMENT_CURVES, Jwe, encrypt_anonymously, encrypt_authenticated
+from messaging.jwe import (
+    AGREEMENT_CURVES,
+    DIDCOMM,
+    Dialect,
+    Jwe,
+    encrypt_anonymously,
+    encrypt_authenticated,
+)
 from messaging.jws import Jws
 from messaging.message import Attachment, Message
 from messaging.protocols.routing import Forward
@@ -50,6 +58,7 @@ class Opened:
     recipient: str | None  # our DID whose key opened it
     recipient_kid: str | None  # that key, as our secrets call it
     prior: PriorDid | None  # verified: `sender` was known by another DID
+    dialect: Dialect = DIDCOMM  # what the sender reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ async def unpack(
     resolver: Resolver,
     now: int,
     replay: ReplayGuard | None = None,
+    leniency: Leniency = STRICT,
 ) -> Opened:
     """Open an envelope from anybody; `now` in UTC seconds.
 
@@ -76,7 +86,7 @@ async def unpack(
 
     Raises: MessagingError, and nothing else.
     """
-    layer = read(envelope)
+    layer = read(envelope, leniency)
     evidence = Evidence()
     recipient_kid, proof = None, b""
     if isinstance(layer, Message):
@@ -89,7 +99,7 @@ async def unpack(
             await _verify(layer, evidence, resolver)
             plaintext = layer.payload
             proof = hashlib.sha256(plaintext).digest()
-        layer = read_inside(layer, plaintext)
+        layer = read_inside(layer, plaintext, leniency)
     ours = {kid.partition("#")[0] for kid in secrets} if recipient_kid is None else set()
     check_addressing(layer, evidence, ours)
     prior = None
@@ -100,7 +110,7 @@ async def unpack(
     if replay is not None and sender is not None:
         replay.admit(sender, proof, now)
     signer = next(iter(evidence.signers), None)
-    return Opened(layer, sender, signer, evidence.recipient, recipient_kid, prior)
+    return Opened(layer, sender, signer, evidence.recipient, recipient_kid, prior, evidence.dialect)
 
 
 async def _decrypt(
@@ -114,7 +124,7 @@ async def _decrypt(
         kid, ours = await _our_key(layer.recipients, secrets, resolver)
     sender = None
     if layer.sender_kid is not None:
-        evidence.sender = layer.sender_kid.partition("#")[0]
+        evidence.sender, evidence.dialect = layer.sender_kid.partition("#")[0], layer.dialect
         sender = await _proven_key(layer.sender_kid, "key_agreement", resolver)
     evidence.recipient = ours.partition("#")[0]
     return layer.decrypt(kid, secrets[ours], sender), ours
@@ -189,11 +199,13 @@ async def pack(
     resolver: Resolver,
     sign_by: str | None = None,
     protect_sender: bool = False,
+    dialect: Dialect = DIDCOMM,
 ) -> bytes:
     """Seal a message for the DID `to`: authcrypt as the DID `sender`, anoncrypt if there is none.
 
     `sign_by` (a DID, or one of its kids) signs inside; `protect_sender` hides the sender from
     everybody but the recipient, in a second layer. `from` and `to` are filled in where missing.
+    `dialect` is for answers: what the recipient's own envelope was sealed in.
 
     Raises: Unreachable, MalformedMessage, ResolutionError.
     """
@@ -206,7 +218,7 @@ async def pack(
     if sender is None:
         return _limited(encrypt_anonymously(plaintext, _same_curve(theirs, theirs[0])))
     kid, key, theirs = await _sender_key(sender, theirs, secrets, resolver)
-    envelope = encrypt_authenticated(plaintext, theirs, kid, key)
+    envelope = encrypt_authenticated(plaintext, theirs, kid, key, dialect)
     return _limited(encrypt_anonymously(envelope, theirs) if protect_sender else envelope)
 
 
