@@ -246,7 +246,9 @@ class Mediator:
                 stderr=log,
             )
         assert self._process.stdout is not None
-        assert json.loads(self._process.stdout.readline())["did"]
+        line = self._process.stdout.readline()
+        assert line, f"the mediator does not start:\n{self.log()}"
+        assert json.loads(line)["did"]
 
     def kill(self) -> None:
         """As if the power had gone."""
