@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from mediator.app import Mediator, running
 from mediator.config import Config
@@ -111,6 +112,48 @@ async def test_mail_of_all_dids_of_an_account_is_delivered_in_one_order(
     assert [a.json["n"] for a in await alice.fetch(recipient=stranger.did)] == [1]
 
 
+@pytest.mark.parametrize("version", pickup.Version)
+async def test_a_client_pages_past_what_it_leaves(alice: Party, version: pickup.Version) -> None:
+    for number in range(5):
+        await alice.forward(alice.did, {"n": number})
+    seen: list[int] = []
+    after: str | None = None
+    while page := await _page(alice, version, after):
+        assert len(page) <= 2
+        seen += [a.json["n"] for a in page]
+        after = page[-1].id
+    assert seen == [0, 1, 2, 3, 4]
+    assert (await alice.status()).message_count == 5
+
+
+@pytest.mark.parametrize("version", pickup.Version)
+async def test_a_page_begins_after_what_is_gone_as_well(
+    alice: Party, version: pickup.Version
+) -> None:
+    for number in range(3):
+        await alice.forward(alice.did, {"n": number})
+    first = (await alice.fetch(1))[0].id
+    await alice.acknowledge([first])
+    assert [a.json["n"] for a in await _page(alice, version, first)] == [1, 2]
+
+
+async def test_a_page_begins_at_an_id_of_the_mediator_only(alice: Party) -> None:
+    for after in ("x", "-1", "1" * 30, "\u0661"):
+        request = pickup.DeliveryRequest(1, after=after).to_message()
+        assert await alice.problem(request) == "e.p.msg.malformed"
+
+
+async def test_paging_shows_nothing_of_others(alice: Party, bob: Party) -> None:
+    await bob.forward(bob.did, {"n": 1})
+    assert await _page(alice, pickup.Version.V3, "0") == ()
+
+
+@pytest.mark.parametrize("version", pickup.Version)
+async def test_who_asks_for_no_message_gets_none(alice: Party, version: pickup.Version) -> None:
+    await alice.forward(alice.did, {"n": 1})
+    assert (await alice.ask(pickup.DeliveryRequest(0).to_message(version))).attachments == ()
+
+
 async def test_the_older_name_of_the_filter_is_read(alice: Party, stranger: Party) -> None:
     await alice.bind(stranger.did)
     await alice.forward(stranger.did, {"n": 1})
@@ -173,6 +216,11 @@ async def test_a_full_batch_of_the_most_bytes_still_fits(tmp_path: Path) -> None
             letters = [{"n": first + n, "ciphertext": "x" * size} for n in range(20)]
             assert (await alice.forward(alice.did, *letters)).status == 200
         assert [a.json["n"] for a in await alice.fetch()] == list(range(100))
+
+
+async def _page(alice: Party, version: pickup.Version, after: str | None) -> tuple[Attachment, ...]:
+    request = pickup.DeliveryRequest(2, after=after).to_message(version)
+    return (await alice.ask(request)).attachments
 
 
 def _padded_base64(data: bytes) -> str:
