@@ -2,12 +2,14 @@
 
 A call that changes something returns when the change is on disk. Ids of queued
 messages rise in the order in which they may be delivered and are never reused.
+That order is the order of commits for each account, whatever the number of processes.
 Times are whole UTC seconds, handed in; DIDs are canonical (`addresses.canonical`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -30,6 +32,19 @@ class SenderLimit(StoreRefusal):
 class TooManyRecipients(StoreRefusal):
     def __init__(self, recipients: int) -> None:
         super().__init__(f"{recipients} DIDs are bound to this account")
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached or written now; nobody may be told that anything was accepted."""
+
+
+class OutgoingFull(StoreRefusal):
+    def __init__(self, parcels: int) -> None:
+        super().__init__(f"{parcels} messages wait to be passed on; try again later")
+
+
+MAX_PARCELS = 20_000  # that wait to be passed on
+MAX_PARCEL_BYTES = 256 * 1024 * 1024
 
 
 class Change(StrEnum):
@@ -60,6 +75,19 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Parcel:
+    """An envelope that leaves later: to an address, or into an inbox here."""
+
+    id: int
+    target: str  # a DID, or the URL of a mediator
+    inbox: bool
+    envelope: bytes
+    tries: int  # the one that begins among them
+    expires: int
+    hops: int  # mediators that passed it on before
+
+
+@dataclass(frozen=True)
 class IdentityRecord:
     """A DID of the mediator as the store keeps it; `secrets` is JSON and never printed."""
 
@@ -72,20 +100,44 @@ class IdentityRecord:
         return f"IdentityRecord({self.did!r})"
 
 
+Wake = Callable[[str | None], None]
+
+
 class Store(Protocol):
+    """Any call may raise StoreUnavailable; what it would have changed is then unknown."""
+
     async def identities(self) -> list[IdentityRecord]:
         """All DIDs of the mediator, the one used last at the end."""
 
-    async def use_identity(self, record: IdentityRecord, now: int) -> None:
-        """Add it if it is new; it is the one used last."""
+    async def use_identity(self, record: IdentityRecord, now: int) -> IdentityRecord:
+        """The one of its public URL, which is added if there is none; it is the one used last.
+
+        So processes that start at once on one store answer to one DID.
+        """
+
+    def listening(self, wake: Wake) -> AbstractAsyncContextManager[None]:
+        """Call `wake` when another process queues mail, until the block is left.
+
+        With the account, or with None when any account may have mail. Mail that is queued
+        through this store is told by `enqueue` alone.
+        """
 
     async def open_account(self, did: str, now: int) -> None:
         """Make the account unless it exists, and free its DID from unproven bindings of others."""
 
     async def has_account(self, did: str) -> bool: ...
 
-    async def bind(self, account: str, did: str, *, proven: bool) -> Change:
-        """Let mail for `did` reach the account.
+    async def rotate(self, old: str, new: str, *, issued: int) -> bool:
+        """Let the account `old`, if there is one, be `new`'s: DIDs and mail come with it.
+
+        `issued` is the time in the signature that says so; one that is not newer than the
+        last for `old` changes nothing. Whether the account moved.
+        """
+
+    async def bind(
+        self, account: str, did: str, *, proven: bool, keys: Sequence[str] = ()
+    ) -> Change:
+        """Let mail for `did` reach the account; and mail for one of its `keys` (did:keys).
 
         First come, first served among unproven claims; a proven claim takes the DID
         from whoever has it, with all mail that waits for it.
@@ -108,7 +160,8 @@ class Store(Protocol):
     ) -> str | None:
         """Queue all envelopes or none; the account to tell, or None if nobody bound `recipient`.
 
-        Bytes that already wait for the recipient are not queued again.
+        Bytes that already wait for the recipient are not queued again, but kept as long as
+        the later expiry says.
 
         Raises: InboxFull, SenderLimit.
         """
@@ -132,3 +185,43 @@ class Store(Protocol):
 
     async def expire(self, now: int) -> int:
         """Delete a batch of messages whose time is over; how many went."""
+
+    async def is_bound(self, did: str) -> bool:
+        """Whether mail for it is kept here."""
+
+    async def add_parcels(
+        self,
+        target: str,
+        envelopes: Sequence[bytes],
+        *,
+        inbox: bool,
+        due: int,
+        expires: int,
+        hops: int = 0,
+        sender: str | None = None,
+    ) -> None:
+        """Keep all envelopes or none until they are `due` (UTC milliseconds) and passed on.
+
+        Bytes that already wait for the target are not kept again.
+
+        Raises: OutgoingFull.
+        """
+
+    async def take_parcels(self, now: int, *, until: int, limit: int) -> list[Parcel]:
+        """The parcels that are due, in their order; due again at `until` unless dropped before.
+
+        Times are UTC milliseconds. Nobody else gets them before `until`.
+        """
+
+    async def put_off_parcels(self, ids: Sequence[int], due: int) -> None: ...
+
+    async def drop_parcels(self, ids: Sequence[int]) -> None: ...
+
+    async def deliver_parcel(self, id_: int, now: int) -> str | None:
+        """Move it into the inbox of its target, in one step; the account to tell.
+
+        Raises: InboxFull, SenderLimit; it stays a parcel then.
+        """
+
+    async def next_parcel(self) -> int | None:
+        """When a parcel is due next (UTC milliseconds)."""

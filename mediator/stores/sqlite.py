@@ -7,21 +7,23 @@ grouped commits, and one reads what is committed. Anyone else may read along.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from mediator.config import Limits
+from mediator.stores import sqlite_parcels as parcels
 from mediator.stores.commits import GroupCommit
 from mediator.stores.interface import (
     Change,
     IdentityRecord,
     InboxFull,
+    Parcel,
     Queued,
     SenderLimit,
     TooManyRecipients,
     Waiting,
+    Wake,
 )
 from mediator.stores.sqlite_file import connect, identities, locked, prepare
 
@@ -56,15 +58,22 @@ class SqliteStore:
     async def identities(self) -> list[IdentityRecord]:
         return identities(self._reader)
 
-    async def use_identity(self, record: IdentityRecord, now: int) -> None:
+    async def use_identity(self, record: IdentityRecord, now: int) -> IdentityRecord:
         row = (record.did, record.public_url, record.invitation, record.secrets, now)
-        await self._commits.run(
+        used = await self._commits.run(
             lambda db: db.execute(
                 "INSERT INTO identity VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (did) DO UPDATE SET used = excluded.used",
+                " ON CONFLICT (public_url) DO UPDATE SET used = excluded.used"
+                " RETURNING did, public_url, invitation, secrets",
                 row,
-            )
+            ).fetchone()
         )
+        return IdentityRecord(*used)
+
+    @contextlib.asynccontextmanager
+    async def listening(self, _: Wake) -> AsyncIterator[None]:
+        """There is no other process."""
+        yield
 
     async def open_account(self, did: str, now: int) -> None:
         await self._commits.run(lambda db: _open_account(db, did, now))
@@ -72,9 +81,14 @@ class SqliteStore:
     async def has_account(self, did: str) -> bool:
         return _account(self._reader, did) is not None
 
-    async def bind(self, account: str, did: str, *, proven: bool) -> Change:
+    async def rotate(self, old: str, new: str, *, issued: int) -> bool:
+        return await self._commits.run(lambda db: _rotate(db, old, new, issued))
+
+    async def bind(
+        self, account: str, did: str, *, proven: bool, keys: Sequence[str] = ()
+    ) -> Change:
         limit = self._limits.recipients
-        return await self._commits.run(lambda db: _bind(db, account, did, proven, limit))
+        return await self._commits.run(lambda db: _bind(db, account, did, proven, limit, keys))
 
     async def unbind(self, account: str, did: str) -> Change:
         return await self._commits.run(lambda db: _unbind(db, account, did))
@@ -97,7 +111,7 @@ class SqliteStore:
         now: int,
     ) -> str | None:
         letters = [_Letter(envelope) for envelope in envelopes]
-        sender_digest = None if sender is None else _digest(sender.encode())
+        sender_digest = None if sender is None else parcels.digest(sender.encode())
         return await self._commits.run(
             lambda db: _enqueue(db, recipient, letters, sender_digest, expires, now, self._limits)
         )
@@ -146,7 +160,55 @@ class SqliteStore:
         (due,) = self._reader.execute(
             "SELECT EXISTS (SELECT 1 FROM queue WHERE expires <= ?)", (now,)
         ).fetchone()
-        return await self._commits.run(lambda db: _expire(db, now)) if due else 0
+        gone = await self._commits.run(lambda db: _expire(db, now)) if due else 0
+        (due,) = self._reader.execute(
+            "SELECT EXISTS (SELECT 1 FROM parcel WHERE expires <= ?)", (now,)
+        ).fetchone()
+        return gone + (await self._commits.run(lambda db: parcels.expire(db, now)) if due else 0)
+
+    async def is_bound(self, did: str) -> bool:
+        return _recipient(self._reader, did) is not None
+
+    async def add_parcels(
+        self,
+        target: str,
+        envelopes: Sequence[bytes],
+        *,
+        inbox: bool,
+        due: int,
+        expires: int,
+        hops: int = 0,
+        sender: str | None = None,
+    ) -> None:
+        await self._commits.run(
+            lambda db: parcels.add(
+                db,
+                target,
+                envelopes,
+                inbox=inbox,
+                due=due,
+                expires=expires,
+                hops=hops,
+                sender=None if sender is None else parcels.digest(sender.encode()),
+                limits=self._limits,
+            )
+        )
+
+    async def take_parcels(self, now: int, *, until: int, limit: int) -> list[Parcel]:
+        return await self._commits.run(lambda db: parcels.take(db, now, until, limit))
+
+    async def put_off_parcels(self, ids: Sequence[int], due: int) -> None:
+        await self._commits.run(lambda db: parcels.put_off(db, ids, due))
+
+    async def drop_parcels(self, ids: Sequence[int]) -> None:
+        await self._commits.run(lambda db: parcels.drop(db, ids))
+
+    async def deliver_parcel(self, id_: int, now: int) -> str | None:
+        return await self._commits.run(lambda db: _deliver(db, id_, now, self._limits))
+
+    async def next_parcel(self) -> int | None:
+        row = self._reader.execute("SELECT due FROM parcel ORDER BY due LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
 
 
 # Reading
@@ -155,6 +217,24 @@ class SqliteStore:
 def _account(db: sqlite3.Connection, did: str) -> int | None:
     row = db.execute("SELECT id FROM account WHERE did = ?", (did,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _recipient(db: sqlite3.Connection, did: str) -> tuple[int, int, int, str] | None:
+    """Its id, messages, bytes and account; by its DID, or by a key that its DID has."""
+    row = db.execute(
+        "SELECT r.id, r.messages, r.bytes, a.did FROM recipient r JOIN account a"
+        " ON a.id = r.account WHERE r.did = ?",
+        (did,),
+    ).fetchone()
+    if row is None and did.startswith("did:key:"):
+        row = db.execute(
+            "SELECT r.id, r.messages, r.bytes, a.did FROM recipient_key k JOIN recipient r"
+            " ON r.id = k.recipient JOIN account a ON a.id = r.account WHERE k.key = ?"
+            " ORDER BY r.proven DESC, r.id LIMIT 1",
+            (did,),
+        ).fetchone()
+    found: tuple[int, int, int, str] | None = row
+    return found
 
 
 def _fitting(rows: Sequence[tuple[int, int]], max_bytes: int) -> Iterator[int]:
@@ -178,7 +258,33 @@ def _open_account(db: sqlite3.Connection, did: str, now: int) -> None:
     )
 
 
-def _bind(db: sqlite3.Connection, account: str, did: str, proven: bool, limit: int) -> Change:
+def _rotate(db: sqlite3.Connection, old: str, new: str, issued: int) -> bool:
+    account = _account(db, old)
+    last = db.execute("SELECT issued FROM rotation WHERE old = ?", (old,)).fetchone()
+    if account is None or (last is not None and issued <= last[0]):
+        return False
+    db.execute("INSERT OR REPLACE INTO rotation VALUES (?, ?, ?)", (old, new, issued))
+    there = _account(db, new)
+    if there is None:
+        db.execute("UPDATE account SET did = ? WHERE id = ?", (new, account))
+    else:
+        db.execute("UPDATE recipient SET account = ? WHERE account = ?", (there, account))
+        db.execute("DELETE FROM account WHERE id = ?", (account,))
+    db.execute(
+        "UPDATE recipient SET account = ?, proven = 1 WHERE did = ? AND proven = 0",
+        (account if there is None else there, new),
+    )
+    return True
+
+
+def _bind(
+    db: sqlite3.Connection,
+    account: str,
+    did: str,
+    proven: bool,
+    limit: int,
+    keys: Sequence[str],
+) -> Change:
     owner = _account(db, account)
     if owner is None:
         return Change.CLIENT_ERROR
@@ -189,8 +295,11 @@ def _bind(db: sqlite3.Connection, account: str, did: str, proven: bool, limit: i
         ).fetchone()
         if bound >= limit:
             raise TooManyRecipients(bound)
-        db.execute(
+        id_ = db.execute(
             "INSERT INTO recipient (did, account, proven) VALUES (?, ?, ?)", (did, owner, proven)
+        ).lastrowid
+        db.executemany(
+            "INSERT OR IGNORE INTO recipient_key VALUES (?, ?)", [(key, id_) for key in keys]
         )
         return Change.SUCCESS
     if row[0] != owner and not proven:
@@ -216,11 +325,7 @@ class _Letter:
     def __init__(self, envelope: bytes) -> None:
         self.envelope = envelope
         self.size = len(envelope)
-        self.digest = _digest(envelope)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:16]
+        self.digest = parcels.digest(envelope)
 
 
 def _enqueue(
@@ -232,11 +337,7 @@ def _enqueue(
     now: int,
     limits: Limits,
 ) -> str | None:
-    row = db.execute(
-        "SELECT r.id, r.messages, r.bytes, a.did FROM recipient r JOIN account a"
-        " ON a.id = r.account WHERE r.did = ?",
-        (recipient,),
-    ).fetchone()
+    row = _recipient(db, recipient)
     if row is None:
         db.execute("UPDATE counter SET unknown_recipient = unknown_recipient + 1")
         return None
@@ -248,6 +349,18 @@ def _enqueue(
         _check_sender(db, id_, sender, letters, limits)
     _insert(db, id_, letters, sender, expires, now)
     return str(account)
+
+
+def _deliver(db: sqlite3.Connection, id_: int, now: int, limits: Limits) -> str | None:
+    row = db.execute(
+        "SELECT target, envelope, sender, expires FROM parcel WHERE id = ?", (id_,)
+    ).fetchone()
+    if row is None:
+        return None
+    target, envelope, sender, expires = row
+    account = _enqueue(db, target, [_Letter(envelope)], sender, expires, now, limits)
+    parcels.drop(db, [id_])
+    return account
 
 
 def _make_room(
@@ -290,7 +403,8 @@ def _check_sender(
     ).fetchone()
     if waiting + len(letters) <= limits.sender_messages:
         return
-    if any(not _is_queued(db, recipient, letter) for letter in letters):
+    new = sum(not _is_queued(db, recipient, letter) for letter in letters)
+    if new and waiting + new > limits.sender_messages:
         raise SenderLimit(waiting)
 
 
@@ -304,18 +418,43 @@ def _insert(
 ) -> None:
     messages = size = 0
     for letter in letters:
-        inserted = db.execute(
-            "INSERT INTO queue (recipient, received, expires, size, digest, sender, envelope)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (recipient, digest) DO NOTHING",
-            (recipient, now, expires, letter.size, letter.digest, sender, letter.envelope),
-        ).rowcount
-        messages += inserted
-        size += inserted * letter.size
+        row = (recipient, now, expires, letter.size, letter.digest, sender, letter.envelope)
+        if not db.execute(_INSERT, row).rowcount:
+            if not _repeat(db, recipient, letter, expires, now):
+                continue
+            db.execute(_INSERT, row)
+        messages += 1
+        size += letter.size
     if messages:
         db.execute(
             "UPDATE recipient SET messages = messages + ?, bytes = bytes + ? WHERE id = ?",
             (messages, size, recipient),
         )
+
+
+_INSERT = (
+    "INSERT INTO queue (recipient, received, expires, size, digest, sender, envelope)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (recipient, digest) DO NOTHING"
+)
+
+
+def _repeat(
+    db: sqlite3.Connection, recipient: int, letter: _Letter, expires: int, now: int
+) -> bool:
+    """Keep what is there as long as it is wanted now; delete it, and say so, if its time is over."""
+    of_letter = (recipient, letter.digest)
+    gone = db.execute(
+        "DELETE FROM queue WHERE recipient = ? AND digest = ? AND expires <= ?"
+        " RETURNING recipient, size",
+        (*of_letter, now),
+    ).fetchall()
+    _forget(db, gone)
+    if not gone:
+        db.execute(
+            "UPDATE queue SET expires = max(expires, ?) WHERE recipient = ? AND digest = ?",
+            (expires, *of_letter),
+        )
+    return bool(gone)
 
 
 def _acknowledge(db: sqlite3.Connection, account: str, ids: Sequence[int]) -> None:
