@@ -17,6 +17,8 @@ from typing import Any
 
 import rfc8785
 
+from traversal.candidate import Address
+
 VERSION = 1
 MIN_PARTIES, MAX_PARTIES = 2, 64
 MAX_DIFFERENCES = 6
@@ -95,6 +97,11 @@ class Descriptor:
     def deadline(self) -> int:
         """Unix seconds after which the session ends whatever it does."""
         return int(self.content["deadline"])
+
+    def program_places(self) -> dict[str, Address]:
+        """Where each party's program listens, by DID."""
+        places = zip(self.parties, self.addresses, self.ports, strict=True)
+        return {did: Address(host, port) for did, host, port in places}
 
     def rank(self, did: str) -> int:
         return self.parties.index(did)

@@ -43,3 +43,14 @@ def plan(
         for did, path in paths.items()
     )
     return Interface(own.private_key, own.port.port, addresses[me], mtu, peers)
+
+
+def describe(path: Found, rtt: float | None) -> dict[str, object]:
+    """A path as it is told to people and programs; `rtt` in seconds, as measured inside."""
+    return {
+        "kind": "direct",
+        "endpoint": f"{path.endpoint.host}:{path.endpoint.port}",
+        "rtt_ms": round((path.rtt if rtt is None else rtt) * 1000, 2),
+        "local_kind": str(path.local_kind),
+        "remote_kind": str(path.remote_kind),
+    }

@@ -1,8 +1,8 @@
 """Carries the session's messages between its machine and the mailbox.
 
 Messages to one party leave in the order in which the machine made them; a slow mediator of one
-party delays nobody else's. What was taken in is acknowledged afterwards, so that a crash in
-between only means to see it again.
+party delays nobody else's, and one that is away is asked again for as long as the message lives.
+What was taken in is acknowledged afterwards, so that a crash in between only means to see it again.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
+from typing import Any
 
-from agent.errors import MailboxError
+from agent.mail.delivery import NotDelivered
 from agent.mail.mailbox import Mailbox, Received
 from agent.session.machine import SessionMachine
 from messaging.errors import MalformedMessage
 from messaging.protocols.session import SessionMessage, from_message, to_message
 
 LIFETIME = 600  # seconds after which a mediator may drop one of our messages, at least
+PATIENCE = 15.0  # seconds of trying before a person hears of it
 _log = logging.getLogger(__name__)
 
 
 class Post:
-    """Runs for as long as it is entered; `on_change` is called after every message taken in."""
+    """Runs for as long as it is entered; `on_change` is called after every message taken in.
+
+    `failed` becomes an exception if it cannot go on; `on_trouble` gets words for a person.
+    """
 
     def __init__(
         self,
@@ -33,21 +38,22 @@ class Post:
         mailbox: Mailbox,
         me: str,
         on_change: Callable[[], None],
-        lifetime: int = LIFETIME,
+        on_trouble: Callable[[str], None],
+        lifetime: int,
     ) -> None:
         self._machine = machine
         self._mailbox = mailbox
         self._me = me
         self._on_change = on_change
+        self._on_trouble = on_trouble
         self._lifetime = lifetime
         self._bags: dict[str, asyncio.Queue[SessionMessage]] = {}
         self._carriers: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Post:
-        self._carriers = [
-            asyncio.create_task(self._receive()),
-            asyncio.create_task(self._collect()),
-        ]
+        self._start(self._receive())
+        self._start(self._collect())
         return self
 
     async def __aexit__(
@@ -100,17 +106,36 @@ class Post:
         for did, message in self._machine.messages_to_send():
             if did not in self._bags:
                 self._bags[did] = asyncio.Queue()
-                self._carriers.append(asyncio.create_task(self._carry(did, self._bags[did])))
+                self._start(self._carry(did, self._bags[did]))
             self._bags[did].put_nowait(message)
 
     async def _carry(self, did: str, bag: asyncio.Queue[SessionMessage]) -> None:
         while True:
             content = await bag.get()
-            expires = int(time.time()) + self._lifetime
-            message = to_message(content, frm=self._me, to=did, expires_time=expires)
             try:
-                await self._mailbox.send(message, did, expires)
-            except MailboxError as error:
-                _log.warning("could not bring a message: %s", error)
+                await self._bring(did, content)
             finally:
                 bag.task_done()
+
+    async def _bring(self, did: str, content: SessionMessage) -> None:
+        """Raises: MailboxError, if it can never be brought, or not as long as it is of use."""
+        expires = int(time.time()) + self._lifetime
+        message = to_message(content, frm=self._me, to=did, expires_time=expires)
+        while True:
+            try:
+                return await self._mailbox.send(message, did, expires, seconds=PATIENCE)
+            except NotDelivered as error:
+                if time.time() > expires:
+                    raise
+                self._on_trouble(f"{error}; trying again")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note_end)
+        self._carriers.append(task)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.failed.done():
+            error = task.exception()
+            if error is not None:
+                self.failed.set_exception(error)

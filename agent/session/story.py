@@ -87,21 +87,24 @@ class Story:
     report: Report
     patience: float  # seconds to wait for the other parties to come
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    _over: asyncio.Future[Ended] = field(init=False)
+    _over: asyncio.Future[Ended] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     _heart: Heart | None = None
     _result: bytes | None = None
 
     async def tell(self) -> Ending:
         """Live through the session; whatever happens, the machine is left as it was."""
-        self._over = asyncio.get_running_loop().create_future()
         lifetime = max(LIFETIME, int(self.patience) + CLOCK_SKEW)
         try:
             async with (
-                Post(self.machine, self.mailbox, self.me, self._pump, lifetime) as post,
+                Post(
+                    self.machine, self.mailbox, self.me, self._pump, self._trouble, lifetime
+                ) as post,
                 _owned(self._tick()),
             ):
                 self._pump()
-                ended = await self._until_over(self._chapters())
+                ended = await self._until_over(self._chapters(), post.failed)
                 if ended.outcome is not Outcome.DONE or not await self._all_know():
                     await post.flush(LAST_WORDS)
         finally:
@@ -221,13 +224,7 @@ class Story:
         self._note(descriptor, told)
 
     def _tell_path(self, did: str, path: Found, heart: Heart) -> dict[str, object]:
-        facts: dict[str, object] = {
-            "kind": "direct",
-            "endpoint": f"{path.endpoint.host}:{path.endpoint.port}",
-            "rtt_ms": round((heart.rtt(did) or path.rtt) * 1000, 2),
-            "local_kind": str(path.local_kind),
-            "remote_kind": str(path.remote_kind),
-        }
+        facts = mesh.describe(path, heart.rtt(did))
         self.report.event("path", party=self._name(did), did=did, **facts)
         return facts
 
@@ -236,7 +233,7 @@ class Story:
         self.traces.write(RunningSession(os.getpid(), descriptor.id, descriptor.parties, paths))
 
     async def _probe(self, descriptor: Descriptor) -> None:
-        places = self._places(descriptor)
+        places = descriptor.program_places()
         own = places.pop(self.me)
         try:
             await probe_ports(lambda: self.helper.socket("tcp"), own, places, PROBE_TIMEOUT)
@@ -248,11 +245,6 @@ class Story:
                 parties[0],
             )
         self._step("ports", "the program's ports are open to and from everybody")
-
-    def _places(self, descriptor: Descriptor) -> dict[str, Address]:
-        """Where everybody's program listens."""
-        places = zip(descriptor.parties, descriptor.addresses, descriptor.ports, strict=True)
-        return {did: Address(host, port) for did, host, port in places}
 
     async def _run(self, descriptor: Descriptor) -> None:
         rank = descriptor.rank(self.me)
@@ -279,19 +271,23 @@ class Story:
 
     # what drives them
 
-    async def _until_over(self, chapters: Awaitable[None]) -> Ended:
-        """The chapters, until they are through or the session is over for any other reason."""
+    async def _until_over(self, chapters: Awaitable[None], failed: asyncio.Future[None]) -> Ended:
+        """The chapters, until they are through or the session is over for any other reason.
+
+        What a person can act on ends the session with its words; a fault of ours is raised, after
+        everybody was told.
+        """
         telling = asyncio.ensure_future(chapters)
-        ends: set[asyncio.Future[Any]] = {telling, self._over}
+        ends: set[asyncio.Future[Any]] = {telling, self._over, failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not self._over.done():
-            fault = telling.exception()
+        fault = next((end.exception() for end in (failed, telling) if end.done()), None)
+        if fault is not None and not self._over.done():
             words = str(fault) if isinstance(fault, AgentError) else "an internal fault"
-            self.machine.stop(f"{self._name(self.me)} stopped: {words}", time.time(), party=self.me)
+            reason = f"{self._name(self.me)} stopped: {words}"
+            self.machine.stop(reason, time.time(), party=self.me)
             self._pump()
             if not isinstance(fault, AgentError):
-                telling.result()
-            return await self._over
+                raise fault
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
         return self._over.result()
@@ -369,11 +365,15 @@ class Story:
     async def _take_down(self) -> Removed:
         if self._heart is not None:
             self._heart.close()
-        removed = await self.helper.remove()
-        self.traces.remove()
-        return removed
+        try:
+            return await self.helper.remove()
+        finally:
+            self.traces.remove()
 
     # words
+
+    def _trouble(self, text: str) -> None:
+        self._step("mail", text)
 
     def _step(self, name: str, text: str) -> None:
         self.report.event("step", name=name, text=text)

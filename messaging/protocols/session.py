@@ -42,7 +42,7 @@ class Propose:
         created = _field(body, "created", int)
         if not 0 < created < 2**53:
             raise MalformedMessage("created is not a time in milliseconds")
-        return cls(draft, _text(body, "nonce", 43), created)
+        return cls(draft, _nonce(body, "nonce"), created)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Withdraw:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Withdraw:
-        refused = _text(body, "refused", 43) if "refused" in body else None
-        return cls(_text(body, "nonce", 43), _text(body, "reason", MAX_REASON), refused)
+        refused = _nonce(body, "refused") if "refused" in body else None
+        return cls(_nonce(body, "nonce"), _text(body, "reason", MAX_REASON), refused)
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,13 @@ def _text(body: Mapping[str, Any], name: str, longest: int) -> str:
     value: str = _field(body, name, str)
     if len(value) > longest:
         raise MalformedMessage(f"{name} is longer than {longest} characters")
+    return value
+
+
+def _nonce(body: Mapping[str, Any], name: str) -> str:
+    value = _text(body, name, 43)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{43}", value):
+        raise MalformedMessage(f"{name} is not 32 bytes in base64url")
     return value
 
 
