@@ -145,9 +145,14 @@ class Account:
         status = _read(pickup.Status, answer)
         return Queue(status.message_count, status.total_bytes)
 
-    async def fetch(self, limit: int) -> tuple[Attachment, ...]:
-        """The oldest envelopes that wait, at most `limit`; they stay until acknowledged."""
-        answer = await self._ask(pickup.DeliveryRequest(limit=limit).to_message())
+    async def fetch(self, limit: int, after: str | None = None) -> tuple[Attachment, ...]:
+        """The oldest envelopes that wait, at most `limit`; they stay until acknowledged.
+
+        With `after`, the id of one that was fetched, those behind it; a mediator that knows no
+        pages begins at the front again.
+        """
+        request = pickup.DeliveryRequest(limit=limit, after=after)
+        answer = await self._ask(request.to_message())
         return self.delivered(answer)
 
     async def acknowledge(self, ids: Sequence[str]) -> None:

@@ -274,28 +274,30 @@ class Mailbox:
                 self._pick_up_wanted.set()
 
     async def _pick_up(self) -> None:
-        """Take all that waits, until nothing comes that did not come before."""
+        """Take all that waits, page after page, until nothing comes that did not come before."""
         async with self._taking:
             self._more_behind = True
             offered: set[str | None] = set()
+            after: str | None = None
             while True:
-                attachments = await self._fetch()
+                attachments = await self._fetch(after)
                 if offered.issuperset(attachment.id for attachment in attachments):
                     break
                 offered.update(attachment.id for attachment in attachments)
                 for attachment in attachments:
                     await self._take(attachment)
                 await self._acknowledge()
-            self._more_behind = bool(attachments)
+                after = attachments[-1].id
+            self._more_behind = bool(attachments)  # it knows no pages
             if len(attachments) >= BATCH:
                 log.warning("%d messages wait to be acknowledged before others", len(attachments))
 
-    async def _fetch(self) -> tuple[Attachment, ...]:
+    async def _fetch(self, after: str | None) -> tuple[Attachment, ...]:
         """A batch of what waits, smaller where the mediator knows no measure."""
         try:
-            return await self._account.fetch(BATCH)
+            return await self._account.fetch(BATCH, after)
         except AnswerTooLarge:
-            return await self._account.fetch(1)
+            return await self._account.fetch(1, after)
 
     # -- one letter
 

@@ -261,6 +261,25 @@ async def test_what_one_reader_leaves_does_not_hold_up_what_comes_later(
     assert len(both.at_alice.queue) == 251
 
 
+@pytest.mark.parametrize("offers_socket", [True, False])
+async def test_any_number_of_letters_left_unread_holds_up_nothing_behind_them(
+    both: Correspondents, offers_socket: bool
+) -> None:
+    both.at_alice.pages, both.at_alice.offers_socket = True, offers_socket
+    for number in range(230):
+        await both.at_alice.put(await both.bobs_envelope(f"not mine {number}"))
+    mine = await both.at_alice.put(await both.bobs_envelope("mine"))
+    async with Mailbox(both.alice, RESOLVER) as mailbox, reading(mailbox) as reader:
+        while text(received := await reader.next()) != "mine":
+            pass
+        await received.acknowledge()
+        await until(lambda: mine not in both.at_alice.queue)
+        await both.at_alice.put(await both.bobs_envelope("later"))
+        while text(received := await reader.next()) != "later":
+            pass
+    assert len(both.at_alice.queue) == 231
+
+
 async def test_a_message_delivered_twice_is_handed_on_once(both: Correspondents) -> None:
     id_ = await both.at_alice.put(await both.bobs_envelope("one"))
     async with Mailbox(both.alice, RESOLVER) as mailbox, reading(mailbox) as reader:

@@ -42,6 +42,7 @@ class StubMediator:
         self.forgets_everybody = False
         self.offers_socket = True
         self.pushes = True
+        self.pages = False  # whether it knows what a delivery-request says it comes `after`
         self.refuses: list[int] = []  # HTTP status of the next requests
         self.hangs = False
         self.hanging = 0  # requests that wait for ever
@@ -165,8 +166,7 @@ class StubMediator:
             case pickup.StatusRequest.TYPE | pickup.LiveDeliveryChange.TYPE:
                 return pickup.Status(len(self.queue)).to_message()
             case pickup.DeliveryRequest.TYPE if self.queue:
-                limit = pickup.DeliveryRequest.from_message(message).limit
-                return pickup.Delivery(self._attachments(list(self.queue)[:limit])).to_message()
+                return self._deliver(pickup.DeliveryRequest.from_message(message))
             case pickup.DeliveryRequest.TYPE:
                 return pickup.Status(0).to_message()
             case pickup.MessagesReceived.TYPE:
@@ -188,6 +188,14 @@ class StubMediator:
                 self.recipients.append(update.recipient_did)
             updated.append(mediation.Updated(update.recipient_did, update.action, result))
         return mediation.RecipientUpdateResponse(tuple(updated)).to_message()
+
+    def _deliver(self, request: pickup.DeliveryRequest) -> Message:
+        ids = list(self.queue)
+        if self.pages and request.after is not None:
+            ids = [id_ for id_ in ids if int(id_[1:]) > int(request.after[1:])]
+        if not ids:
+            return pickup.Status(len(self.queue)).to_message()
+        return pickup.Delivery(self._attachments(ids[: request.limit])).to_message()
 
     def _attachments(self, ids: Any) -> tuple[Attachment, ...]:
         return tuple(
