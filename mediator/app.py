@@ -61,9 +61,7 @@ async def running(
         identity = next(i for i in identities if i.public_url == public_url)
         stun_ports = await stack.enter_async_context(_stun(config.host, config.stun_ports))
         live = LiveAccounts()
-        dispatcher = _dispatcher(
-            store, live, identities, identity, stun_ports, config.limits, clock
-        )
+        dispatcher = _dispatcher(store, live, identities, identity, stun_ports, config, clock)
         door = Web(
             dispatcher,
             live,
@@ -85,9 +83,10 @@ def _dispatcher(
     identities: list[MediatorIdentity],
     newest: MediatorIdentity,
     stun_ports: tuple[int, ...],
-    limits: Limits,
+    config: Config,
     clock: Callable[[], float],
 ) -> Dispatcher:
+    limits = config.limits
     secrets: Mapping[str, PrivateKey] = {k: v for i in identities for k, v in i.secrets.items()}
     sealer = Sealer(secrets, default_registry())
     ours = frozenset(identity.did for identity in identities)
@@ -98,7 +97,9 @@ def _dispatcher(
         **conversation.handlers(stun_ports),
     }
     handlers |= conversation.discovery(handlers, limits.envelope)
-    return Dispatcher(handlers, sealer=sealer, default_did=newest.did, clock=clock)
+    return Dispatcher(
+        handlers, sealer=sealer, default_did=newest.did, clock=clock, compat=config.compat
+    )
 
 
 async def _identities(store: Store, public_url: str, now: int) -> list[MediatorIdentity]:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from mediator.errors import ConfigError
+from messaging.compat import Leniency
 
 MIB = 1024 * 1024
 DEFAULT_STUN_PORTS = (3478, 3479)
@@ -61,6 +62,28 @@ class Limits:
         return (self.envelope - 64 * 1024) * 3 // 4
 
 
+def switch(default: bool, meaning: str) -> bool:
+    """A field of Compat; `meaning` is what operators read of it."""
+    value: bool = field(default=default, metadata={"meaning": meaning})
+    return value
+
+
+@dataclass(frozen=True)
+class Compat:
+    """Which deviating clients are served; docs/decisions/compatibility.md weighs each switch."""
+
+    draft_3_authcrypt: bool = switch(True, "authcrypt of ECDH-1PU draft 3, answered alike: Veramo")
+    missing_apv: bool = switch(True, "anoncrypt without `apv`: Veramo")
+    recipient_epk: bool = switch(True, "anoncrypt with `epk` beside each `kid`: didcomm-messaging")
+    assumed_return_route: bool = switch(
+        True, "answers on the same exchange without `return_route`: didcomm-demo, Veramo"
+    )
+
+    @property
+    def leniency(self) -> Leniency:
+        return Leniency(self.draft_3_authcrypt, self.missing_apv, self.recipient_epk)
+
+
 class LogFormat(StrEnum):
     AUTO = "auto"  # text on a terminal, JSON elsewhere
     JSON = "json"
@@ -83,6 +106,7 @@ class Config:
     public_url: str | None = None  # None: http at the address it listens on
     stun_ports: tuple[int, ...] = DEFAULT_STUN_PORTS  # UDP; 0: any
     limits: Limits = field(default_factory=Limits)
+    compat: Compat = field(default_factory=Compat)
     tls: Tls | None = None
     trusted_proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
     metrics: tuple[str, int] | None = None  # where /metrics is served; None: nowhere

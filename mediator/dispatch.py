@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from identity.keys import PrivateKey
 from mediator.addresses import canonical, shorten
+from mediator.config import Compat
 from mediator.errors import Refusal
 from mediator.live import Connection
 from messaging import errors
+from messaging.jwe import DIDCOMM, Dialect
 from messaging.message import Message
 from messaging.packing import pack, sign, unpack
 from messaging.protocols.report_problem import ProblemReport
@@ -52,6 +54,7 @@ class Request:
     sender: str | None  # the DID that the envelope proved
     now: int
     connection: Connection | None  # None over HTTP
+    dialect: Dialect = DIDCOMM  # the sender's, which is what it reads
 
     def proven_sender(self) -> str:
         if self.sender is None:
@@ -73,10 +76,17 @@ class Sealer:
         self.secrets = secrets
         self.resolver = resolver
 
-    async def seal(self, message: Message, *, ours: str, to: str, now: int) -> bytes:
+    async def seal(
+        self, message: Message, *, ours: str, to: str, now: int, dialect: Dialect = DIDCOMM
+    ) -> bytes:
         addressed = dataclasses.replace(message, frm=ours, to=(to,), created_time=now)
         return await pack(
-            addressed, to=to, sender=ours, secrets=self.secrets, resolver=self.resolver
+            addressed,
+            to=to,
+            sender=ours,
+            secrets=self.secrets,
+            resolver=self.resolver,
+            dialect=dialect,
         )
 
     async def sign(self, message: Message, *, ours: str, now: int) -> bytes:
@@ -93,11 +103,13 @@ class Dispatcher:
         sealer: Sealer,
         default_did: str,
         clock: Callable[[], float],
+        compat: Compat,
     ) -> None:
         self._handlers = handlers
         self._sealer = sealer
         self._default_did = default_did
         self._clock = clock
+        self._compat = compat
         self._replay = ReplayGuard()
 
     async def handle(self, data: bytes, connection: Connection | None = None) -> Answer:
@@ -111,13 +123,16 @@ class Dispatcher:
                 resolver=self._sealer.resolver,
                 now=now,
                 replay=noted,
+                leniency=self._compat.leniency,
             )
         except errors.MessagingError as error:
             log.debug("not opened: %s", error)
             return await self._report_unopened(error, now)
         if opened.recipient is None:
             return await self._report_unopened(errors.NotAddressedToUs([]), now)
-        request = Request(opened.message, opened.recipient, opened.sender, now, connection)
+        request = Request(
+            opened.message, opened.recipient, opened.sender, now, connection, opened.dialect
+        )
         return await self._answer(request, noted)
 
     async def _answer(self, request: Request, noted: _NotedProof) -> Answer:
@@ -129,9 +144,16 @@ class Dispatcher:
             return await self._report(request, Refusal(DEJAVU, str(error)))
         except Refusal as refusal:
             return await self._report(request, refusal)
-        if reply is None or request.sender is None or request.message.return_route == "none":
+        if reply is None or request.sender is None or not self._is_awaited(request):
             return Answer()
         return await self._seal(request, reply, 200)
+
+    def _is_awaited(self, request: Request) -> bool:
+        """Whether an answer may take the way back on which the request came."""
+        route = request.message.return_route
+        if route is None:
+            return self._compat.assumed_return_route
+        return route != "none"
 
     async def _perform(self, request: Request) -> Message | None:
         handler = self._handlers.get(request.message.type)
@@ -163,7 +185,9 @@ class Dispatcher:
             message, thid=message.thid or (None if message.pthid else request.message.thread)
         )
         try:
-            body = await self._sealer.seal(threaded, ours=request.ours, to=to, now=request.now)
+            body = await self._sealer.seal(
+                threaded, ours=request.ours, to=to, now=request.now, dialect=request.dialect
+            )
         except (errors.MessagingError, ResolutionError) as error:
             log.info("cannot answer %s: %s", shorten(to), error)
             return Answer(status)

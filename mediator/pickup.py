@@ -105,7 +105,7 @@ class Pickup:
         return _status(waiting, request, live=True)
 
     def _pushing(self, request: Request, connection: Connection, account: str) -> Deliver:
-        ours, to = request.ours, request.proven_sender()
+        ours, to, dialect = request.ours, request.proven_sender(), request.dialect
         version = Version.of(request.message)
 
         async def push(position: int) -> int:
@@ -121,7 +121,10 @@ class Pickup:
                 if not messages:
                     return position
                 delivery = Delivery(_attached(messages)).to_message(version)
-                await connection.send(await self._sealer.seal(delivery, ours=ours, to=to, now=now))
+                envelope = await self._sealer.seal(
+                    delivery, ours=ours, to=to, now=now, dialect=dialect
+                )
+                await connection.send(envelope)
                 position = messages[-1].id
 
         return push
