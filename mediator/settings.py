@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from mediator.config import (
     DEFAULT_DRAIN,
     DEFAULT_STUN_PORTS,
     Config,
-    Limits,
     LogFormat,
     Network,
     Tls,
@@ -116,20 +115,23 @@ def _config(values: Mapping[str, Any]) -> Config:
         raise ConfigError(
             f"clients cannot reach {host}", hint="add --public-url with the address they will use"
         )
-    limits = {f.name: values[f"limits.{f.name}"] for f in fields(Limits)}
+    tables: dict[str, Any] = {
+        table: kind(**{f.name: values[f"{table}.{f.name}"] for f in fields(kind)})
+        for table, kind in TABLES.items()
+    }
     return Config(
         data=values["data"] or default_data(),
         host=host,
         port=port,
         public_url=public_url,
         stun_ports=values["stun_ports"],
-        limits=Limits(**limits),
         tls=tls,
         trusted_proxies=values["trusted_proxies"],
         metrics=values["metrics"],
         drain=values["drain"],
         log_format=values["log_format"],
         log_level=values["log_level"],
+        **tables,
     )
 
 
@@ -155,10 +157,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _flat(settings: Mapping[str, object]) -> dict[str, object]:
-    tables = {name.partition(".")[0] for name in (s.name for s in SETTINGS) if "." in name}
     flat: dict[str, object] = {}
     for name, value in settings.items():
-        if name not in tables:
+        if name not in TABLES:
             flat[name] = value
         elif isinstance(value, dict):
             flat |= {f"{name}.{inner}": each for inner, each in value.items()}
@@ -263,7 +264,18 @@ def _positive(name: str) -> Callable[[object], int]:
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"limit {name} is a positive whole number, not {value}")
+            raise ConfigError(f"{name} is a positive whole number, not {value}")
+        return value
+
+    return parse
+
+
+def _switch(name: str) -> Callable[[object], bool]:
+    def parse(value: object) -> bool:
+        if value in ("true", "false"):
+            return value == "true"
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} is true or false, not {value}")
         return value
 
     return parse
@@ -271,11 +283,23 @@ def _positive(name: str) -> Callable[[object], int]:
 
 # The table
 
+# Tables of the file: the fields of Config that are dataclasses of numbers and switches.
+TABLES: Mapping[str, type[Any]] = {
+    f.name: f.default_factory
+    for f in fields(Config)
+    if isinstance(f.default_factory, type) and is_dataclass(f.default_factory)
+}
 
-def _limits() -> Iterator[Setting]:
-    for each in fields(Limits):
-        meaning = each.metadata["meaning"]
-        yield Setting(f"limits.{each.name}", _positive(each.name), each.default, "N", meaning)
+
+def _of_tables() -> Iterator[Setting]:
+    for table, kind in TABLES.items():
+        for each in fields(kind):
+            name, meaning = f"{table}.{each.name}", each.metadata["meaning"]
+            if isinstance(each.default, bool):
+                words = str(each.default).lower()
+                yield Setting(name, _switch(name), each.default, "true|false", meaning, words)
+            else:
+                yield Setting(name, _positive(name), each.default, "N", meaning)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -364,7 +388,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "log_level", _one_of("log_level", LEVELS), "info", "|".join(LEVELS), "what is worth a line"
     ),
-    *_limits(),
+    *_of_tables(),
 )
 
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from mediator.commands.run import command
-from mediator.config import Config, Limits, LogFormat, Tls
+from mediator.config import Config, LogFormat, Tls
 from mediator.errors import ConfigError
 from mediator.settings import SETTINGS, Setting, load, markdown
 
@@ -52,7 +52,7 @@ def test_every_setting_can_be_a_flag_a_variable_or_in_the_file(
         load(None, {}, {by_name[n].variable: t for n, t in {**others, setting.name: text}.items()}),
     ]
     for config in ways:
-        value = getattr(config.limits if table else config, field)
+        value = getattr(getattr(config, table) if table else config, field)
         assert value == expected
 
 
@@ -62,9 +62,11 @@ def test_mediator_run_has_a_flag_for_every_setting(setting: Setting) -> None:
     assert setting.flag in flags
 
 
-def test_every_limit_is_a_setting_and_says_what_it_means() -> None:
-    assert {f"limits.{f.name}" for f in dataclasses.fields(Limits)} == {
-        s.name for s in SETTINGS if s.name.startswith("limits.")
+@pytest.mark.parametrize("table", ["limits", "compat"])
+def test_every_limit_and_switch_is_a_setting_and_says_what_it_means(table: str) -> None:
+    config = Config(Path("x"), "x", 0)
+    assert {f"{table}.{f.name}" for f in dataclasses.fields(getattr(config, table))} == {
+        s.name for s in SETTINGS if s.name.startswith(f"{table}.")
     }
     assert all(setting.meaning for setting in SETTINGS)
 
@@ -129,6 +131,9 @@ def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
 
 
 def example(setting: Setting) -> tuple[str, str, object]:
-    if setting.name.startswith("limits."):
-        return "200000", setting.name.partition(".")[2], 200_000
+    _, dot, field = setting.name.partition(".")
+    if dot and isinstance(setting.default, bool):
+        return str(not setting.default).lower(), field, not setting.default
+    if dot:
+        return "200000", field, 200_000
     return EXAMPLES[setting.name]
