@@ -3,6 +3,7 @@
 MediatorError
 ├── ConfigError      the operator: a setting is wrong
 ├── DataFileError    the operator: the data file cannot be used
+├── DatabaseError    the operator: the database cannot be used
 ├── CannotListen     the operator: an address is taken or not ours
 ├── StartedAsRoot    the operator: it reads strangers' bytes, so it may not be root
 └── Refusal          the sender of a message: told by a problem report
@@ -28,6 +29,11 @@ class ConfigError(MediatorError):
 class DataFileError(MediatorError):
     def __init__(self, path: Path, reason: str, hint: str | None = None) -> None:
         super().__init__(f"cannot use {path}: {reason}", hint)
+
+
+class DatabaseError(MediatorError):
+    def __init__(self, place: object, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"cannot use {place}: {reason}", hint)
 
 
 class CannotListen(MediatorError):

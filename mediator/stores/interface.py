@@ -82,7 +82,7 @@ class Parcel:
     target: str  # a DID, or the URL of a mediator
     inbox: bool
     envelope: bytes
-    tries: int  # the one that begins among them
+    tries: int  # that failed
     expires: int
     hops: int  # mediators that passed it on before
 
@@ -213,7 +213,8 @@ class Store(Protocol):
         Times are UTC milliseconds. Nobody else gets them before `until`.
         """
 
-    async def put_off_parcels(self, ids: Sequence[int], due: int) -> None: ...
+    async def put_off_parcels(self, ids: Sequence[int], due: int, *, tried: bool) -> None:
+        """`tried`: and it failed."""
 
     async def drop_parcels(self, ids: Sequence[int]) -> None: ...
 

@@ -197,8 +197,8 @@ class SqliteStore:
     async def take_parcels(self, now: int, *, until: int, limit: int) -> list[Parcel]:
         return await self._commits.run(lambda db: parcels.take(db, now, until, limit))
 
-    async def put_off_parcels(self, ids: Sequence[int], due: int) -> None:
-        await self._commits.run(lambda db: parcels.put_off(db, ids, due))
+    async def put_off_parcels(self, ids: Sequence[int], due: int, *, tried: bool) -> None:
+        await self._commits.run(lambda db: parcels.put_off(db, ids, due, tried))
 
     async def drop_parcels(self, ids: Sequence[int]) -> None:
         await self._commits.run(lambda db: parcels.drop(db, ids))
@@ -441,7 +441,7 @@ _INSERT = (
 def _repeat(
     db: sqlite3.Connection, recipient: int, letter: _Letter, expires: int, now: int
 ) -> bool:
-    """Keep what is there as long as it is wanted now; delete it, and say so, if its time is over."""
+    """Keep what is there as long as wanted now; delete it, and say so, if its time is over."""
     of_letter = (recipient, letter.digest)
     gone = db.execute(
         "DELETE FROM queue WHERE recipient = ? AND digest = ? AND expires <= ?"

@@ -55,16 +55,18 @@ def _check_room(
 
 def take(db: sqlite3.Connection, now: int, until: int, limit: int) -> list[Parcel]:
     rows = db.execute(
-        "UPDATE parcel SET due = ?, tries = tries + 1"
-        " WHERE id IN (SELECT id FROM parcel WHERE due <= ? ORDER BY due, id LIMIT ?)"
+        "UPDATE parcel SET due = ? WHERE id IN (SELECT id FROM parcel WHERE due <= ? ORDER BY due, id LIMIT ?)"
         " RETURNING id, target, inbox, envelope, tries, expires, hops",
         (until, now, limit),
     ).fetchall()
     return [Parcel(r[0], r[1], bool(r[2]), *r[3:]) for r in sorted(rows)]
 
 
-def put_off(db: sqlite3.Connection, ids: Sequence[int], due: int) -> None:
-    db.executemany("UPDATE parcel SET due = ? WHERE id = ?", [(due, id_) for id_ in ids])
+def put_off(db: sqlite3.Connection, ids: Sequence[int], due: int, tried: bool) -> None:
+    db.executemany(
+        "UPDATE parcel SET due = ?, tries = tries + ? WHERE id = ?",
+        [(due, tried, id_) for id_ in ids],
+    )
 
 
 def drop(db: sqlite3.Connection, ids: Sequence[int]) -> None:

@@ -1,0 +1,72 @@
+"""Where a mediator keeps what it knows: a file of its own, or a database that several share."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mediator.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from mediator.config import Limits
+    from mediator.stores.interface import IdentityRecord, Store
+
+SCHEMES = ("postgres://", "postgresql://")
+
+
+@dataclass(frozen=True)
+class PostgresUrl:
+    """As libpq writes it; shown without its password."""
+
+    url: str = field(repr=False)
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        where = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{where}{parts.path}"
+
+
+Place = Path | PostgresUrl
+
+
+def parse_place(text: str | Path) -> Place:
+    return PostgresUrl(str(text)) if str(text).startswith(SCHEMES) else Path(text)
+
+
+def open_store(place: Place, limits: Limits) -> AbstractAsyncContextManager[Store, bool | None]:
+    """The store there, brought to today's schema on entry; made if it is not there.
+
+    Raises: DataFileError or DatabaseError, on entry.
+    """
+    if isinstance(place, Path):
+        from mediator.stores.sqlite import SqliteStore
+
+        return SqliteStore(place, limits)
+    try:
+        from mediator.stores.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        raise _missing(place) from error
+    return PostgresStore(place, limits)
+
+
+async def read_identities(place: Place) -> list[IdentityRecord]:
+    """The mediator's DIDs, whether one runs there or not; changes nothing.
+
+    Raises: DataFileError or DatabaseError.
+    """
+    if isinstance(place, Path):
+        from mediator.stores import sqlite_file
+
+        return sqlite_file.read_identities(place)
+    try:
+        from mediator.stores import postgres_database
+    except ModuleNotFoundError as error:
+        raise _missing(place) from error
+    return await postgres_database.read_identities(place)
+
+
+def _missing(place: Place) -> DatabaseError:
+    return DatabaseError(place, "asyncpg is not installed", "pip install 'didmesh[postgres]'")
