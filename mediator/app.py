@@ -17,9 +17,11 @@ from aiohttp import web
 from identity.keys import PrivateKey
 from mediator import conversation, coordination, forwarding, pickup
 from mediator.config import Config, Limits
+from mediator.connections import GuardedServer
 from mediator.dispatch import Dispatcher, Handler, Sealer
 from mediator.errors import CannotListen
 from mediator.identities import MediatorIdentity, create_identity
+from mediator.limits import Guard
 from mediator.live import LiveAccounts
 from mediator.stores.interface import Store
 from mediator.stores.sqlite import SqliteStore
@@ -60,11 +62,15 @@ async def running(
         identities = await _identities(store, public_url, int(clock()))
         identity = next(i for i in identities if i.public_url == public_url)
         stun_ports = await stack.enter_async_context(_stun(config.host, config.stun_ports))
-        live = LiveAccounts()
-        dispatcher = _dispatcher(store, live, identities, identity, stun_ports, config, clock)
+        live = LiveAccounts(config.limits.account_sockets)
+        guard = Guard(config.limits, config.trusted_proxies)
+        dispatcher = _dispatcher(
+            store, live, identities, identity, stun_ports, config, clock, guard
+        )
         door = Web(
             dispatcher,
             live,
+            guard,
             public_url=public_url,
             max_bytes=config.limits.envelope,
             pages={
@@ -85,20 +91,21 @@ def _dispatcher(
     stun_ports: tuple[int, ...],
     config: Config,
     clock: Callable[[], float],
+    guard: Guard,
 ) -> Dispatcher:
     limits = config.limits
     secrets: Mapping[str, PrivateKey] = {k: v for i in identities for k, v in i.secrets.items()}
     sealer = Sealer(secrets, default_registry())
     ours = frozenset(identity.did for identity in identities)
     handlers: dict[str, Handler] = {
-        **coordination.handlers(store, ours),
-        **forwarding.handlers(store, live, ours, limits),
+        **coordination.handlers(store, ours, config.conformance),
+        **forwarding.handlers(store, live, ours, limits, config.conformance),
         **pickup.handlers(store, sealer, limits, clock),
-        **conversation.handlers(stun_ports),
+        **conversation.handlers(stun_ports, config.conformance),
     }
     handlers |= conversation.discovery(handlers, limits.envelope)
     return Dispatcher(
-        handlers, sealer=sealer, default_did=newest.did, clock=clock, compat=config.compat
+        handlers, sealer=sealer, default_did=newest.did, clock=clock, compat=config.compat, guard=guard
     )
 
 
@@ -153,14 +160,15 @@ async def _stun(host: str, ports: tuple[int, ...]) -> AsyncIterator[tuple[int, .
 
 @contextlib.asynccontextmanager
 async def _serving(door: Web, listener: socket.socket, limits: Limits) -> AsyncIterator[None]:
-    server = web.Server(
-        door.handle, request_factory=limited_request(limits.envelope), access_log=None
+    server = GuardedServer(
+        door.handle, door.guard, request_factory=limited_request(limits.envelope)
     )
     runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=DRAIN)
     await runner.setup()
     try:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        yield
+        async with server.sweeping():
+            yield
     finally:
         await door.close_sockets()
         await runner.cleanup()

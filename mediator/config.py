@@ -63,7 +63,7 @@ class Limits:
 
 
 def switch(default: bool, meaning: str) -> bool:
-    """A field of Compat; `meaning` is what operators read of it."""
+    """A field of Compat or Conformance; `meaning` is what operators read of it."""
     value: bool = field(default=default, metadata={"meaning": meaning})
     return value
 
@@ -82,6 +82,17 @@ class Compat:
     @property
     def leniency(self) -> Leniency:
         return Leniency(self.draft_3_authcrypt, self.missing_apv, self.recipient_epk)
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """What a public test suite wants against the specs, or tells strangers more than they need."""
+
+    report_unknown_recipients: bool = switch(
+        False, "tell whoever forwards mail for a DID that nobody registered, strangers too"
+    )
+    deny_second_request: bool = switch(False, "deny mediation to whoever has it already")
+    basic_messages: bool = switch(False, "hear basicmessage 2.0; report one without content")
 
 
 class LogFormat(StrEnum):
@@ -107,6 +118,7 @@ class Config:
     stun_ports: tuple[int, ...] = DEFAULT_STUN_PORTS  # UDP; 0: any
     limits: Limits = field(default_factory=Limits)
     compat: Compat = field(default_factory=Compat)
+    conformance: Conformance = field(default_factory=Conformance)
     tls: Tls | None = None
     trusted_proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
     metrics: tuple[str, int] | None = None  # where /metrics is served; None: nowhere

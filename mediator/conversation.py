@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from mediator.config import Conformance
 from mediator.dispatch import Handler, Request
+from mediator.errors import Refusal
 from messaging.message import Message
 from messaging.protocols.discover_features import Feature, Queries
 from messaging.protocols.empty import Empty
@@ -15,6 +17,7 @@ from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.traversal import Query, Servers, StunServer
 from messaging.protocols.trust_ping import Ping, PingResponse
 
+BASIC_MESSAGE = "https://didcomm.org/basicmessage/2.0/message"
 ROLES = {
     "coordinate-mediation": "mediator",
     "discover-features": "responder",
@@ -26,7 +29,7 @@ ROLES = {
 }
 
 
-def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
+def handlers(stun_ports: Sequence[int], conformance: Conformance) -> Mapping[str, Handler]:
     async def servers(request: Request) -> Message:
         Query.from_message(request.message)
         request.proven_sender()
@@ -38,6 +41,7 @@ def handlers(stun_ports: Sequence[int]) -> Mapping[str, Handler]:
         f"{Empty.TYPE}/empty": _hear,
         ProblemReport.TYPE: _hear,
         Query.TYPE: servers,
+        **({BASIC_MESSAGE: _hear_words} if conformance.basic_messages else {}),
     }
 
 
@@ -73,6 +77,11 @@ def _protocol(type_: str) -> str:
 async def _answer_ping(request: Request) -> Message | None:
     wanted = Ping.from_message(request.message).response_requested
     return PingResponse().to_message() if wanted else None
+
+
+async def _hear_words(request: Request) -> None:
+    if not isinstance(request.message.body.get("content"), str):
+        raise Refusal(f"e.p.msg.{BASIC_MESSAGE}", "`content` is not a string")
 
 
 async def _hear(_: Request) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
-from mediator.conformance import DEFAULT, Conformance
+from mediator.config import Conformance
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.stores.interface import Change, Store, TooManyRecipients
@@ -35,7 +35,7 @@ MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 
 def handlers(
-    store: Store, ours: Collection[str], conformance: Conformance = DEFAULT
+    store: Store, ours: Collection[str], conformance: Conformance
 ) -> Mapping[str, Handler]:
     coordination = Coordination(store, ours, conformance)
     return {

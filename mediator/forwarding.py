@@ -9,7 +9,7 @@ import orjson
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
-from mediator.config import Limits
+from mediator.config import Conformance, Limits
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.live import LiveAccounts
@@ -33,7 +33,11 @@ BAD_NEXT = "e.p.msg.bad-next"
 
 
 def handlers(
-    store: Store, live: LiveAccounts, ours: Collection[str], limits: Limits
+    store: Store,
+    live: LiveAccounts,
+    ours: Collection[str],
+    limits: Limits,
+    conformance: Conformance,
 ) -> Mapping[str, Handler]:
     async def forward(request: Request) -> None:
         """Never answered, not even for `please_ack`: a 2xx says all there is to say."""
@@ -51,8 +55,11 @@ def handlers(
             raise Refusal(QUEUE_FULL, str(error), status=TRY_LATER) from error
         except SenderLimit as error:
             raise Refusal(SENDER_LIMIT, str(error), status=TRY_LATER) from error
-        if account is not None:  # mail for nobody looks like mail for somebody
+        if account is not None:
             live.wake(account)
+        elif conformance.report_unknown_recipients:
+            raise Refusal("e.p.req.not_enroll", "nobody takes mail for `next`", status=BAD_REQUEST)
+        # else: mail for nobody looks like mail for somebody
 
     return {Forward.TYPE: forward}
 
