@@ -15,7 +15,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -200,15 +200,22 @@ class GuardedHttp:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def get(self, url: str, *, max_bytes: int = MAX_BYTES, **headers: str) -> Fetched:
-        return await self._request(hdrs.METH_GET, url, max_bytes, headers=headers)
+    async def get(self, url: str, *, max_bytes: int = MAX_BYTES) -> Fetched:
+        return await self._request(hdrs.METH_GET, url, max_bytes)
 
     async def post(
-        self, url: str, body: bytes, *, max_bytes: int = MAX_BYTES, **headers: str
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
     ) -> Fetched:
         return await self._request(hdrs.METH_POST, url, max_bytes, data=body, headers=headers)
 
-    async def send_frame(self, url: str, text: str, **headers: str) -> None:
+    async def send_frame(
+        self, url: str, text: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Send one frame over a WebSocket of its own.
 
         Returns when the other end has agreed to close: it has read all that came before.

@@ -55,7 +55,8 @@ def _check_room(
 
 def take(db: sqlite3.Connection, now: int, until: int, limit: int) -> list[Parcel]:
     rows = db.execute(
-        "UPDATE parcel SET due = ? WHERE id IN (SELECT id FROM parcel WHERE due <= ? ORDER BY due, id LIMIT ?)"
+        "UPDATE parcel SET due = ?"
+        " WHERE id IN (SELECT id FROM parcel WHERE due <= ? ORDER BY due, id LIMIT ?)"
         " RETURNING id, target, inbox, envelope, tries, expires, hops",
         (until, now, limit),
     ).fetchall()
