@@ -105,7 +105,12 @@ def _dispatcher(
     }
     handlers |= conversation.discovery(handlers, limits.envelope)
     return Dispatcher(
-        handlers, sealer=sealer, default_did=newest.did, clock=clock, compat=config.compat, guard=guard
+        handlers,
+        sealer=sealer,
+        default_did=newest.did,
+        clock=clock,
+        compat=config.compat,
+        guard=guard,
     )
 
 

@@ -15,6 +15,7 @@ from identity.keys import PrivateKey
 from mediator.addresses import canonical, shorten
 from mediator.config import Compat
 from mediator.errors import Refusal
+from mediator.limits import Guard
 from mediator.live import Connection
 from messaging import errors
 from messaging.jwe import DIDCOMM, Dialect
@@ -55,6 +56,7 @@ class Request:
     now: int
     connection: Connection | None  # None over HTTP
     dialect: Dialect = DIDCOMM  # the sender's, which is what it reads
+    address: str | None = None  # it came from; None where that is not known
 
     def proven_sender(self) -> str:
         if self.sender is None:
@@ -104,15 +106,19 @@ class Dispatcher:
         default_did: str,
         clock: Callable[[], float],
         compat: Compat,
+        guard: Guard,
     ) -> None:
         self._handlers = handlers
         self._sealer = sealer
         self._default_did = default_did
         self._clock = clock
+        self._guard = guard
         self._compat = compat
         self._replay = ReplayGuard()
 
-    async def handle(self, data: bytes, connection: Connection | None = None) -> Answer:
+    async def handle(
+        self, data: bytes, connection: Connection | None = None, address: str | None = None
+    ) -> Answer:
         """Never raises on what a stranger sent."""
         now = int(self._clock())
         noted = _NotedProof()
@@ -131,7 +137,13 @@ class Dispatcher:
         if opened.recipient is None:
             return await self._report_unopened(errors.NotAddressedToUs([]), now)
         request = Request(
-            opened.message, opened.recipient, opened.sender, now, connection, opened.dialect
+            opened.message,
+            opened.recipient,
+            opened.sender,
+            now,
+            connection,
+            opened.dialect,
+            address,
         )
         return await self._answer(request, noted)
 
@@ -139,6 +151,7 @@ class Dispatcher:
         try:
             if request.message.type not in REPEATABLE:
                 noted.admit_to(self._replay)
+            self._check_rates(request)
             reply = await self._perform(request)
         except errors.Replayed as error:
             return await self._report(request, Refusal(DEJAVU, str(error)))
@@ -154,6 +167,13 @@ class Dispatcher:
         if route is None:
             return self._compat.assumed_return_route
         return route != "none"
+
+    def _check_rates(self, request: Request) -> None:
+        if request.sender is not None:
+            self._guard.check_account(request.account())
+        if request.message.type == Forward.TYPE:
+            recipient = str(request.message.body.get("next")).partition("#")[0]
+            self._guard.check_pair(request.sender or request.address, recipient)
 
     async def _perform(self, request: Request) -> Message | None:
         handler = self._handlers.get(request.message.type)

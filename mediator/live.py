@@ -12,6 +12,9 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
+from mediator.errors import Refusal
+from mediator.limits import TOO_MANY_SOCKETS
+
 Send = Callable[[bytes], Awaitable[None]]
 # Sends what waits beyond a position, in order, and returns the new position.
 Deliver = Callable[[int], Awaitable[int]]
@@ -20,7 +23,8 @@ Deliver = Callable[[int], Awaitable[int]]
 class LiveAccounts:
     """Which subscriptions to wake when there is mail for an account."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_of_one: int) -> None:
+        self._most_of_one = most_of_one
         self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
 
     def wake(self, account: str) -> None:
@@ -28,7 +32,11 @@ class LiveAccounts:
             subscription.wake()
 
     def add(self, subscription: Subscription) -> None:
-        self._subscriptions[subscription.account].add(subscription)
+        """Raises: Refusal: the newcomer's, for sockets that push each other out never end."""
+        group = self._subscriptions[subscription.account]
+        if len(group) >= self._most_of_one:
+            raise Refusal(TOO_MANY_SOCKETS, f"{len(group)} sockets have live delivery")
+        group.add(subscription)
 
     def discard(self, subscription: Subscription) -> None:
         group = self._subscriptions[subscription.account]
@@ -84,8 +92,9 @@ class Connection:
 
     def subscribe(self, account: str, deliver: Deliver) -> Subscription:
         self.unsubscribe(account)
-        subscription = self._subscriptions[account] = Subscription(account, deliver)
+        subscription = Subscription(account, deliver)
         self._live.add(subscription)
+        self._subscriptions[account] = subscription
         return subscription
 
     def unsubscribe(self, account: str) -> None:

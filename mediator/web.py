@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -18,16 +19,22 @@ from aiohttp import StreamReader, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
+from mediator.connections import GuardedConnection
 from mediator.dispatch import Answer, Dispatcher
+from mediator.limits import TOO_MANY_REQUESTS, Guard, TokenBuckets
 from mediator.live import Connection, LiveAccounts
 
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 30.0  # seconds for a request's body to arrive
 HEARTBEAT = 30.0  # seconds between pings that find dead sockets
+SEND_TIMEOUT = 30.0  # seconds for somebody to read what was sent
+SMALL = 16 * 1024  # bytes of an answer that nobody needs to watch
+PINGS = 2.0  # a second, over time, that a client may send on a socket
 GOODBYE = 2.0  # seconds for the other end of a socket to agree that it closes
 DRAIN = 10.0  # seconds for requests under way when the mediator stops
 
+MESSAGES = {WSMsgType.TEXT, WSMsgType.BINARY}
 Page = Callable[[], Mapping[str, Any]]
 
 
@@ -38,6 +45,7 @@ class Web:
         self,
         dispatcher: Dispatcher,
         live: LiveAccounts,
+        guard: Guard,
         *,
         public_url: str,
         max_bytes: int,
@@ -47,16 +55,33 @@ class Web:
         self._inboxes = {"/", prefix or "/", f"{prefix}/"}
         self._sockets = {"/ws", f"{prefix}/ws"}
         self._pages = {f"{p}{path}": page for p in ("", prefix) for path, page in pages.items()}
-        self._dispatcher = dispatcher
-        self._live = live
+        self.dispatcher = dispatcher
+        self.live = live
+        self.guard = guard
         self._max_bytes = max_bytes
-        self._open_sockets: set[web.WebSocketResponse] = set()
+        self._open_sockets: set[web.WebSocketResponse[Literal[False]]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast(GuardedConnection, request.protocol)
+        address = self.guard.client(
+            connection.peer, request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        )
+        if wait := self.guard.wait_of_address(address):
+            connection.whole()
+            return _busy(TOO_MANY_REQUESTS, "too many requests from your address", wait)
+        try:
+            return await self._choose(request, connection, address)
+        finally:
+            connection.whole()
+            connection.finished(connection.unfinished)
+
+    async def _choose(
+        self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
+    ) -> web.StreamResponse:
         if request.method == hdrs.METH_POST and request.path in self._inboxes:
-            return await self._post(request)
+            return await self._post(request, connection, address)
         if request.method == hdrs.METH_GET and request.path in self._sockets:
-            return await self._websocket(request)
+            return await self._websocket(request, connection, address)
         page = self._pages.get(request.path)
         if page is not None and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
             return web.Response(body=orjson.dumps(page()), content_type="application/json")
@@ -73,7 +98,9 @@ class Web:
             async with asyncio.timeout(DRAIN):
                 await asyncio.gather(*goodbyes, return_exceptions=True)
 
-    async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _post(
+        self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
+    ) -> web.StreamResponse:
         if (request.content_length or 0) > self._max_bytes:
             return self._too_large()
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
@@ -85,56 +112,139 @@ class Web:
             return _plain(408, "the body did not arrive in time")
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
-        return _response(await self._dispatcher.handle(data))
+        connection.whole()
+        answer = await self.dispatcher.handle(data, address=address)
+        response = _response(answer)
+        if len(answer.body) > SMALL:
+            await self._send(request, response, len(answer.body))
+        return response
+
+    async def _send(self, request: web.BaseRequest, response: web.Response, size: int) -> None:
+        """Wait for the other end to read, but not for ever, and with so many at most."""
+        if self.guard.memory.full():
+            cast(GuardedConnection, request.protocol).drop()
+            return
+        with self.guard.memory.holding(size):
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    await response.prepare(request)
+                    await response.write_eof()
+            except TimeoutError:
+                cast(GuardedConnection, request.protocol).drop()
 
     def _too_large(self) -> web.Response:
         response = _plain(413, f"a message has at most {self._max_bytes} bytes")
         response.force_close()
         return response
 
-    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _websocket(
+        self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
+    ) -> web.StreamResponse:
         # No compression: a small frame must not become a large message.
-        socket = web.WebSocketResponse(
-            timeout=GOODBYE, heartbeat=HEARTBEAT, max_msg_size=self._max_bytes, compress=False
+        socket: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
+            timeout=GOODBYE,
+            heartbeat=HEARTBEAT,
+            max_msg_size=self._max_bytes,
+            compress=False,
+            autoping=False,
+            decode_text=False,
         )
         if not socket.can_prepare(request).ok:
             return _plain(426, "this is the address for WebSockets")
-        await socket.prepare(request)
-        self._open_sockets.add(socket)
+        if not self.guard.sockets.enter(address):
+            return _busy(503, "too many sockets", HEARTBEAT)
         try:
-            await self._serve(socket)
+            await socket.prepare(request)
+            connection.finished(connection.unfinished)
+            self._open_sockets.add(socket)
+            await _OneSocket(self, socket, connection, address).serve()
         finally:
+            self.guard.sockets.leave(address)
             self._open_sockets.discard(socket)
         return socket
 
-    async def _serve(self, socket: web.WebSocketResponse) -> None:
-        async def send(envelope: bytes) -> None:
-            # Text, since some clients read nothing else; an envelope is JSON.
-            await socket.send_str(envelope.decode())
 
+class _OneSocket:
+    """A WebSocket for as long as it is open: reads, has it answered, and sends."""
+
+    def __init__(
+        self,
+        door: Web,
+        socket: web.WebSocketResponse[Literal[False]],
+        connection: GuardedConnection,
+        address: str | None,
+    ) -> None:
+        self._dispatcher = door.dispatcher
+        self._live = door.live
+        self._guard = door.guard
+        self._socket = socket
+        self._connection = connection
+        self._address = address
+        self._pings = TokenBuckets(PINGS, 100)
+
+    async def serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            connection = Connection(self._live, send, tasks)
+            connection = Connection(self._live, self._send, tasks)
             try:
-                await self._read(socket, connection)
+                with contextlib.suppress(ConnectionError):
+                    await self._read(connection)
             finally:
                 connection.close()
 
-    async def _read(self, socket: web.WebSocketResponse, connection: Connection) -> None:
-        with contextlib.suppress(ConnectionError):
-            async for frame in socket:
-                if frame.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                    continue
-                data = frame.data.encode() if isinstance(frame.data, str) else frame.data
-                answer = await self._dispatcher.handle(data, connection)
+    async def _send(self, envelope: bytes) -> None:
+        """Returns when the other end reads; one that never does is dropped with its socket.
+
+        Raises: ConnectionError.
+        """
+        if self._guard.memory.full() and len(envelope) > SMALL:
+            self._connection.drop()
+            raise ConnectionResetError("nothing more is kept for slow readers")
+        with self._guard.memory.holding(len(envelope)):
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    # Text, since some clients read nothing else; an envelope is JSON.
+                    await self._socket.send_frame(envelope, WSMsgType.TEXT)
+            except TimeoutError as error:
+                self._connection.drop()
+                raise ConnectionResetError("the other end does not read") from error
+
+    async def _read(self, connection: Connection) -> None:
+        async for frame in self._socket:
+            data = frame.data
+            if frame.type not in {*MESSAGES, WSMsgType.PING, WSMsgType.PONG}:
+                continue
+            if frame.type in MESSAGES:
+                self._connection.whole()
+                await self._wait_for_turn()
+                answer = await self._dispatcher.handle(data, connection, self._address)
                 if answer.body:
-                    await connection.send(answer.body)
+                    await self._send(answer.body)
                 connection.answered()
+            elif self._pings.take(None):
+                await self._socket.close(code=1008, message=b"too many pings")
+            elif frame.type is WSMsgType.PING:
+                await self._socket.pong(data)
+            self._connection.finished(len(data))
+
+    async def _wait_for_turn(self) -> None:
+        """Who sends too fast is not read for a while; TCP tells the sender."""
+        wait = self._guard.wait_of_address(self._address)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self._guard.wait_of_address(self._address)
 
 
 def _response(answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body)
     if answer.body:
         response.headers[hdrs.CONTENT_TYPE] = answer.media_type
+    return response
+
+
+def _busy(status: int, text: str, wait: float) -> web.Response:
+    response = _plain(status, text)
+    response.headers[hdrs.RETRY_AFTER] = str(math.ceil(wait))
+    response.force_close()
     return response
 
 
