@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +27,8 @@ def canonical(text: str) -> str:
         return f"did:peer:{specific.partition(':')[0]}"
     if method == "web":
         host, colon, path = specific.partition(":")
-        return f"did:web:{host.lower()}{colon}{path}"
+        host = re.sub("%3a", "%3A", host.lower())
+        return f"did:web:{host}{colon}{path}"
     return did
 
 

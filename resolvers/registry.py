@@ -7,7 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from identity.did import parse_did
 from identity.document import DidDocument
@@ -15,6 +15,10 @@ from identity.errors import InvalidDid
 from resolvers.local import METHODS as LOCAL_METHODS
 from resolvers.local import LocalResolver
 from resolvers.resolver import ErrorType, ResolutionError, ResolutionResult, Resolver
+from resolvers.web import WebResolver
+
+if TYPE_CHECKING:
+    from resolvers.guarded import Policy
 
 RESOLUTION_SECONDS = 10.0
 POSITIVE_SECONDS = 300.0  # methods in LOCAL_METHODS never change: theirs stay
@@ -23,9 +27,10 @@ MAX_REMEMBERED = 1024
 MAX_REMEMBERED_DID = 1024  # characters; a longer local DID, of a stranger mostly, is read again
 
 
-def default_registry() -> Registry:
+def default_registry(policy: Policy | None = None) -> Registry:
+    """All methods that we know; `policy` says where on the network their documents may be."""
     local = LocalResolver()
-    return Registry(dict.fromkeys(LOCAL_METHODS, local))
+    return Registry({**dict.fromkeys(LOCAL_METHODS, local), "web": WebResolver(policy)})
 
 
 class _Answer(NamedTuple):
