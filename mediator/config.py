@@ -75,13 +75,18 @@ class Compat:
     draft_3_authcrypt: bool = switch(True, "authcrypt of ECDH-1PU draft 3, answered alike: Veramo")
     missing_apv: bool = switch(True, "anoncrypt without `apv`: Veramo")
     recipient_epk: bool = switch(True, "anoncrypt with `epk` beside each `kid`: didcomm-messaging")
+    legacy_key_ids: bool = switch(
+        True, "answers under a did:peer:2's old key ids to who uses them: peerdid, early Identus"
+    )
     assumed_return_route: bool = switch(
         True, "answers on the same exchange without `return_route`: didcomm-demo, Veramo"
     )
 
     @property
     def leniency(self) -> Leniency:
-        return Leniency(self.draft_3_authcrypt, self.missing_apv, self.recipient_epk)
+        return Leniency(
+            self.draft_3_authcrypt, self.missing_apv, self.recipient_epk, self.legacy_key_ids
+        )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Leniency:
     draft_3_authcrypt: bool = False
     missing_apv: bool = False
     recipient_epk: bool = False
+    legacy_key_ids: bool = False  # they are read by everybody; this answers under them
 
     def is_draft_3(self, header: Mapping[str, Any], entries: object) -> bool:
         """Whether this is authcrypt of ECDH-1PU draft 3, as Veramo seals it.
@@ -62,6 +63,18 @@ class Leniency:
         if not all(type(epk) is dict for epk in epks.values()):
             raise MalformedMessage("an envelope has an `epk`")
         return epks
+
+    def old_names(
+        self, recipient: tuple[str, str], sender: tuple[str, str]
+    ) -> tuple[str, str] | None:
+        """The names of two keys as their envelope spells them, unless both are today's.
+
+        Each is given as spelled and as its document has it. did:peer:2 named its keys otherwise
+        once, and who still does finds neither its own key nor ours by another name.
+        """
+        if not self.legacy_key_ids or (recipient[0] == recipient[1] and sender[0] == sender[1]):
+            return None
+        return recipient[0], sender[0]
 
 
 STRICT = Leniency()

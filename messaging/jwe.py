@@ -70,6 +70,7 @@ class Dialect(NamedTuple):
 
     encryption: Encryption
     binds_tag: bool  # as ECDH-1PU draft 4 does; draft 3 does not
+    names: tuple[str, str] | None = None  # of the recipient's key and the sender's, if they are old
 
 
 DIDCOMM = Dialect(Encryption.A256CBC_HS512, binds_tag=True)

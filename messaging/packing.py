@@ -93,7 +93,7 @@ async def unpack(
         raise MalformedMessage("a message without an envelope")
     while not isinstance(layer, Message):
         if isinstance(layer, Jwe):
-            plaintext, recipient_kid = await _decrypt(layer, evidence, secrets, resolver)
+            plaintext, recipient_kid = await _decrypt(layer, evidence, secrets, resolver, leniency)
             proof = layer.tag
         else:
             await _verify(layer, evidence, resolver)
@@ -114,7 +114,7 @@ async def unpack(
 
 
 async def _decrypt(
-    layer: Jwe, evidence: Evidence, secrets: Secrets, resolver: Resolver
+    layer: Jwe, evidence: Evidence, secrets: Secrets, resolver: Resolver, leniency: Leniency
 ) -> tuple[bytes, str]:
     for kid in layer.recipients:
         if kid in secrets:
@@ -124,8 +124,10 @@ async def _decrypt(
         kid, ours = await _our_key(layer.recipients, secrets, resolver)
     sender = None
     if layer.sender_kid is not None:
-        evidence.sender, evidence.dialect = layer.sender_kid.partition("#")[0], layer.dialect
-        sender = await _proven_key(layer.sender_kid, "key_agreement", resolver)
+        evidence.sender = layer.sender_kid.partition("#")[0]
+        id_, sender = await _proven_key(layer.sender_kid, "key_agreement", resolver)
+        names = leniency.old_names((kid, ours), (layer.sender_kid, id_))
+        evidence.dialect = layer.dialect._replace(names=names)
     evidence.recipient = ours.partition("#")[0]
     return layer.decrypt(kid, secrets[ours], sender), ours
 
@@ -156,11 +158,11 @@ async def _verify(layer: Jws, evidence: Evidence, resolver: Resolver) -> None:
     if len(evidence.signers) != 1:
         raise UnprovenSender("signed by several DIDs")
     keys = {kid: await _proven_key(kid, "authentication", resolver) for kid in kids}
-    layer.verify(keys.__getitem__)
+    layer.verify(lambda kid: keys[kid][1])
 
 
-async def _proven_key(kid: str, relationship: str, resolver: Resolver) -> PublicKey:
-    """The key `kid`, if its DID's document has it for this use."""
+async def _proven_key(kid: str, relationship: str, resolver: Resolver) -> tuple[str, PublicKey]:
+    """The key `kid` and its id, if its DID's document has it for this use."""
     did = kid.partition("#")[0]
     try:
         document = await resolver.resolve(did)
@@ -173,7 +175,7 @@ async def _proven_key(kid: str, relationship: str, resolver: Resolver) -> Public
         raise UnprovenSender("the sender's DID has no such key") from error
     if method.key is None or method.id not in getattr(document, relationship):
         raise UnprovenSender(f"the sender's key is not one for {relationship}")
-    return method.key
+    return method.id, method.key
 
 
 async def _verify_prior(token: str, evidence: Evidence, resolver: Resolver) -> PriorDid:
@@ -182,7 +184,7 @@ async def _verify_prior(token: str, evidence: Evidence, resolver: Resolver) -> P
         raise UnprovenSender("`from_prior` is signed by another DID than it speaks for")
     if evidence.author is None or prior.new != evidence.author:
         raise UnprovenSender("`from_prior` speaks for another DID than the sender's")
-    key = await _proven_key(kid, "authentication", resolver)
+    _, key = await _proven_key(kid, "authentication", resolver)
     jws.verify_compact(token, lambda _: key)
     return prior
 
@@ -217,7 +219,10 @@ async def pack(
     theirs = await _recipients(to, resolver)
     if sender is None:
         return _limited(encrypt_anonymously(plaintext, _same_curve(theirs, theirs[0])))
-    kid, key, theirs = await _sender_key(sender, theirs, secrets, resolver)
+    if dialect.names is None:
+        kid, key, theirs = await _sender_key(sender, theirs, secrets, resolver)
+    else:
+        kid, key, theirs = await _named_keys(dialect.names, sender, to, secrets, resolver)
     envelope = encrypt_authenticated(plaintext, theirs, kid, key, dialect)
     return _limited(encrypt_anonymously(envelope, theirs) if protect_sender else envelope)
 
@@ -290,6 +295,18 @@ async def _sender_key(
             if key is not None and key.public.curve is candidate[1].curve:
                 return kid, key, _same_curve(theirs, candidate)
     raise Unreachable("we have no key for encryption on a curve of the recipient's")
+
+
+async def _named_keys(
+    names: tuple[str, str], sender: str, to: str, secrets: Secrets, resolver: Resolver
+) -> tuple[str, PrivateKey, _Keys]:
+    """Our key and theirs that a question was between, under the names that it had for them."""
+    our_name, their_name = names
+    if [name.partition("#")[0] for name in names] != [sender, to]:
+        raise Unreachable("the question was between other DIDs")
+    ((_, theirs),) = await _recipients(their_name, resolver)
+    ours = (await resolver.resolve(sender)).method(our_name).id
+    return our_name, secrets[ours], [(their_name, theirs)]
 
 
 async def _signed(payload: bytes, by: str, secrets: Secrets, resolver: Resolver) -> bytes:
