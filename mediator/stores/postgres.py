@@ -221,7 +221,7 @@ class PostgresStore:
 
     async def take_parcels(self, now: int, *, until: int, limit: int) -> list[Parcel]:
         rows = await self._database.call(
-            "UPDATE parcel SET due = $1, tries = tries + 1 WHERE id IN (SELECT id FROM parcel"
+            "UPDATE parcel SET due = $1 WHERE id IN (SELECT id FROM parcel"
             " WHERE due <= $2 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
             " RETURNING id, target, inbox, envelope, tries, expires, hops",
             until,
@@ -230,8 +230,13 @@ class PostgresStore:
         )
         return sorted((Parcel(*row) for row in rows), key=lambda parcel: parcel.id)
 
-    async def put_off_parcels(self, ids: Sequence[int], due: int) -> None:
-        await self._database.call("UPDATE parcel SET due = $1 WHERE id = ANY ($2)", due, list(ids))
+    async def put_off_parcels(self, ids: Sequence[int], due: int, *, tried: bool) -> None:
+        await self._database.call(
+            "UPDATE parcel SET due = $1, tries = tries + $2 WHERE id = ANY ($3)",
+            due,
+            int(tried),
+            list(ids),
+        )
 
     async def drop_parcels(self, ids: Sequence[int]) -> None:
         await self._database.call("SELECT drop_parcels($1)", list(ids))

@@ -1,6 +1,6 @@
 """A mediator on loopback, with a clock that tests may move, and parties that use it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -9,6 +9,7 @@ import pytest
 from mediator.app import Mediator, running
 from mediator.config import Config, Limits
 from tests.support.mediator_client import Party
+from tests.support.postgres import Cluster, cluster, find_programs
 
 
 @pytest.fixture
@@ -47,3 +48,12 @@ async def bob(party: Callable[[], Party]) -> Party:
 @pytest.fixture
 def stranger(party: Callable[[], Party]) -> Party:
     return party()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """One server for all tests that need it; each makes a database of its own."""
+    if find_programs() is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with cluster() as running:
+        yield running

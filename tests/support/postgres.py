@@ -95,7 +95,7 @@ def cluster() -> Iterator[Cluster]:
         try:
             yield started
         finally:
-            started.stop()
+            started.stop(signal.SIGQUIT)  # what it has is thrown away
 
 
 def find_programs() -> Path | None:
