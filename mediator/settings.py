@@ -284,10 +284,8 @@ def _switch(name: str) -> Callable[[object], bool]:
 # The table
 
 # Tables of the file: the fields of Config that are dataclasses of numbers and switches.
-TABLES: Mapping[str, type[Any]] = {
-    f.name: f.default_factory
-    for f in fields(Config)
-    if isinstance(f.default_factory, type) and is_dataclass(f.default_factory)
+TABLES: Mapping[str, Any] = {
+    f.name: f.default_factory for f in fields(Config) if is_dataclass(f.default_factory)
 }
 
 

@@ -12,6 +12,7 @@ from mediator.errors import DatabaseError
 
 if TYPE_CHECKING:
     from mediator.config import Limits
+    from mediator.stores.administration import Administration
     from mediator.stores.interface import IdentityRecord, Store
 
 SCHEMES = ("postgres://", "postgresql://")
@@ -50,6 +51,24 @@ def open_store(place: Place, limits: Limits) -> AbstractAsyncContextManager[Stor
     except ModuleNotFoundError as error:
         raise _missing(place) from error
     return PostgresStore(place, limits)
+
+
+def open_administration(
+    place: Place,
+) -> AbstractAsyncContextManager[Administration, bool | None]:
+    """For an operator, beside a mediator that may be running there; never makes a store.
+
+    Raises: DataFileError or DatabaseError, on entry and in each call.
+    """
+    if isinstance(place, Path):
+        from mediator.stores.sqlite_administration import SqliteAdministration
+
+        return SqliteAdministration(place)
+    try:
+        from mediator.stores.postgres_administration import PostgresAdministration
+    except ModuleNotFoundError as error:
+        raise _missing(place) from error
+    return PostgresAdministration(place)
 
 
 async def read_identities(place: Place) -> list[IdentityRecord]:

@@ -95,13 +95,13 @@ class Database:
                 log.debug("another process was faster")
                 pause = 0.0
             except LOST as error:
-                log.warning("the database is lost: %s", _words(error))
+                log.warning("the database is lost: %s", words(error))
                 pause = RETRY
                 if time.monotonic() + pause > deadline:
-                    raise StoreUnavailable(_words(error)) from error
+                    raise StoreUnavailable(words(error)) from error
             except UNABLE as error:
-                log.error("the database cannot write: %s", _words(error))  # noqa: TRY400
-                raise StoreUnavailable(_words(error)) from error
+                log.error("the database cannot write: %s", words(error))  # noqa: TRY400
+                raise StoreUnavailable(words(error)) from error
             await asyncio.sleep(pause)
 
     @contextlib.asynccontextmanager
@@ -123,7 +123,7 @@ class Database:
 
         while True:
             try:
-                async with _connected(self._place) as connection:
+                async with connected(self._place) as connection:
                     ended = asyncio.Event()
                     connection.add_termination_listener(lambda _, ended=ended: ended.set())
                     await connection.add_listener(CHANNEL, hear)
@@ -131,7 +131,7 @@ class Database:
                     ready.set()
                     await _stay_until(ended, connection)
             except (*LOST, asyncpg.PostgresError) as error:
-                log.warning("not told of others' mail: %s", _words(error))
+                log.warning("not told of others' mail: %s", words(error))
             await asyncio.sleep(RETRY)
 
     async def _remember(self, connection: Any) -> None:
@@ -143,12 +143,12 @@ class Database:
 async def read_identities(place: PostgresUrl) -> list[IdentityRecord]:
     """Raises: DatabaseError."""
     try:
-        async with _connected(place) as connection:
-            if await _version(connection) == 0:
+        async with connected(place) as connection:
+            if await schema_version(connection) == 0:
                 raise DatabaseError(place, "no mediator ever ran on it", "`mediator run` makes it")
             return identities(await connection.fetch(IDENTITIES))
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
-        raise DatabaseError(place, _words(error)) from error
+        raise DatabaseError(place, words(error)) from error
 
 
 IDENTITIES = "SELECT did, public_url, invitation, secrets FROM identity ORDER BY used, number"
@@ -159,7 +159,7 @@ def identities(rows: Sequence[Sequence[str]]) -> list[IdentityRecord]:
 
 
 @contextlib.asynccontextmanager
-async def _connected(place: PostgresUrl) -> AsyncIterator[Any]:
+async def connected(place: PostgresUrl) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(
         place.url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **_settings()
     )
@@ -182,22 +182,22 @@ def _settings() -> dict[str, Any]:
 
 async def _prepare(place: PostgresUrl) -> None:
     try:
-        async with _connected(place) as connection:
+        async with connected(place) as connection:
             if await connection.fetchval("SHOW fsync") != "on":
                 raise DatabaseError(place, "its fsync is off, so that it may lose what it accepted")
             await _migrate(connection, place)
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
-        raise DatabaseError(place, _words(error)) from error
+        raise DatabaseError(place, words(error)) from error
 
 
 async def _migrate(connection: Any, place: PostgresUrl) -> None:
     """All steps in one transaction, under a lock: of processes that start at once, one does it."""
     scripts = migrations("postgres")
-    if await _version(connection) == len(scripts):
+    if await schema_version(connection) == len(scripts):
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", *MIGRATION_LOCK)
-        version = await _version(connection)
+        version = await schema_version(connection)
         if version > len(scripts):
             raise DatabaseError(place, f"it has schema {version}, this mediator {len(scripts)}")
         if version == 0:
@@ -209,7 +209,7 @@ async def _migrate(connection: Any, place: PostgresUrl) -> None:
         await connection.execute("UPDATE version SET number = $1", len(scripts))
 
 
-async def _version(connection: Any) -> int:
+async def schema_version(connection: Any) -> int:
     if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{SCHEMA}.version"):
         return 0
     return int(await connection.fetchval("SELECT number FROM version"))
@@ -228,5 +228,5 @@ async def _nothing_to_reset(_: object) -> None:
     """Calls leave nothing behind in a connection, so a round trip is saved."""
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__

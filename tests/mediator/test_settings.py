@@ -127,7 +127,7 @@ def test_the_table_in_the_documentation_is_the_one_in_the_code() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     found = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", page, re.DOTALL)
     assert found, "docs/operations.md has no table of settings"
-    assert found[1] == markdown(), "python -m mediator.settings prints the table of today"
+    assert found[1] == markdown(), "scripts/settings-table writes the table of today"
 
 
 def example(setting: Setting) -> tuple[str, str, object]:
