@@ -98,7 +98,7 @@ def _dispatcher(
     sealer = Sealer(secrets, default_registry())
     ours = frozenset(identity.did for identity in identities)
     handlers: dict[str, Handler] = {
-        **coordination.handlers(store, ours, config.conformance),
+        **coordination.handlers(store, ours, config.conformance, config.compat),
         **forwarding.handlers(store, live, ours, limits, config.conformance),
         **pickup.handlers(store, sealer, limits, clock),
         **conversation.handlers(stun_ports, config.conformance),

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from mediator.errors import ConfigError
+from mediator.stores.places import Place
 from messaging.compat import Leniency
 
 MIB = 1024 * 1024
@@ -78,6 +79,9 @@ class Compat:
     legacy_key_ids: bool = switch(
         True, "answers under a did:peer:2's old key ids to who uses them: peerdid, early Identus"
     )
+    bound_by_request: bool = switch(
+        True, "a mediate-request 2.0 binds the DID that asks: Veramo's 2.0 has no keylist"
+    )
     assumed_return_route: bool = switch(
         True, "answers on the same exchange without `return_route`: didcomm-demo, Veramo"
     )
@@ -116,7 +120,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Config:
-    data: Path
+    data: Place
     host: str
     port: int  # 0: any
     public_url: str | None = None  # None: http at the address it listens on
@@ -126,6 +130,7 @@ class Config:
     conformance: Conformance = field(default_factory=Conformance)
     tls: Tls | None = None
     trusted_proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
+    private_networks: Sequence[Network] = ()  # where mail may be carried, beside the internet
     metrics: tuple[str, int] | None = None  # where /metrics is served; None: nowhere
     drain: float = DEFAULT_DRAIN  # seconds for requests under way when it stops
     log_format: LogFormat = LogFormat.AUTO

@@ -7,11 +7,12 @@ opens an account.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
-from mediator.config import Conformance
+from mediator.config import Compat, Conformance
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.stores.interface import Change, Store, TooManyRecipients
@@ -35,9 +36,9 @@ MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 
 def handlers(
-    store: Store, ours: Collection[str], conformance: Conformance
+    store: Store, ours: Collection[str], conformance: Conformance, compat: Compat
 ) -> Mapping[str, Handler]:
-    coordination = Coordination(store, ours, conformance)
+    coordination = Coordination(store, ours, conformance, compat)
     return {
         **dict.fromkeys(MediateRequest.TYPES.values(), coordination.grant),
         **dict.fromkeys(RecipientUpdate.TYPES.values(), coordination.update),
@@ -48,10 +49,13 @@ def handlers(
 class Coordination:
     """Answers in the version that it was asked in; an account is one, whatever the version."""
 
-    def __init__(self, store: Store, ours: Collection[str], conformance: Conformance) -> None:
+    def __init__(
+        self, store: Store, ours: Collection[str], conformance: Conformance, compat: Compat
+    ) -> None:
         self._store = store
         self._ours = ours
         self._conformance = conformance
+        self._compat = compat
 
     async def grant(self, request: Request) -> Message:
         """To anybody who asks, and again to whoever has it; it names the DID that was addressed."""
@@ -60,6 +64,9 @@ class Coordination:
         if self._conformance.deny_second_request and await self._store.has_account(account):
             return MediateDeny().to_message(version)
         await self._store.open_account(account, request.now)
+        if version is Version.V2 and self._compat.bound_by_request:
+            with contextlib.suppress(TooManyRecipients):
+                await self._store.bind(account, account, proven=True)
         return MediateGrant((request.ours,)).to_message(version)
 
     async def update(self, request: Request) -> Message:

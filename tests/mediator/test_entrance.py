@@ -210,11 +210,11 @@ def test_no_sealed_message_brings_a_handler_down(
 def loopback(tmp_path: Path) -> object:
     """Posts bytes, or a message sealed by somebody who is registered; the status."""
     from mediator import conversation, coordination, forwarding, pickup
-    from mediator.config import Conformance, Limits
+    from mediator.config import Compat, Conformance, Limits
 
     types = sorted(
         {
-            *coordination.handlers(None, (), Conformance()),  # type: ignore[arg-type]
+            *coordination.handlers(None, (), Conformance(), Compat()),  # type: ignore[arg-type]
             *forwarding.handlers(None, None, (), Limits(), Conformance()),  # type: ignore[arg-type]
             *pickup.handlers(None, None, Limits(), None),  # type: ignore[arg-type]
             *conversation.handlers((), Conformance(basic_messages=True)),
