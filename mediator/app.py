@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from identity.keys import PrivateKey
 from mediator import conversation, coordination, forwarding, pickup
+from mediator.addresses import OwnNames
 from mediator.config import Config, Limits
 from mediator.connections import GuardedServer
 from mediator.dispatch import Dispatcher, Handler, Sealer
 from mediator.errors import CannotListen
-from mediator.identities import MediatorIdentity, create_identity
+from mediator.identities import (
+    MediatorIdentity,
+    OwnDocuments,
+    create_identity,
+    document_path,
+)
 from mediator.limits import Guard
 from mediator.live import LiveAccounts
-from mediator.stores.interface import Store
-from mediator.stores.sqlite import SqliteStore
+from mediator.outbound import Carrier
+from mediator.rotations import Rotations
+from mediator.stores.interface import Store, StoreUnavailable
+from mediator.stores.places import open_store
 from mediator.stun_server import StunServer
 from mediator.web import DRAIN, Web, limited_request
+from resolvers.guarded import GuardedHttp, IPAddress, Policy
 from resolvers.registry import default_registry
 
 log = logging.getLogger(__name__)
@@ -42,6 +51,7 @@ class Mediator:
     identity: MediatorIdentity
     listens: tuple[str, int]
     stun_ports: tuple[int, ...]
+    carrier: Carrier
 
     def to_json(self) -> dict[str, Any]:
         return {**self.identity.describe(), "stun": list(self.stun_ports)}
@@ -53,19 +63,30 @@ async def running(
 ) -> AsyncIterator[Mediator]:
     """Yields a Mediator that serves until the block is left; then it drains.
 
-    Raises: DataFileError, CannotListen.
+    Raises: DataFileError, DatabaseError, CannotListen.
     """
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listen(config.host, config.port)))
         public_url = config.public_url or _url_of(listener)
-        store = await stack.enter_async_context(SqliteStore(config.data, config.limits))
+        store = await stack.enter_async_context(open_store(config.data, config.limits))
         identities = await _identities(store, public_url, int(clock()))
         identity = next(i for i in identities if i.public_url == public_url)
         stun_ports = await stack.enter_async_context(_stun(config.host, config.stun_ports))
         live = LiveAccounts(config.limits.account_sockets)
         guard = Guard(config.limits, config.trusted_proxies)
+        own = OwnNames.of(
+            [did for i in identities for did in i.dids],
+            [*(i.public_url for i in identities), _url_of(listener)],
+        )
+        policy = Policy(tuple(config.private_networks), _is_own(listener))
+        sealer = Sealer(
+            {kid: key for i in identities for kid, key in i.secrets.items()},
+            OwnDocuments(identities, default_registry(policy)),
+        )
+        http = await stack.enter_async_context(GuardedHttp(policy))
+        carrier = Carrier(store, live, sealer.resolver, http, own, clock)
         dispatcher = _dispatcher(
-            store, live, identities, identity, stun_ports, config, clock, guard
+            store, live, sealer, own, carrier, identity, stun_ports, config, clock, guard
         )
         door = Web(
             dispatcher,
@@ -76,17 +97,22 @@ async def running(
             pages={
                 "/livez": lambda: {"status": "alive"},
                 "/invitation": identity.invitation.to_message().to_json,
+                **_did_document(identity),
             },
         )
+        await stack.enter_async_context(store.listening(live.hear))
         await stack.enter_async_context(_serving(door, listener, config.limits))
-        await stack.enter_async_context(_sweeping(store, clock))
-        yield Mediator(identity, listener.getsockname()[:2], stun_ports)
+        await stack.enter_async_context(_background(_sweep(store, clock)))
+        await stack.enter_async_context(_background(carrier.run()))
+        yield Mediator(identity, listener.getsockname()[:2], stun_ports, carrier)
 
 
 def _dispatcher(
     store: Store,
     live: LiveAccounts,
-    identities: list[MediatorIdentity],
+    sealer: Sealer,
+    own: OwnNames,
+    carrier: Carrier,
     newest: MediatorIdentity,
     stun_ports: tuple[int, ...],
     config: Config,
@@ -94,12 +120,9 @@ def _dispatcher(
     guard: Guard,
 ) -> Dispatcher:
     limits = config.limits
-    secrets: Mapping[str, PrivateKey] = {k: v for i in identities for k, v in i.secrets.items()}
-    sealer = Sealer(secrets, default_registry())
-    ours = frozenset(identity.did for identity in identities)
     handlers: dict[str, Handler] = {
-        **coordination.handlers(store, ours, config.conformance, config.compat),
-        **forwarding.handlers(store, live, ours, limits, config.conformance),
+        **coordination.handlers(store, own.dids, config.conformance, config.compat),
+        **forwarding.handlers(store, live, own, carrier, limits, config.conformance),
         **pickup.handlers(store, sealer, limits, clock),
         **conversation.handlers(stun_ports, config.conformance),
     }
@@ -111,16 +134,18 @@ def _dispatcher(
         clock=clock,
         compat=config.compat,
         guard=guard,
+        follow=Rotations(store).follow,
+        send_away=carrier.answer,
     )
 
 
 async def _identities(store: Store, public_url: str, now: int) -> list[MediatorIdentity]:
-    identities = [MediatorIdentity.from_record(record) for record in await store.identities()]
-    if not any(identity.public_url == public_url for identity in identities):
-        identities.append(create_identity(public_url))
-    used = next(identity for identity in identities if identity.public_url == public_url)
-    await store.use_identity(used.to_record(), now)
-    return identities
+    """All of them, the one of the URL last: as the store has it, if another process was first."""
+    there = [MediatorIdentity.from_record(record) for record in await store.identities()]
+    mine = next((i for i in there if i.public_url == public_url), None)
+    record = (mine.completed() if mine else create_identity(public_url)).to_record()
+    used = MediatorIdentity.from_record(await store.use_identity(record, now))
+    return [*(identity for identity in there if identity.did != used.did), used]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -139,6 +164,34 @@ def _words(error: OSError) -> str:
         return os.strerror(error.errno).lower()
     words = error.strerror or str(error)  # of a name that does not resolve
     return words.partition(" (while")[0].lower()
+
+
+def _did_document(identity: MediatorIdentity) -> Mapping[str, Callable[[], Mapping[str, Any]]]:
+    document = identity.web_document
+    return {} if document is None else {document_path(identity.public_url): lambda: document}
+
+
+def _is_own(listener: socket.socket) -> Callable[[IPAddress, int], bool]:
+    """Whether an address is the one we listen on; of a wildcard, any that this host has."""
+    host, port = listener.getsockname()[:2]
+    ours = ipaddress.ip_address(host)
+
+    def is_own(address: IPAddress, at: int) -> bool:
+        if at != port:
+            return False
+        return address == ours or (ours.is_unspecified and _is_of_this_host(address))
+
+    return is_own
+
+
+def _is_of_this_host(address: IPAddress) -> bool:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _url_of(listener: socket.socket) -> str:
@@ -179,17 +232,20 @@ async def _serving(door: Web, listener: socket.socket, limits: Limits) -> AsyncI
         await runner.cleanup()
 
 
-@contextlib.asynccontextmanager
-async def _sweeping(store: Store, clock: Callable[[], float]) -> AsyncIterator[None]:
-    async def sweep() -> None:
-        while True:
+async def _sweep(store: Store, clock: Callable[[], float]) -> None:
+    while True:
+        with contextlib.suppress(StoreUnavailable):  # there is another look
             while gone := await store.expire(int(clock())):
                 log.debug("%d messages expired", gone)
-            await asyncio.sleep(EXPIRY_INTERVAL)
+        await asyncio.sleep(EXPIRY_INTERVAL)
 
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Done for as long as the block lasts."""
     async with asyncio.TaskGroup() as tasks:
-        sweeper = tasks.create_task(sweep())
+        worker = tasks.create_task(work)
         try:
             yield
         finally:
-            sweeper.cancel()
+            worker.cancel()

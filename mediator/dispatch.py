@@ -17,6 +17,7 @@ from mediator.config import Compat
 from mediator.errors import Refusal
 from mediator.limits import Guard
 from mediator.live import Connection
+from mediator.stores.interface import StoreUnavailable
 from messaging import errors
 from messaging.jwe import DIDCOMM, Dialect
 from messaging.message import Message
@@ -24,6 +25,7 @@ from messaging.packing import pack, sign, unpack
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.routing import Forward
 from messaging.replay import ReplayGuard
+from messaging.rotation import PriorDid
 from resolvers.resolver import ResolutionError, Resolver
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 # A sender that missed the answer sends the same bytes again, and may: they are stored once.
 REPEATABLE = frozenset({Forward.TYPE})
 PROBLEM_REPORT = "/problem-report"  # how the type of one ends, whatever its protocol
+UNAVAILABLE = "e.p.me.res.storage.unavailable"
 DEJAVU = "e.p.crypto.message.dejavu"
 
 ENCRYPTED = "application/didcomm-encrypted+json"
@@ -57,6 +60,8 @@ class Request:
     connection: Connection | None  # None over HTTP
     dialect: Dialect = DIDCOMM  # the sender's, which is what it reads
     address: str | None = None  # it came from; None where that is not known
+    hops: int = 0  # mediators that passed it on, as far as they say
+    prior: PriorDid | None = None  # the sender was known by another DID
 
     def proven_sender(self) -> str:
         if self.sender is None:
@@ -69,6 +74,8 @@ class Request:
 
 
 Handler = Callable[[Request], Awaitable[Message | None]]
+# Brings an answer (its type is the third) to the recipient's own address.
+SendAway = Callable[[str, bytes, str, int], Awaitable[None]]
 
 
 class Sealer:
@@ -107,17 +114,25 @@ class Dispatcher:
         clock: Callable[[], float],
         compat: Compat,
         guard: Guard,
+        follow: Callable[[PriorDid], Awaitable[None]],
+        send_away: SendAway,
     ) -> None:
         self._handlers = handlers
         self._sealer = sealer
         self._default_did = default_did
         self._clock = clock
         self._guard = guard
+        self._follow = follow
+        self._send_away = send_away
         self._compat = compat
         self._replay = ReplayGuard()
 
     async def handle(
-        self, data: bytes, connection: Connection | None = None, address: str | None = None
+        self,
+        data: bytes,
+        connection: Connection | None = None,
+        address: str | None = None,
+        hops: int = 0,
     ) -> Answer:
         """Never raises on what a stranger sent."""
         now = int(self._clock())
@@ -144,6 +159,8 @@ class Dispatcher:
             connection,
             opened.dialect,
             address,
+            hops,
+            opened.prior,
         )
         return await self._answer(request, noted)
 
@@ -152,12 +169,14 @@ class Dispatcher:
             if request.message.type not in REPEATABLE:
                 noted.admit_to(self._replay)
             self._check_rates(request)
+            if request.prior is not None:
+                await self._follow(request.prior)
             reply = await self._perform(request)
         except errors.Replayed as error:
             return await self._report(request, Refusal(DEJAVU, str(error)))
         except Refusal as refusal:
             return await self._report(request, refusal)
-        if reply is None or request.sender is None or not self._is_awaited(request):
+        if reply is None or request.sender is None:
             return Answer()
         return await self._seal(request, reply, 200)
 
@@ -183,6 +202,9 @@ class Dispatcher:
             return await handler(request)
         except errors.MalformedMessage as error:
             raise Refusal("e.p.msg.malformed", str(error), status=400) from error
+        except StoreUnavailable as error:
+            log.error("the store is not available: %s", error)  # noqa: TRY400
+            raise Refusal(UNAVAILABLE, "try again later", status=503) from error
 
     async def _report(self, request: Request, refusal: Refusal) -> Answer:
         message = request.message
@@ -211,7 +233,10 @@ class Dispatcher:
         except (errors.MessagingError, ResolutionError) as error:
             log.info("cannot answer %s: %s", shorten(to), error)
             return Answer(status)
-        return Answer(status, body)
+        if self._is_awaited(request):
+            return Answer(status, body)
+        await self._send_away(to, body, threaded.type, request.now)
+        return Answer(status)
 
     async def _report_unopened(self, error: errors.MessagingError, now: int) -> Answer:
         code, status = _CODES.get(type(error), ("e.p.msg.malformed", 400))

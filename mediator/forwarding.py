@@ -1,18 +1,21 @@
-"""Routing 2.0: keep an envelope for its recipient. Accepted means committed."""
+"""Routing 2.0: keep an envelope for its recipient, or pass it on. Accepted means committed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from identity.errors import InvalidDid
-from mediator.addresses import canonical
+from mediator.addresses import OwnNames, canonical, door_of, is_url
 from mediator.config import Conformance, Limits
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
 from mediator.live import LiveAccounts
+from mediator.outbound import MAX_HOPS, Outbound
 from mediator.stores.interface import InboxFull, SenderLimit, Store
 from messaging.encoding import load_object
 from messaging.errors import MalformedMessage
@@ -30,25 +33,89 @@ QUEUE_FULL = "e.p.me.res.storage.queue-full"
 SENDER_LIMIT = "e.p.me.res.storage.sender-limit"
 TOO_BIG = "e.p.me.res.storage.message-too-big"
 BAD_NEXT = "e.p.msg.bad-next"
+LINKS = "e.p.msg.links"
+TOO_LATE = "e.p.msg.delay-too-long"
+TOO_FAR = "e.p.msg.too-many-hops"
+
+MAX_DELAY = 24 * 3600 * 1000  # milliseconds
 
 
 def handlers(
     store: Store,
     live: LiveAccounts,
-    ours: Collection[str],
+    own: OwnNames,
+    outbound: Outbound,
     limits: Limits,
     conformance: Conformance,
 ) -> Mapping[str, Handler]:
-    async def forward(request: Request) -> None:
+    return {
+        Forward.TYPE: Forwarding(store, live, own, outbound, limits, conformance).forward,
+    }
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """What a forward asks for, checked."""
+
+    envelopes: Sequence[bytes]
+    expires: int
+    delay: int  # milliseconds
+
+
+class Forwarding:
+    def __init__(
+        self,
+        store: Store,
+        live: LiveAccounts,
+        own: OwnNames,
+        outbound: Outbound,
+        limits: Limits,
+        conformance: Conformance,
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._own = own
+        self._outbound = outbound
+        self._limits = limits
+        self._conformance = conformance
+
+    async def forward(self, request: Request) -> None:
         """Never answered, not even for `please_ack`: a 2xx says all there is to say."""
         message = Forward.from_message(request.message)
-        recipient = _recipient(message, ours)
-        try:
-            account = await store.enqueue(
+        letters = _Letters(
+            [_envelope(a, self._limits.delivery_bytes) for a in message.attachments],
+            _expiry(request, self._limits),
+            _delay(message),
+        )
+        if is_url(message.next):
+            await self._relay(request, self._url(message.next), letters)
+            return
+        recipient = self._recipient(message)
+        if letters.delay and await self._store.is_bound(recipient):
+            await self._outbound.post(
                 recipient,
-                [_envelope(a, limits.delivery_bytes) for a in message.attachments],
+                letters.envelopes,
+                inbox=True,
+                delay=letters.delay,
+                expires=letters.expires,
                 sender=request.sender,
-                expires=_expiry(request, limits),
+            )
+        elif await self._keep(request, recipient, letters):
+            return
+        elif await self._outbound.leads_elsewhere(did := message.next.partition("#")[0]):
+            await self._relay(request, did, letters)
+        elif self._conformance.report_unknown_recipients:
+            raise Refusal("e.p.req.not_enroll", "nobody takes mail for `next`", status=BAD_REQUEST)
+        # else: mail for nobody looks like mail for somebody
+
+    async def _keep(self, request: Request, recipient: str, letters: _Letters) -> bool:
+        """Whether there is somebody whose mail it is."""
+        try:
+            account = await self._store.enqueue(
+                recipient,
+                letters.envelopes,
+                sender=request.sender,
+                expires=letters.expires,
                 now=request.now,
             )
         except InboxFull as error:
@@ -56,26 +123,47 @@ def handlers(
         except SenderLimit as error:
             raise Refusal(SENDER_LIMIT, str(error), status=TRY_LATER) from error
         if account is not None:
-            live.wake(account)
-        elif conformance.report_unknown_recipients:
-            raise Refusal("e.p.req.not_enroll", "nobody takes mail for `next`", status=BAD_REQUEST)
-        # else: mail for nobody looks like mail for somebody
+            self._live.wake(account)
+        return account is not None
 
-    return {Forward.TYPE: forward}
+    async def _relay(self, request: Request, target: str, letters: _Letters) -> None:
+        if request.hops >= MAX_HOPS:
+            raise Refusal(
+                TOO_FAR, f"{request.hops} mediators passed it on already", status=BAD_REQUEST
+            )
+        await self._outbound.post(
+            target,
+            letters.envelopes,
+            expires=letters.expires,
+            delay=letters.delay,
+            hops=request.hops,
+        )
 
+    def _recipient(self, forward: Forward) -> str:
+        try:
+            recipient = canonical(forward.next)
+        except InvalidDid as error:
+            raise Refusal(BAD_NEXT, str(error), status=BAD_REQUEST) from error
+        if recipient in self._own.dids:
+            raise Refusal(
+                BAD_NEXT, "`next` is this mediator: nothing to pass on", status=BAD_REQUEST
+            )
+        return recipient
 
-def _recipient(forward: Forward, ours: Collection[str]) -> str:
-    try:
-        recipient = canonical(forward.next)
-    except InvalidDid as error:
-        raise Refusal(BAD_NEXT, str(error), status=BAD_REQUEST) from error
-    if recipient in ours:
-        raise Refusal(BAD_NEXT, "`next` is this mediator: nothing to pass on", status=BAD_REQUEST)
-    return recipient
+    def _url(self, url: str) -> str:
+        if door_of(url) is None:
+            raise Refusal(BAD_NEXT, "`next` is no URL that can be used", status=BAD_REQUEST)
+        if self._own.has_url(url):
+            raise Refusal(
+                BAD_NEXT, "`next` is this mediator: nothing to pass on", status=BAD_REQUEST
+            )
+        return url
 
 
 def _envelope(attachment: Attachment, max_bytes: int) -> bytes:
     """The bytes to keep: compact JSON, so that equal envelopes are equal bytes however attached."""
+    if attachment.links and attachment.base64 is None and attachment.json is None:
+        raise Refusal(LINKS, "nobody fetches links: attach the envelope", status=BAD_REQUEST)
     content = attachment.content()
     if len(content) > max_bytes:
         raise Refusal(
@@ -109,3 +197,13 @@ def _expiry(request: Request, limits: Limits) -> int:
     latest = request.now + limits.lifetime
     wanted = request.message.expires_time
     return latest if wanted is None else min(latest, wanted)
+
+
+def _delay(forward: Forward) -> int:
+    """Milliseconds to wait; a negative wish means a random time up to that."""
+    wanted = forward.delay_milli or 0
+    if abs(wanted) > MAX_DELAY:
+        raise Refusal(
+            TOO_LATE, f"`delay_milli` is at most {MAX_DELAY} either way", status=BAD_REQUEST
+        )
+    return wanted if wanted >= 0 else secrets.randbelow(-wanted + 1)

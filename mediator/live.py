@@ -14,6 +14,9 @@ from collections.abc import Awaitable, Callable
 
 from mediator.errors import Refusal
 from mediator.limits import TOO_MANY_SOCKETS
+from mediator.stores.interface import StoreUnavailable
+
+RETRY = 1.0  # seconds after which a store that could not be reached is asked again
 
 Send = Callable[[bytes], Awaitable[None]]
 # Sends what waits beyond a position, in order, and returns the new position.
@@ -30,6 +33,15 @@ class LiveAccounts:
     def wake(self, account: str) -> None:
         for subscription in self._subscriptions.get(account, ()):
             subscription.wake()
+
+    def hear(self, account: str | None) -> None:
+        """Another process queued mail: for the account, or for any when it is not known which."""
+        if account is not None:
+            self.wake(account)
+            return
+        for group in self._subscriptions.values():
+            for subscription in group:
+                subscription.wake()
 
     def add(self, subscription: Subscription) -> None:
         """Raises: Refusal: the newcomer's, for sockets that push each other out never end."""
@@ -75,7 +87,11 @@ class Subscription:
             while True:
                 await self._awake.wait()
                 self._awake.clear()
-                self.position = await self._deliver(self.position)
+                try:
+                    self.position = await self._deliver(self.position)
+                except StoreUnavailable:  # the mail is there when the store is
+                    await asyncio.sleep(RETRY)
+                    self._awake.set()
 
 
 class Connection:

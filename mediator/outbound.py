@@ -17,10 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mediator.addresses import OwnNames, is_url, shorten
+from mediator.addresses import OwnNames, canonical, is_url, shorten
 from mediator.errors import Refusal
 from mediator.live import LiveAccounts
-from mediator.stores.interface import OutgoingFull, Parcel, Store, StoreRefusal
+from mediator.stores.interface import (
+    OutgoingFull,
+    Parcel,
+    Store,
+    StoreRefusal,
+    StoreUnavailable,
+)
 from messaging.errors import MessagingError
 from messaging.packing import Outgoing, route
 from resolvers.guarded import Fetched, GuardedHttp, TargetFailed, TargetRefused
@@ -49,6 +55,11 @@ PERMANENT = frozenset(
         ErrorType.INVALID_DID_DOCUMENT,
     }
 )
+
+
+# An answer of these is about a mailbox, so it never lies in one (message pickup 3.0, 4.0).
+ABOUT_MAILBOXES = ("https://didcomm.org/messagepickup/", "https://didcomm.org/message-pickup/")
+ANSWER_LIFE = 24 * 3600  # seconds for which an answer is tried
 
 
 class Outbound(Protocol):
@@ -146,13 +157,31 @@ class Carrier:
             raise Refusal(OUTGOING_FULL, str(error), status=429) from error
         self._work.set()
 
+    async def answer(self, to: str, envelope: bytes, type_: str, now: int) -> None:
+        """Bring an answer to where `to` takes its mail; nowhere if that cannot be known.
+
+        Who has its mail kept here finds it there, unless it is about the mailbox itself.
+        """
+        try:
+            if await self.leads_elsewhere(to):
+                await self.post(to, [envelope], expires=now + ANSWER_LIFE)
+            elif not type_.startswith(ABOUT_MAILBOXES):
+                account = await self._store.enqueue(
+                    canonical(to), [envelope], sender=None, expires=now + ANSWER_LIFE, now=now
+                )
+                if account is not None:
+                    self._live.wake(account)
+        except (Refusal, StoreRefusal) as error:
+            log.info("cannot answer %s: %s", shorten(to), error)
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._work.clear()
                 room = CARRIED - sum(len(waiting) for waiting in self._carried.values())
-                if room > 0 and await self._take(room, tasks):
-                    continue
+                with contextlib.suppress(StoreUnavailable):  # there is another look
+                    if room > 0 and await self._take(room, tasks):
+                        continue
                 await self._rest(full=room <= 0)
 
     async def _take(self, room: int, tasks: asyncio.TaskGroup) -> bool:
@@ -180,7 +209,9 @@ class Carrier:
         return len(taken) == room
 
     async def _rest(self, *, full: bool) -> None:
-        due = None if full else await self._store.next_parcel()
+        due = None
+        with contextlib.suppress(StoreUnavailable):
+            due = None if full else await self._store.next_parcel()
         seconds = LOOK if due is None else min(LOOK, max(0.005, (due - self._now()) / 1000))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -197,6 +228,10 @@ class Carrier:
                     await self._put_off(list(waiting), tried=carried.parcel.id)
                     return
                 waiting.popleft()
+        except StoreUnavailable:
+            log.warning(
+                "cannot note what became of mail for %s: it is tried again", shorten(name[0])
+            )
         finally:
             del self._carried[name]
             self._work.set()

@@ -25,6 +25,7 @@ from mediator.config import (
     default_data,
 )
 from mediator.errors import ConfigError
+from mediator.stores.places import Place, parse_place
 
 PREFIX = "DIDMESH_MEDIATOR_"
 FILE_VARIABLE = f"{PREFIX}CONFIG"
@@ -127,6 +128,7 @@ def _config(values: Mapping[str, Any]) -> Config:
         stun_ports=values["stun_ports"],
         tls=tls,
         trusted_proxies=values["trusted_proxies"],
+        private_networks=values["private_networks"],
         metrics=values["metrics"],
         drain=values["drain"],
         log_format=values["log_format"],
@@ -210,6 +212,12 @@ def _path(name: str) -> Callable[[object], Path]:
     return parse
 
 
+def _place(value: object) -> Place:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigError(f"data is the path of a file or a URL, not {value}")
+    return parse_place(value)
+
+
 def _url(value: object) -> str:
     parts = urlsplit(str(value))
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -219,14 +227,17 @@ def _url(value: object) -> str:
     return str(value).rstrip("/")
 
 
-def _networks(value: object) -> tuple[Network, ...]:
-    def parse(each: object) -> Network:
+def _networks(name: str) -> Callable[[object], tuple[Network, ...]]:
+    def parse_one(each: object) -> Network:
         try:
             return ip_network(str(each))
         except ValueError as error:
-            raise ConfigError(f"trusted_proxies are addresses or networks, not {each}") from error
+            raise ConfigError(f"{name} are addresses or networks, not {each}") from error
 
-    return tuple(map(parse, _list("trusted_proxies", "addresses or networks", value)))
+    def parse(value: object) -> tuple[Network, ...]:
+        return tuple(map(parse_one, _list(name, "addresses or networks", value)))
+
+    return parse
 
 
 def _list(name: str, of: str, value: object) -> list[object]:
@@ -319,10 +330,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "data",
-        _path("data"),
+        _place,
         None,
-        "FILE",
-        "its file: keys, accounts, queue",
+        "FILE|URL",
+        "its file, or postgresql://… for a database that several share: keys, accounts, queue",
         shown_default="~/.local/share/didmesh/mediator.db",
     ),
     Setting(
@@ -352,12 +363,22 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "trusted_proxies",
-        _networks,
+        _networks("trusted_proxies"),
         (),
         "NETWORK",
         "proxies whose X-Forwarded-For is believed, such as 127.0.0.1 or 10.0.0.0/8",
         shown_default="none",
         flag_name="--trusted-proxy",
+        many=True,
+    ),
+    Setting(
+        "private_networks",
+        _networks("private_networks"),
+        (),
+        "NETWORK",
+        "private networks to which it may pass mail on and where a did:web may be looked up",
+        shown_default="none",
+        flag_name="--private-network",
         many=True,
     ),
     Setting(

@@ -23,6 +23,7 @@ from mediator.connections import GuardedConnection
 from mediator.dispatch import Answer, Dispatcher
 from mediator.limits import TOO_MANY_REQUESTS, Guard, TokenBuckets
 from mediator.live import Connection, LiveAccounts
+from mediator.outbound import HOPS, MAX_HOPS
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ GOODBYE = 2.0  # seconds for the other end of a socket to agree that it closes
 DRAIN = 10.0  # seconds for requests under way when the mediator stops
 
 MESSAGES = {WSMsgType.TEXT, WSMsgType.BINARY}
+# Wallets in browsers come from any page: an envelope says who sends it, no cookie does.
+ANY_ORIGIN = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+PREFLIGHT = {
+    **ANY_ORIGIN,
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "*",
+    hdrs.ACCESS_CONTROL_MAX_AGE: "86400",
+}
 Page = Callable[[], Mapping[str, Any]]
 
 
@@ -82,9 +91,13 @@ class Web:
             return await self._post(request, connection, address)
         if request.method == hdrs.METH_GET and request.path in self._sockets:
             return await self._websocket(request, connection, address)
+        if request.method == hdrs.METH_OPTIONS and request.path in self._inboxes | set(self._pages):
+            return web.Response(status=204, headers=PREFLIGHT)
         page = self._pages.get(request.path)
         if page is not None and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            return web.Response(body=orjson.dumps(page()), content_type="application/json")
+            return web.Response(
+                body=orjson.dumps(page()), content_type="application/json", headers=ANY_ORIGIN
+            )
         if page is not None or request.path in self._inboxes | self._sockets:
             return _plain(405, f"{request.method} is nothing for {request.path}")
         return _plain(404, f"nothing at {request.path}")
@@ -113,7 +126,7 @@ class Web:
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
         connection.whole()
-        answer = await self.dispatcher.handle(data, address=address)
+        answer = await self.dispatcher.handle(data, address=address, hops=_hops(request))
         response = _response(answer)
         if len(answer.body) > SMALL:
             await self._send(request, response, len(answer.body))
@@ -157,7 +170,7 @@ class Web:
             await socket.prepare(request)
             connection.finished(connection.unfinished)
             self._open_sockets.add(socket)
-            await _OneSocket(self, socket, connection, address).serve()
+            await _OneSocket(self, socket, connection, address, _hops(request)).serve()
         finally:
             self.guard.sockets.leave(address)
             self._open_sockets.discard(socket)
@@ -173,7 +186,9 @@ class _OneSocket:
         socket: web.WebSocketResponse[Literal[False]],
         connection: GuardedConnection,
         address: str | None,
+        hops: int,
     ) -> None:
+        self._hops = hops
         self._dispatcher = door.dispatcher
         self._live = door.live
         self._guard = door.guard
@@ -216,7 +231,7 @@ class _OneSocket:
             if frame.type in MESSAGES:
                 self._connection.whole()
                 await self._wait_for_turn()
-                answer = await self._dispatcher.handle(data, connection, self._address)
+                answer = await self._dispatcher.handle(data, connection, self._address, self._hops)
                 if answer.body:
                     await self._send(answer.body)
                 connection.answered()
@@ -235,7 +250,7 @@ class _OneSocket:
 
 
 def _response(answer: Answer) -> web.Response:
-    response = web.Response(status=answer.status, body=answer.body)
+    response = web.Response(status=answer.status, body=answer.body, headers=ANY_ORIGIN)
     if answer.body:
         response.headers[hdrs.CONTENT_TYPE] = answer.media_type
     return response
@@ -249,7 +264,13 @@ def _busy(status: int, text: str, wait: float) -> web.Response:
 
 
 def _plain(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=f"{text}\n")
+    return web.Response(status=status, text=f"{text}\n", headers=ANY_ORIGIN)
+
+
+def _hops(request: web.BaseRequest) -> int:
+    """How many mediators passed it on, as the last of them says."""
+    text = request.headers.get(HOPS, "0")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else MAX_HOPS
 
 
 def limited_request(max_bytes: int) -> Callable[..., web.BaseRequest]:

@@ -26,6 +26,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "tls_certificate": ("c.pem", "tls", Tls(Path("c.pem"), Path("k.pem"))),
     "tls_key": ("k.pem", "tls", Tls(Path("c.pem"), Path("k.pem"))),
     "trusted_proxies": ("10.0.0.0/8", "trusted_proxies", (ip_network("10.0.0.0/8"),)),
+    "private_networks": ("10.0.0.0/8", "private_networks", (ip_network("10.0.0.0/8"),)),
     "metrics": ("off", "metrics", None),
     "drain": ("2.5", "drain", 2.5),
     "log_format": ("json", "log_format", LogFormat.JSON),
