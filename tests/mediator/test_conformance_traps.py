@@ -4,14 +4,11 @@ TRAPS says for each which tests stand on it, here or with the code that it conce
 that no test has is an error.
 """
 
-import ast
 import hashlib
 import hmac
 import json
 import os
 import time
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +23,10 @@ from messaging.message import Attachment, Message
 from messaging.packing import sign, unpack
 from messaging.protocols.report_problem import ProblemReport
 from tests.support import foreign_words as wire
+from tests.support import named_tests
 from tests.support.foreign_words import COORDINATIONS, PICKUPS, Pickup
 from tests.support.mediator_client import Party, Reply
 
-ROOT = Path(__file__).parents[2]
 TRAPS: dict[str, tuple[str, ...]] = {
     "1 key derivation of ECDH-1PU": (
         "mediator/test_conformance_traps.py::test_authcrypt_binds_the_tag_with_its_length",
@@ -152,9 +149,7 @@ PONG = "https://didcomm.org/trust-ping/2.0/ping-response"
 
 def test_the_table_names_twenty_five_traps_and_no_test_that_is_not_there() -> None:
     assert [int(trap.split()[0]) for trap in TRAPS] == list(range(1, 26))
-    for tests in TRAPS.values():
-        for file, name in (test.split("::") for test in tests):
-            assert name in _tests_of(file), f"{file} has no {name}"
+    assert named_tests.missing(test for tests in TRAPS.values() for test in tests) == []
 
 
 # 1
@@ -477,12 +472,6 @@ async def test_the_invitation_is_compact_and_safe_in_a_url(mediator: Mediator) -
 
 
 # Helpers
-
-
-@cache
-def _tests_of(file: str) -> set[str]:
-    tree = ast.parse((ROOT / "tests" / file).read_text())
-    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def _ping(party: Party) -> dict[str, Any]:
