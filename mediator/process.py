@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from pathlib import Path
 
 import orjson
 import uvloop
 
 from mediator.config import Config
-from mediator.errors import DataFileError
+from mediator.errors import DatabaseError
 from mediator.identities import MediatorIdentity
-from mediator.stores.sqlite_file import read_identities
+from mediator.stores.places import Place, read_identities
 
 
 def serve(config: Config, *, as_json: bool) -> None:
@@ -23,14 +22,14 @@ def serve(config: Config, *, as_json: bool) -> None:
         runner.run(_serve(config, as_json))
 
 
-def shown(data: Path) -> dict[str, str]:
-    """What there is to know of a mediator from its file.
+def shown(data: Place) -> dict[str, str]:
+    """What there is to know of a mediator from its store.
 
-    Raises: DataFileError.
+    Raises: DataFileError, DatabaseError.
     """
-    records = read_identities(data)
+    records = asyncio.run(read_identities(data))
     if not records:
-        raise DataFileError(data, "no mediator ever ran on it", "`mediator run` makes its DID")
+        raise DatabaseError(data, "no mediator ever ran on it", "`mediator run` makes its DID")
     return MediatorIdentity.from_record(records[-1]).describe()
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mediator.stores.interface import StoreRefusal
+from mediator.stores.interface import StoreRefusal, StoreUnavailable
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -82,7 +82,7 @@ class GroupCommit:
             await self._write([pending])
         except Exception as error:
             if not pending.future.done():
-                pending.future.set_exception(error)
+                pending.future.set_exception(_known(error))
 
     async def _write(self, group: list[_Pending]) -> None:
         try:
@@ -97,6 +97,14 @@ class GroupCommit:
             raise
         for pending, outcome in zip(group, outcomes, strict=True):
             _answer(pending.future, outcome)
+
+
+def _known(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.OperationalError):
+        return error
+    known = StoreUnavailable(str(error))  # the disk is full, or gone
+    known.__cause__ = error
+    return known
 
 
 def _attempt(operation: Operation[Any], connection: sqlite3.Connection) -> Any:

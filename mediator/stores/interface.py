@@ -112,7 +112,8 @@ class Store(Protocol):
     async def use_identity(self, record: IdentityRecord, now: int) -> IdentityRecord:
         """The one of its public URL, which is added if there is none; it is the one used last.
 
-        So processes that start at once on one store answer to one DID.
+        So processes that start at once on one store answer to one DID. If it is this very
+        DID with more keys, they are added, unless another process has added them before.
         """
 
     def listening(self, wake: Wake) -> AbstractAsyncContextManager[None]:

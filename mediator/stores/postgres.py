@@ -62,9 +62,11 @@ class PostgresStore:
 
     async def use_identity(self, record: IdentityRecord, now: int) -> IdentityRecord:
         [used] = await self._database.call(
-            "INSERT INTO identity (did, public_url, invitation, secrets, used)"
+            "INSERT INTO identity AS i (did, public_url, invitation, secrets, used)"
             " VALUES ($1, $2, $3, $4, $5)"
-            " ON CONFLICT (public_url) DO UPDATE SET used = excluded.used"
+            " ON CONFLICT (public_url) DO UPDATE SET used = excluded.used, secrets ="
+            " CASE WHEN i.did = excluded.did AND length(i.secrets) < length(excluded.secrets)"
+            " THEN excluded.secrets ELSE i.secrets END"
             " RETURNING did, public_url, invitation, secrets",
             record.did,
             record.public_url,

@@ -63,7 +63,9 @@ class SqliteStore:
         used = await self._commits.run(
             lambda db: db.execute(
                 "INSERT INTO identity VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (public_url) DO UPDATE SET used = excluded.used"
+                " ON CONFLICT (public_url) DO UPDATE SET used = excluded.used, secrets ="
+                " iif(did = excluded.did AND length(secrets) < length(excluded.secrets),"
+                " excluded.secrets, secrets)"
                 " RETURNING did, public_url, invitation, secrets",
                 row,
             ).fetchone()

@@ -10,6 +10,7 @@ import pytest
 
 from mediator.config import Limits
 from mediator.errors import DataFileError
+from mediator.stores.interface import StoreUnavailable
 from mediator.stores.sqlite import SqliteStore
 from tests.support.stores import ALICE, BOB, CAROL, LIMITS, NOW, fetched, post
 
@@ -35,7 +36,7 @@ async def test_an_operation_that_fails_takes_no_neighbour_with_it(store: SqliteS
     outcomes = await asyncio.gather(
         post(store, b"left"), broken, post(store, b"right"), return_exceptions=True
     )
-    assert isinstance(outcomes[1], sqlite3.Error)
+    assert isinstance(outcomes[1], StoreUnavailable)
     assert await fetched(store) == [b"left", b"right"]
 
 
@@ -49,7 +50,7 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
         outcomes = await asyncio.gather(
             *(post(store, letter) for letter in letters), return_exceptions=True
         )
-        assert all(isinstance(outcome, sqlite3.OperationalError) for outcome in outcomes)
+        assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
         assert await fetched(store) == [b"before"]
         assert (await store.waiting(ALICE, now=NOW)).messages == 1
         await store._commits.run(lambda db: db.execute("PRAGMA max_page_count = 100000"))
