@@ -1,4 +1,4 @@
-"""A foreign DIDComm implementation in its own process, asked by JSON lines."""
+"""Foreign DIDComm implementations, each in a process of its own, asked by JSON lines."""
 
 import json
 import shutil
@@ -8,8 +8,21 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
-SICPA = ROOT / ".interop/sicpa/bin/python"
-NODE_MODULES = ROOT / ".interop/node/node_modules"
+INTEROP = ROOT / ".interop"
+SICPA = INTEROP / "sicpa/bin/python"
+INDICIO = INTEROP / "indicio/bin/python"
+NODE_MODULES = INTEROP / "node/node_modules"
+# Where each is installed by scripts/interop, and what says that it is there.
+PACKAGES = {
+    "sicpa": ("didcomm 0.3.2", SICPA),
+    "indicio": ("didcomm-messaging 0.1.1", INDICIO),
+    "node": ("didcomm-node 0.4.1", NODE_MODULES / "didcomm-node"),
+    "veramo": ("@veramo 7.0.1", INTEROP / "veramo/node_modules/@veramo"),
+    "identus": (
+        "@hyperledger/identus-sdk 7.0.0",
+        INTEROP / "identus/node_modules/@hyperledger/identus-sdk",
+    ),
+}
 
 
 class PeerError(Exception):
@@ -46,15 +59,26 @@ class Peer:
 
 def missing(name: str) -> str | None:
     """Why the peer cannot be asked here, or None."""
-    if name == "sicpa":
-        return None if SICPA.exists() else "didcomm 0.3.2 is not installed: run scripts/interop"
-    if shutil.which("node") is None:
+    what, proof = PACKAGES[name]
+    if name not in {"sicpa", "indicio"} and shutil.which("node") is None:
         return "there is no node: apt-get install nodejs npm, then run scripts/interop"
-    installed = (NODE_MODULES / "didcomm-node").exists()
-    return None if installed else "didcomm-node 0.4.1 is not installed: run scripts/interop"
+    return None if proof.exists() else f"{what} is not installed: run scripts/interop"
 
 
 def start(name: str) -> Peer:
+    """As somebody who seals and opens."""
     if name == "sicpa":
         return Peer([str(SICPA), "-W", "ignore", str(HERE / "sicpa.py")])
     return Peer(["node", str(HERE / "node.js"), str(NODE_MODULES.parent)])
+
+
+def start_client(name: str) -> Peer:
+    """As the client of a mediator; the drivers have the operations in common."""
+    argv = {
+        "sicpa": [str(SICPA), "-W", "ignore", str(HERE / "sicpa_client.py")],
+        "indicio": [str(INDICIO), "-W", "ignore", str(HERE / "indicio_client.py")],
+        "node": ["node", str(HERE / "didcomm_node_client.js"), str(INTEROP / "node")],
+        "veramo": ["node", str(HERE / "veramo_client.mjs"), str(INTEROP / "veramo")],
+        "identus": ["node", str(HERE / "identus_client.js"), str(INTEROP / "identus")],
+    }
+    return Peer(argv[name])
