@@ -11,6 +11,7 @@ test:  ## every test; those that need root or a foreign peer say so when they sk
 	@scripts/setup dev
 	@scripts/interop
 	@$(PY) -m pytest
+	@$(PY) -m fuzz --seconds 60
 
 check:  ## style, types, and the direction of imports
 	@scripts/setup dev

@@ -69,6 +69,20 @@ class GuardedConnection(web.RequestHandler):
                 self._server.begun[self] = self._loop.time()
         super().data_received(data)
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is not HTTP is the sender's fault, and no line in our log."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        response = web.Response(status=status, text="not HTTP\n")
+        response.force_close()
+        return response
+
     def whole(self) -> None:
         """A message has arrived to its end."""
         self._server.begun.pop(self, None)

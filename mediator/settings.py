@@ -219,7 +219,10 @@ def _place(value: object) -> Place:
 
 
 def _url(value: object) -> str:
-    parts = urlsplit(str(value))
+    try:
+        parts = urlsplit(str(value))
+    except ValueError as error:
+        raise ConfigError(f"public_url is http://… or https://…, not {value}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(f"public_url is http://… or https://…, not {value}")
     if parts.query or parts.fragment or parts.username:

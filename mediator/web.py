@@ -80,6 +80,9 @@ class Web:
             return _busy(TOO_MANY_REQUESTS, "too many requests from your address", wait)
         try:
             return await self._choose(request, connection, address)
+        except ConnectionError:  # whoever asked has gone
+            connection.drop()
+            return web.Response()
         finally:
             connection.whole()
             connection.finished(connection.unfinished)

@@ -1,0 +1,327 @@
+"""Every entrance that takes a stranger's bytes, as a function that may raise nothing.
+
+A factory is called once in the fuzzing process and gives the function that is fed; what an
+entrance promises to raise is caught here, so that whatever comes out is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+Target = Callable[[bytes], None]
+NOW = 1_900_000_000
+
+
+def did() -> Target:
+    from identity.errors import IdentityError
+    from resolvers.local import LocalResolver
+    from resolvers.resolver import ResolutionError
+
+    resolver = LocalResolver()
+
+    def feed(data: bytes) -> None:
+        text = data.decode(errors="replace")
+        try:
+            document = _now(resolver.resolve(text))
+        except (IdentityError, ResolutionError):
+            return
+        document.to_json()
+        document.didcomm_services()
+
+    return feed
+
+
+def document() -> Target:
+    from identity.document import DidDocument
+    from identity.errors import IdentityError, InvalidDocument
+
+    def feed(data: bytes) -> None:
+        try:
+            read = DidDocument.parse(data, "did:web:example.com")
+        except InvalidDocument:
+            return
+        again = DidDocument.from_json(read.to_json(), did=read.id)
+        assert again.key_agreement == read.key_agreement
+        for method in read.verification_methods:
+            try:
+                read.method(method.id)
+            except IdentityError:
+                continue
+
+    return feed
+
+
+def stun() -> Target:
+    from mediator.stun_server import answer
+    from traversal.candidate import Address
+    from traversal.stun import MalformedStun, parse, serialize, verify_integrity
+
+    def feed(data: bytes) -> None:
+        reply = answer(data, Address("192.0.2.1", 4711))
+        assert reply is None or len(reply) <= len(data) + 96, "an answer that amplifies"
+        try:
+            message = parse(data)
+        except MalformedStun:
+            return
+        verify_integrity(data, b"key")
+        serialize(message)
+
+    return feed
+
+
+def configuration() -> Target:
+    from mediator.errors import ConfigError
+    from mediator.settings import load
+
+    file = Path(tempfile.mkdtemp(prefix="didmesh-fuzz-")) / "mediator.toml"
+
+    def feed(data: bytes) -> None:
+        file.write_bytes(data)
+        try:
+            load(file, {}, {})
+        except ConfigError:
+            return
+
+    return feed
+
+
+def manifest() -> Target:
+    from agent.launch.manifest import ManifestError, parse
+
+    def feed(data: bytes) -> None:
+        try:
+            parse(data)
+        except ManifestError:
+            return
+
+    return feed
+
+
+def invitation() -> Target:
+    from messaging.errors import MalformedMessage
+    from messaging.protocols.out_of_band import Invitation
+
+    def feed(data: bytes) -> None:
+        try:
+            read = Invitation.from_url(data.decode(errors="replace"))
+        except MalformedMessage:
+            return
+        assert Invitation.from_url(read.to_url("https://mediator.example")).frm == read.frm
+
+    return feed
+
+
+def message() -> Target:
+    """Plaintexts, and what every protocol makes of them, ours and the agents' alike."""
+    from messaging import protocols
+    from messaging.errors import MessagingError
+    from messaging.message import Message
+
+    readers = _readers(protocols)
+
+    def feed(data: bytes) -> None:
+        try:
+            read = Message.parse(data)
+        except MessagingError:
+            return
+        Message.parse(read.serialize())
+        for reader in readers:
+            try:
+                reader(read)
+            except MessagingError:
+                continue
+
+    return feed
+
+
+def envelope() -> Target:
+    """Sealed and signed forms, up to the place where a key would be needed."""
+    from messaging.errors import MessagingError
+    from messaging.packing import unpack
+    from tests.support.parties import RESOLVER, make_party
+
+    bob = make_party()
+
+    def feed(data: bytes) -> None:
+        try:
+            _now(unpack(data, secrets=bob.secrets, resolver=RESOLVER, now=NOW))
+        except MessagingError:
+            return
+
+    return feed
+
+
+def session() -> Target:
+    """What an insider may say to the other parties, in any order: `rank type body` a line."""
+    from agent.session.machine import SessionMachine
+    from agent.session.transcript import NotATranscript, check
+    from messaging.errors import MessagingError
+    from messaging.message import Message
+    from messaging.protocols.session import PROTOCOL, Say, from_message
+    from tests.support.sessions import NOW as START
+    from tests.support.sessions import draft_of, make_parties, start
+    from traversal.candidate import BadCandidate, RemoteSide
+
+    parties = make_parties(3)
+    documents = {party.did: party.document for party in parties}
+    draft = draft_of(parties)
+
+    def say(machine: SessionMachine, sender: str, line: bytes, now: float) -> None:
+        kind, _, text = line.partition(b" ")
+        # A seed names the parties that are drawn anew in every process.
+        for rank, party in enumerate(parties):
+            text = text.replace(b"{%d}" % rank, party.did.encode())
+        try:
+            body = json.loads(text)
+            said = from_message(Message(f"{PROTOCOL}/{kind.decode(errors='replace')}", body))
+        except (MessagingError, ValueError, RecursionError):
+            return
+        if said is None:
+            return
+        machine.handle_message(sender, said, now)
+        if isinstance(said, Say):
+            machine.handle_pulse(sender, said.statement, now)
+        try:
+            RemoteSide.from_json(body.get("side"))
+        except BadCandidate:
+            return
+
+    def feed(data: bytes) -> None:
+        machine = start(parties[0], parties, draft)
+        now = START
+        for line in data.splitlines()[:20]:
+            say(machine, parties[1 + len(line) % 2].did, line, now)
+            now += 1.0
+            machine.handle_timer(now)
+            machine.messages_to_send()
+            while machine.next_event() is not None:
+                pass
+        try:
+            check(json.loads(data), documents)
+        except (NotATranscript, ValueError, RecursionError):
+            return
+
+    return feed
+
+
+def pulse() -> Target:
+    from agent.session.pulse import PulseKeeper
+    from agent.session.statements import FalseStatement, verify
+    from tests.support.sessions import make_parties
+    from traversal.candidate import Address
+
+    parties = make_parties(2)
+    documents = {rank: party.document for rank, party in enumerate(parties)}
+    address = Address("10.0.0.2", 7777)
+
+    def feed(data: bytes) -> None:
+        keeper = PulseKeeper({parties[1].did: address}, 0.0)
+        carried = keeper.handle_datagram(data, address, 1.0)
+        keeper.datagrams_to_send(2.0, None, finished=False)
+        rtt = keeper.rtt(parties[1].did)
+        assert rtt is None or rtt >= 0
+        if carried is not None:
+            try:
+                verify(carried[1], documents)
+            except FalseStatement:
+                return
+
+    return feed
+
+
+def helper_requests() -> Target:
+    """What an agent may ask of the privileged process: one request a line."""
+    from agent.network_helper.requests import Order, RequestRefused, parse
+
+    def feed(data: bytes) -> None:
+        order = Order()
+        for line in data.splitlines()[:8]:
+            for descriptors in (0, 3):
+                try:
+                    order.admit(parse(line, descriptors))
+                except RequestRefused:
+                    continue
+
+    return feed
+
+
+def mediator_post() -> Target:
+    """The body of a POST, through the whole mediator."""
+    from fuzz.mediators import LoopbackMediator
+
+    mediator = LoopbackMediator()
+    return mediator.post
+
+
+def mediator_sealed() -> Target:
+    """A plaintext, sealed by a registered party, a stranger or nobody: the first byte says whom."""
+    from fuzz.mediators import LoopbackMediator
+
+    mediator = LoopbackMediator()
+    return mediator.sealed
+
+
+def mediator_http() -> Target:
+    """All bytes of an HTTP connection."""
+    from fuzz.mediators import LoopbackMediator
+
+    mediator = LoopbackMediator()
+    return mediator.raw
+
+
+def mediator_websocket() -> Target:
+    """All bytes of a WebSocket after its handshake."""
+    from fuzz.mediators import LoopbackMediator
+
+    mediator = LoopbackMediator()
+    return mediator.websocket
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    factory.__name__: factory
+    for factory in (
+        mediator_post,
+        mediator_sealed,
+        mediator_http,
+        mediator_websocket,
+        envelope,
+        message,
+        did,
+        document,
+        invitation,
+        stun,
+        configuration,
+        manifest,
+        session,
+        pulse,
+        helper_requests,
+    )
+}
+
+
+def _readers(package: object) -> list[Callable[..., object]]:
+    """`from_message` of every message that the protocols know."""
+    import importlib
+    import pkgutil
+
+    readers = []
+    for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):  # type: ignore[attr-defined]
+        module = importlib.import_module(module_info.name)
+        for kind in vars(module).values():
+            if isinstance(kind, type) and hasattr(kind, "from_message"):
+                readers.append(kind.from_message)
+        if module_info.name.endswith(".session"):
+            readers.append(module.from_message)
+    return readers
+
+
+def _now(waiting: object) -> object:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        waiting.send(None)  # type: ignore[attr-defined]
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waited for something")
