@@ -6,14 +6,18 @@ M mediation, K pickup, E errors, L live. Where the suite wants what a specificat
 of recipients speaks against, the case runs with the switch that docs/protocols/mediator.md names.
 """
 
+import asyncio
 import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from mediator.app import Mediator, running
 from mediator.config import Config, Conformance
@@ -24,6 +28,7 @@ from tests.support import foreign_words as wire
 from tests.support.foreign_words import COORDINATIONS, PICKUPS, Coordination, Pickup
 from tests.support.mediator_client import Party, Reply
 
+PING = "https://didcomm.org/trust-ping/2.0/ping"
 BASIC = "https://didcomm.org/basicmessage"
 
 
@@ -54,11 +59,28 @@ def sender(party: Callable[[], Party]) -> Party:
 # Ping
 
 
-async def test_p1_a_ping_is_answered_in_the_body_and_for_the_sender(stranger: Party) -> None:
-    ping = wire.message("https://didcomm.org/trust-ping/2.0/ping", {"response_requested": True})
-    answer = await stranger.ask(ping)
-    assert answer.type == "https://didcomm.org/trust-ping/2.0/ping-response"
-    assert (answer.to, answer.thid) == ((stranger.did,), ping.id)
+async def test_p1_a_ping_is_answered_in_the_body_and_not_at_the_senders_address(
+    tmp_path: Path,
+) -> None:
+    async with _listening(tmp_path) as (sender, heard):
+        ping = wire.message(PING, {"response_requested": True})
+        answer = await sender.ask(ping)
+        assert answer.type == f"{PING}-response"
+        assert (answer.to, answer.thid) == ((sender.did,), ping.id)
+        await asyncio.sleep(0.2)
+        assert heard.empty()
+
+
+async def test_p2_a_ping_is_answered_at_the_senders_address_and_not_in_the_body(
+    tmp_path: Path,
+) -> None:
+    async with _listening(tmp_path) as (sender, heard):
+        ping = wire.message(PING, {"response_requested": True}, return_route="none")
+        reply = await sender.post(await sender.seal(ping))
+        assert (reply.status, reply.body) == (200, b"")
+        answer = (await sender.open(await asyncio.wait_for(heard.get(), 10))).message
+        assert answer.type == f"{PING}-response"
+        assert (answer.to, answer.thid) == ((sender.did,), ping.id)
 
 
 # Mediation
@@ -306,6 +328,31 @@ def _live(pickup: Pickup) -> Message:
 
 async def _forward_for_nobody(sender: Party) -> Reply:
     return await wire.forward(sender, sender.did, b'{"protected":"x"}')
+
+
+@contextlib.asynccontextmanager
+async def _listening(folder: Path) -> AsyncIterator[tuple[Party, asyncio.Queue[bytes]]]:
+    """A party that takes its mail at an address of its own, and what it hears there."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(request: web.BaseRequest) -> web.Response:
+        heard.put_nowait(await request.read())
+        return web.Response(status=202)
+
+    config = Config(
+        folder / "ping.db",
+        *("127.0.0.1", 0),
+        stun_ports=(0,),
+        private_networks=(ip_network("127.0.0.0/8"),),
+    )
+    async with (
+        RawTestServer(hear) as server,
+        running(config) as mediator,
+        aiohttp.ClientSession() as http,
+    ):
+        identity = mediator.identity
+        address = str(server.make_url("/"))
+        yield Party(http, identity.did, identity.public_url, service=address), heard
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -32,9 +32,13 @@ class Reply:
 class Party:
     """A DID with its keys, and a connection to a mediator."""
 
-    def __init__(self, http: aiohttp.ClientSession, mediator: str, url: str) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, mediator: str, url: str, *, service: str | None = None
+    ) -> None:
         encryption, signing = PrivateKey.generate(Curve.X25519), PrivateKey.generate(Curve.ED25519)
-        self.did = create_2([encryption.public], [signing.public], [didcomm_service(mediator)])
+        self.did = create_2(
+            [encryption.public], [signing.public], [didcomm_service(service or mediator)]
+        )
         self.secrets = {f"{self.did}#key-1": encryption, f"{self.did}#key-2": signing}
         self.mediator = mediator
         self.url = url
@@ -128,7 +132,7 @@ class Party:
 
 
 class Socket:
-    def __init__(self, party: Party, connection: aiohttp.ClientWebSocketResponse[bool]) -> None:
+    def __init__(self, party: Party, connection: aiohttp.ClientWebSocketResponse[Literal[True]]) -> None:
         self.party = party
         self.connection = connection
         self.status: pickup.Status | None = None
