@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from messaging.message import Attachment
 from messaging.protocols.out_of_band import Invitation
 from tests.support.mediator_client import Party
-from tests.support.mediator_process import CHECKOUT, facts, folder, process, run_argv
+from tests.support.mediator_process import CHECKOUT, facts, folder, free_port, process, run_argv
 
 SENDERS = 6
 
@@ -192,8 +191,3 @@ def shown(file: Path) -> dict[str, str]:
     )
     value: dict[str, str] = json.loads(outcome.stdout)
     return value
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

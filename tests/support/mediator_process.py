@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,11 +49,12 @@ def process(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             started.terminate()
 
 
-def run_argv(data: Path, port: int = 0) -> list[str]:
+def run_argv(data: Path | str, port: int = 0) -> list[str]:
     """For a mediator on loopback that says where it is as a line of JSON."""
     listen = f"127.0.0.1:{port}"
     stun = ["--stun-port", "0", "--stun-port", "0"]
-    return ["mediator", "run", "--listen", listen, *stun, "--data", str(data), "--json"]
+    more = [*stun, "--metrics", "off", "--data", str(data), "--json"]
+    return ["mediator", "run", "--listen", listen, *more]
 
 
 def facts(started: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -62,3 +64,8 @@ def facts(started: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert line, "it ended before it was ready"
     value: dict[str, Any] = json.loads(line)
     return value
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
