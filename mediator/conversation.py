@@ -47,9 +47,8 @@ def handlers(stun_ports: Sequence[int], conformance: Conformance) -> Mapping[str
 
 def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Handler]:
     """Discloses the protocols of the message types that are `handled`, its own among them."""
-    protocols = {_protocol(type_) for type_ in (*handled, Queries.TYPE, Invitation.TYPE)}
     features = [
-        *(Feature("protocol", protocol, _roles(protocol)) for protocol in sorted(protocols)),
+        *(Feature("protocol", protocol, _roles(protocol)) for protocol in protocols(handled)),
         Feature("goal-code", REQUEST_MEDIATE),
         Feature("header", "return_route"),
         Feature("constraint", "max_receive_bytes", {"value": max_receive_bytes}),
@@ -60,6 +59,11 @@ def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Ha
         return Queries.from_message(request.message).select(features).to_message()
 
     return {Queries.TYPE: disclose}
+
+
+def protocols(handled: Iterable[str]) -> list[str]:
+    """Those that are spoken where these message types are `handled`."""
+    return sorted({_protocol(type_) for type_ in (*handled, Queries.TYPE, Invitation.TYPE)})
 
 
 def _roles(protocol: str) -> Mapping[str, Sequence[str]]:

@@ -12,9 +12,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from identity.errors import InvalidDid
 from mediator.addresses import canonical
+from mediator.admission import Gate
 from mediator.config import Compat, Conformance
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
+from mediator.ownership import Ownership
 from mediator.stores.interface import Change, Store, TooManyRecipients
 from messaging.message import Message
 from messaging.protocols.coordinate_mediation import (
@@ -36,9 +38,14 @@ MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 
 def handlers(
-    store: Store, ours: Collection[str], conformance: Conformance, compat: Compat
+    store: Store,
+    ours: Collection[str],
+    conformance: Conformance,
+    compat: Compat,
+    gate: Gate,
+    ownership: Ownership,
 ) -> Mapping[str, Handler]:
-    coordination = Coordination(store, ours, conformance, compat)
+    coordination = Coordination(store, ours, conformance, compat, gate, ownership)
     return {
         **dict.fromkeys(MediateRequest.TYPES.values(), coordination.grant),
         **dict.fromkeys(RecipientUpdate.TYPES.values(), coordination.update),
@@ -50,29 +57,44 @@ class Coordination:
     """Answers in the version that it was asked in; an account is one, whatever the version."""
 
     def __init__(
-        self, store: Store, ours: Collection[str], conformance: Conformance, compat: Compat
+        self,
+        store: Store,
+        ours: Collection[str],
+        conformance: Conformance,
+        compat: Compat,
+        gate: Gate,
+        ownership: Ownership,
     ) -> None:
+        self._ownership = ownership
         self._store = store
         self._ours = ours
         self._conformance = conformance
         self._compat = compat
+        self._gate = gate
 
     async def grant(self, request: Request) -> Message:
-        """To anybody who asks, and again to whoever has it; it names the DID that was addressed."""
+        """To whom the operator lets in, and again to whoever has it; names the DID addressed."""
         MediateRequest.from_message(request.message)
         version, account = Version.of(request.message), request.account()
-        if self._conformance.deny_second_request and await self._store.has_account(account):
+        if await self._is_denied(request, account):
             return MediateDeny().to_message(version)
         await self._store.open_account(account, request.now)
         if version is Version.V2 and self._compat.bound_by_request:
             with contextlib.suppress(TooManyRecipients):
-                await self._store.bind(account, account, proven=True)
+                keys = await self._ownership.keys(request.proven_sender())
+                await self._store.bind(account, account, proven=True, keys=keys)
         return MediateGrant((request.ours,)).to_message(version)
+
+    async def _is_denied(self, request: Request, account: str) -> bool:
+        if await self._store.has_account(account):
+            return self._conformance.deny_second_request or self._gate.denies(account)
+        return not await self._gate.admits(account, request.message.pthid, request.now)
 
     async def update(self, request: Request) -> Message:
         account = await self._account(request)
         updates = RecipientUpdate.from_message(request.message).updates
-        results = [await self._apply(update, account) for update in updates]
+        proven = {account, *await self._ownership.proven(request)}
+        results = [await self._apply(update, account, proven) for update in updates]
         return RecipientUpdateResponse(
             tuple(
                 Updated(update.recipient_did, update.action, result)
@@ -91,14 +113,15 @@ class Coordination:
             listed = Recipients(page, wanted.offset, len(dids) - len(page))
         return listed.to_message(Version.of(request.message))
 
-    async def _apply(self, update: Update, account: str) -> Result:
+    async def _apply(self, update: Update, account: str, proven: Collection[str]) -> Result:
         try:
             did = canonical(update.recipient_did)
             if did in self._ours:
                 return Result.CLIENT_ERROR
             if update.action is Action.REMOVE:
                 return _result(await self._store.unbind(account, did))
-            return _result(await self._store.bind(account, did, proven=did == account))
+            keys = await self._ownership.keys(update.recipient_did)
+            return _result(await self._store.bind(account, did, proven=did in proven, keys=keys))
         except (InvalidDid, TooManyRecipients):
             return Result.CLIENT_ERROR
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from identity.keys import PrivateKey
 from mediator.addresses import canonical, shorten
+from mediator.admission import Gate
 from mediator.config import Compat
 from mediator.errors import Refusal
 from mediator.limits import Guard
@@ -40,6 +42,9 @@ ENCRYPTED = "application/didcomm-encrypted+json"
 SIGNED = "application/didcomm-signed+json"
 
 
+ACCEPTED = "accepted"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What goes back on the wire; an empty body is no message."""
@@ -47,6 +52,8 @@ class Answer:
     status: int = 200
     body: bytes = b""
     media_type: str = ENCRYPTED
+    type: str | None = None  # of the message that is answered; None if it could not be opened
+    outcome: str = ACCEPTED  # or the problem code
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ class Dispatcher:
         clock: Callable[[], float],
         compat: Compat,
         guard: Guard,
+        gate: Gate,
+        observe: Callable[[str | None, str, float], None],
         follow: Callable[[PriorDid], Awaitable[None]],
         send_away: SendAway,
     ) -> None:
@@ -122,6 +131,8 @@ class Dispatcher:
         self._default_did = default_did
         self._clock = clock
         self._guard = guard
+        self._gate = gate
+        self._observe = observe
         self._follow = follow
         self._send_away = send_away
         self._compat = compat
@@ -135,6 +146,14 @@ class Dispatcher:
         hops: int = 0,
     ) -> Answer:
         """Never raises on what a stranger sent."""
+        began = time.perf_counter()
+        answer = await self._handle(data, connection, address, hops)
+        self._observe(answer.type, answer.outcome, time.perf_counter() - began)
+        return answer
+
+    async def _handle(
+        self, data: bytes, connection: Connection | None, address: str | None, hops: int
+    ) -> Answer:
         now = int(self._clock())
         noted = _NotedProof()
         try:
@@ -173,12 +192,17 @@ class Dispatcher:
                 await self._follow(request.prior)
             reply = await self._perform(request)
         except errors.Replayed as error:
-            return await self._report(request, Refusal(DEJAVU, str(error)))
+            return await self._refuse(request, Refusal(DEJAVU, str(error)))
         except Refusal as refusal:
-            return await self._report(request, refusal)
+            return await self._refuse(request, refusal)
         if reply is None or request.sender is None:
-            return Answer()
-        return await self._seal(request, reply, 200)
+            return Answer(type=request.message.type)
+        answer = await self._seal(request, reply, 200)
+        return dataclasses.replace(answer, type=request.message.type)
+
+    async def _refuse(self, request: Request, refusal: Refusal) -> Answer:
+        answer = await self._report(request, refusal)
+        return dataclasses.replace(answer, type=request.message.type, outcome=refusal.code)
 
     def _is_awaited(self, request: Request) -> bool:
         """Whether an answer may take the way back on which the request came."""
@@ -189,6 +213,7 @@ class Dispatcher:
 
     def _check_rates(self, request: Request) -> None:
         if request.sender is not None:
+            self._gate.check(request.account(), request.message.type)
             self._guard.check_account(request.account())
         if request.message.type == Forward.TYPE:
             recipient = str(request.message.body.get("next")).partition("#")[0]
@@ -242,7 +267,7 @@ class Dispatcher:
         code, status = _CODES.get(type(error), ("e.p.msg.malformed", 400))
         report = ProblemReport(code=code, comment=str(error)).to_message()
         body = await self._sealer.sign(report, ours=self._default_did, now=now)
-        return Answer(status, body, SIGNED)
+        return Answer(status, body, SIGNED, outcome=code)
 
 
 _CODES: Mapping[type[errors.MessagingError], tuple[str, int]] = {

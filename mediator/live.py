@@ -30,6 +30,9 @@ class LiveAccounts:
         self._most_of_one = most_of_one
         self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
 
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
     def wake(self, account: str) -> None:
         for subscription in self._subscriptions.get(account, ()):
             subscription.wake()

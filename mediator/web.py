@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
-import orjson
 from aiohttp import StreamReader, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
@@ -33,7 +32,6 @@ SEND_TIMEOUT = 30.0  # seconds for somebody to read what was sent
 SMALL = 16 * 1024  # bytes of an answer that nobody needs to watch
 PINGS = 2.0  # a second, over time, that a client may send on a socket
 GOODBYE = 2.0  # seconds for the other end of a socket to agree that it closes
-DRAIN = 10.0  # seconds for requests under way when the mediator stops
 
 MESSAGES = {WSMsgType.TEXT, WSMsgType.BINARY}
 # Wallets in browsers come from any page: an envelope says who sends it, no cookie does.
@@ -44,7 +42,7 @@ PREFLIGHT = {
     hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "*",
     hdrs.ACCESS_CONTROL_MAX_AGE: "86400",
 }
-Page = Callable[[], Mapping[str, Any]]
+Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Web:
@@ -59,11 +57,14 @@ class Web:
         public_url: str,
         max_bytes: int,
         pages: Mapping[str, Page],
+        responded: Callable[[int], None],
     ) -> None:
         prefix = urlsplit(public_url).path.rstrip("/")
         self._inboxes = {"/", prefix or "/", f"{prefix}/"}
         self._sockets = {"/ws", f"{prefix}/ws"}
         self._pages = {f"{p}{path}": page for p in ("", prefix) for path, page in pages.items()}
+        self._pages |= {prefix: pages["/"]} if prefix else {}
+        self._responded = responded
         self.dispatcher = dispatcher
         self.live = live
         self.guard = guard
@@ -71,6 +72,11 @@ class Web:
         self._open_sockets: set[web.WebSocketResponse[Literal[False]]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._handle(request)
+        self._responded(response.status)
+        return response
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(GuardedConnection, request.protocol)
         address = self.guard.client(
             connection.peer, request.headers.getall(hdrs.X_FORWARDED_FOR, ())
@@ -98,9 +104,9 @@ class Web:
             return web.Response(status=204, headers=PREFLIGHT)
         page = self._pages.get(request.path)
         if page is not None and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
-            return web.Response(
-                body=orjson.dumps(page()), content_type="application/json", headers=ANY_ORIGIN
-            )
+            response = await page(request)
+            response.headers.update(ANY_ORIGIN)
+            return response
         if page is not None or request.path in self._inboxes | self._sockets:
             return _plain(405, f"{request.method} is nothing for {request.path}")
         return _plain(404, f"nothing at {request.path}")
@@ -111,7 +117,7 @@ class Web:
             socket.close(code=1001, message=b"the mediator stops") for socket in self._open_sockets
         ]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN):
+            async with asyncio.timeout(GOODBYE + 1):
                 await asyncio.gather(*goodbyes, return_exceptions=True)
 
     async def _post(

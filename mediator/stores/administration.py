@@ -6,8 +6,9 @@ whole UTC seconds, handed in; DIDs are canonical (`addresses.canonical`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 WILDCARD = "*"
@@ -49,11 +50,6 @@ class Rule:
     pattern: str  # a DID, or how DIDs begin and then `*`
     allow: bool
 
-    def matches(self, did: str) -> bool:
-        if self.pattern.endswith(WILDCARD):
-            return did.startswith(self.pattern[:-1])
-        return did == self.pattern
-
 
 @dataclass(frozen=True)
 class Admission:
@@ -62,23 +58,28 @@ class Admission:
     is_open: bool = True
     rules: Sequence[Rule] = ()
 
-    def rule_for(self, did: str) -> Rule | None:
-        """The most specific that matches: the whole DID, else the longest beginning."""
-        found = [rule for rule in self.rules if rule.matches(did)]
-        return max(found, key=_weight, default=None)
+    def allows(self, did: str) -> bool | None:
+        """What the most specific rule says: of the whole DID, else of the longest beginning."""
+        if did in self._whole:
+            return self._whole[did]
+        return next((a for start, a in self._beginnings if did.startswith(start)), None)
 
     def denies(self, did: str) -> bool:
-        rule = self.rule_for(did)
-        return rule is not None and not rule.allow
+        return self.allows(did) is False
 
     def admits(self, did: str) -> bool:
         """Without an invitation."""
-        rule = self.rule_for(did)
-        return self.is_open if rule is None else rule.allow
+        allowed = self.allows(did)
+        return self.is_open if allowed is None else allowed
 
+    @cached_property
+    def _whole(self) -> Mapping[str, bool]:
+        return {r.pattern: r.allow for r in self.rules if not r.pattern.endswith(WILDCARD)}
 
-def _weight(rule: Rule) -> tuple[bool, int]:
-    return not rule.pattern.endswith(WILDCARD), len(rule.pattern)
+    @cached_property
+    def _beginnings(self) -> Sequence[tuple[str, bool]]:
+        found = [(r.pattern[:-1], r.allow) for r in self.rules if r.pattern.endswith(WILDCARD)]
+        return sorted(found, key=lambda each: -len(each[0]))
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,10 @@ def _accounts(db: sqlite3.Connection, limit: int) -> list[AccountSummary]:
         " GROUP BY a.id ORDER BY waiting DESC, a.id LIMIT ?",
         (limit,),
     ).fetchall()
-    return [AccountSummary(*row, _oldest(db, id_) if row[3] else None) for id_, *row in rows]
+    return [
+        AccountSummary(did, created, bound, waiting, size, _oldest(db, id_) if waiting else None)
+        for id_, did, created, bound, waiting, size in rows
+    ]
 
 
 def _oldest(db: sqlite3.Connection, account: int) -> int | None:

@@ -120,7 +120,8 @@ async def test_too_large_a_frame_closes_the_socket(alice: Party) -> None:
         ("GET", "/livez", 200),
         ("HEAD", "/livez", 200),
         ("GET", "/invitation", 200),
-        ("GET", "/", 405),
+        ("GET", "/", 200),
+        ("GET", "/readyz", 200),
         ("PUT", "/", 405),
         ("POST", "/livez", 405),
         ("POST", "/elsewhere", 404),
@@ -214,7 +215,7 @@ def loopback(tmp_path: Path) -> object:
 
     types = sorted(
         {
-            *coordination.handlers(None, (), Conformance(), Compat()),  # type: ignore[arg-type]
+            *coordination.handlers(None, (), Conformance(), Compat(), None, None),  # type: ignore[arg-type]
             *forwarding.handlers(None, None, None, None, Limits(), Conformance()),  # type: ignore[arg-type]
             *pickup.handlers(None, None, Limits(), None),  # type: ignore[arg-type]
             *conversation.handlers((), Conformance(basic_messages=True)),
