@@ -76,8 +76,11 @@ def test_bound_by_request() -> None:
         assert client.ask("count") == 0
 
 
-def test_assumed_return_route() -> None:
-    kind = known("veramo, mediation 3.0")  # it asks for mediation without `return_route`
+@pytest.mark.parametrize(
+    "name", ["veramo, mediation 3.0", "didcomm-node with didcomm-demo's habits"]
+)
+def test_assumed_return_route(name: str) -> None:
+    kind = known(name)  # it asks for mediation without `return_route`
     with (
         mediator(f"{flag('assumed_return_route')}=false") as facts,
         begun(kind, facts["did"]) as peer,

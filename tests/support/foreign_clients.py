@@ -21,6 +21,9 @@ class Kind:
 CLIENTS = {
     "didcomm-node, mediation 3.0": Kind("node", {"version": "3.0"}, listens=True),
     "didcomm-node, mediation 2.0": Kind("node", {"version": "2.0"}, listens=True),
+    "didcomm-node with didcomm-demo's habits": Kind(
+        "node", {"version": "3.0", "demo": True}, listens=True
+    ),
     "veramo, mediation 3.0": Kind("veramo", {"version": "3.0"}, listens=False),
     "veramo, mediation 2.0": Kind("veramo", {"version": "2.0"}, listens=False),
     "identus": Kind("identus", {"version": "2.0"}, listens=False),

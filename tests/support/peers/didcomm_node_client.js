@@ -23,11 +23,15 @@ const keys = {
   find_secrets: async (ids) => ids.filter((id) => secrets.has(id)),
 };
 const party = (uri) => {
-  const { did, secrets: own } = peerDid.create({ t: "dm", s: { uri, a: ["didcomm/v2"], r: [] } });
+  const { did, secrets: own } = demo
+    ? peerDid.create4(uri)
+    : peerDid.create({ t: "dm", s: { uri, a: ["didcomm/v2"], r: [] } });
   for (const secret of own) secrets.set(secret.id, secret);
   return did;
 };
 
+// The habits of the DIF's didcomm-demo: did:peer:4, milliseconds, and never a `return_route`.
+let demo = false;
 let mediator, version, account, bound, http, ws, socket;
 const frames = [];
 let waiting = null;
@@ -35,6 +39,7 @@ let waiting = null;
 const handlers = {
   begin: async (request) => {
     ({ mediator, version } = request);
+    demo = request.demo ?? false;
     const uris = peerDid.resolve(mediator).service.map((service) => service.serviceEndpoint.uri);
     http = uris.find((uri) => uri.startsWith("http"));
     ws = uris.find((uri) => uri.startsWith("ws"));
@@ -89,8 +94,9 @@ const build = (type, body, from, to) =>
     body,
     from,
     to: [to],
-    return_route: "all",
-    created_time: Math.floor(Date.now() / 1000),
+    ...(demo
+      ? { created_time: Date.now() }
+      : { created_time: Math.floor(Date.now() / 1000), return_route: "all" }),
   });
 
 const seal = async (type, body) =>
