@@ -8,9 +8,12 @@ older than the last REMEMBERED letters may come a second time.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+
+from messaging.packing import Opened
 
 REMEMBERED = 4096
 MAX_DOUBLES = 16  # of one letter that are remembered
@@ -22,6 +25,20 @@ class Letter:
     message_id: str
     attachment_ids: list[str] = field(default_factory=list)
     acknowledged: bool = False
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that the mediator keeps until it is acknowledged."""
+
+    opened: Opened
+    attachment_id: str
+    _letter: Letter = field(repr=False)
+    _done: Callable[[Letter], None] = field(repr=False)
+
+    async def acknowledge(self) -> None:
+        """Have it deleted, with its doubles; sent at once, or when the mediator is back."""
+        self._done(self._letter)
 
 
 class Letters:

@@ -20,7 +20,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,13 +28,14 @@ import aiohttp
 from agent.errors import MailboxError, TookTooLong
 from agent.mail.account import Account, MediatorConfused, MediatorRefused
 from agent.mail.delivery import CannotWrite, deliver, pauses
-from agent.mail.letters import Letter, Letters
+from agent.mail.letters import Letter, Letters, Received
+from agent.mail.strangers import Glances, PutOff, answer_stranger
 from agent.mail.transport import AnswerTooLarge, Transport, words
 from identity.did import shorten
 from identity.keystore import Profile
 from messaging.errors import MessagingError, UnresolvedSender
 from messaging.message import Attachment, Message
-from messaging.packing import Opened, pack, route, unpack
+from messaging.packing import Opened, Outgoing, pack, route, unpack
 from messaging.protocols import trust_ping
 from resolvers.resolver import ResolutionError, Resolver
 from traversal.candidate import Address
@@ -44,7 +44,6 @@ DELIVER_SECONDS = 30.0
 POLL_SECONDS = 2.0
 LONGEST_PAUSE = 15.0  # between attempts to open the socket
 LIVE_ANSWER_SECONDS = 10.0
-RETRY_SECONDS = 5.0  # before mail whose sender could not be looked up is tried again
 PONG_SECONDS = 20.0
 CLOSING_SECONDS = 3.0
 BATCH = 100  # messages of one pick-up, ids of one acknowledgement
@@ -54,20 +53,6 @@ PONGS = 16  # answers to pings on their way at a time
 log = logging.getLogger(__name__)
 
 _FAILURES = (MailboxError, MessagingError, ResolutionError)
-
-
-@dataclass(frozen=True)
-class Received:
-    """A message that the mediator keeps until it is acknowledged."""
-
-    opened: Opened
-    attachment_id: str
-    _letter: Letter = field(repr=False)
-    _done: Callable[[Letter], None] = field(repr=False)
-
-    async def acknowledge(self) -> None:
-        """Have it deleted, with its doubles; sent at once, or when the mediator is back."""
-        self._done(self._letter)
 
 
 class Mailbox:
@@ -84,6 +69,8 @@ class Mailbox:
         self._transport = Transport()
         self._account = Account(profile, resolver, self._transport, clock=clock)
         self._letters = Letters()
+        self._glances = Glances(resolver)
+        self._put_off = PutOff()
         self._inbox: asyncio.Queue[Received] = asyncio.Queue(WAITING)
         self._has_reader = False
         self._taking = asyncio.Lock()
@@ -118,6 +105,7 @@ class Mailbox:
             if error is None:
                 await self._acknowledge_the_rest()
         finally:
+            self._glances.close()
             await self._transport.__aexit__(None, None, None)
 
     async def register(self) -> None:
@@ -147,21 +135,22 @@ class Mailbox:
         Raises: NotDelivered, after `seconds` of trying; CannotWrite, if trying is no use.
         """
         expires = message.expires_time if expires_time is None else expires_time
+        self._glances.trust(to)
+        await deliver(await self._ways(message, to, expires), to, self._transport, seconds=seconds)
+
+    async def _ways(self, message: Message, to: str, expires: int | None) -> list[Outgoing]:
+        """The sealed message, and where it can be brought. Raises: CannotWrite."""
+        now = int(self._clock())
         message = dataclasses.replace(
-            message,
-            frm=self.did,
-            to=(to,),
-            created_time=int(self._clock()),
-            expires_time=expires,
+            message, frm=self.did, to=(to,), created_time=now, expires_time=expires
         )
         try:
             envelope = await pack(
                 message, to=to, sender=self.did, secrets=self._secrets, resolver=self._resolver
             )
-            ways = await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
+            return await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
         except (MessagingError, ResolutionError) as error:
             raise CannotWrite(to, error) from error
-        await deliver(ways, to, self._transport, seconds=seconds)
 
     async def received(self) -> AsyncGenerator[Received, None]:
         """Messages as they arrive, for ever; one reader at a time.
@@ -303,24 +292,26 @@ class Mailbox:
 
     async def _take(self, attachment: Attachment) -> None:
         """Sort one envelope; whatever a stranger put into it, the next one gets its turn."""
-        if attachment.id is None or self._letters.seen(attachment.id):
+        id_ = attachment.id
+        if id_ is None or self._letters.seen(id_) or self._put_off.waits(id_):
             return
         try:
             opened = await unpack(
                 attachment.content(),
                 secrets=self._secrets,
-                resolver=self._resolver,
+                resolver=self._glances,
                 now=int(self._clock()),
             )
         except UnresolvedSender as error:
             log.debug("left for later: %s", error)
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._pick_up_wanted.set)
+            wait = self._put_off.put_off(id_)
+            asyncio.get_running_loop().call_later(wait, self._pick_up_wanted.set)
         except MessagingError as error:
             log.debug("dropped: %s", error)
-            self._letters.discard(attachment.id)
+            self._letters.discard(id_)
             self._acknowledge_wanted.set()
         else:
-            await self._sort(opened, attachment.id)
+            await self._sort(opened, id_)
 
     async def _sort(self, opened: Opened, attachment_id: str) -> None:
         message = opened.message
@@ -355,8 +346,10 @@ class Mailbox:
         expires = ping.expires_time or int(self._clock() + PONG_SECONDS)
         answer = trust_ping.PingResponse().to_message(thid=ping.id)
         try:
-            await self.send(answer, to, expires, seconds=PONG_SECONDS)
-        except _FAILURES as error:
+            async with asyncio.timeout(PONG_SECONDS):
+                ways = await self._ways(answer, to, expires)
+                await answer_stranger(ways, (await self._account.endpoints()).http)
+        except (*_FAILURES, TimeoutError) as error:
             log.debug("ping not answered: %s", error)
         finally:
             self._pongs -= 1

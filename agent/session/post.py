@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from agent.mail.delivery import NotDelivered
-from agent.mail.mailbox import Mailbox, Received
+from agent.mail.letters import Received
+from agent.mail.mailbox import Mailbox
 from agent.session.machine import SessionMachine
 from messaging.errors import MalformedMessage
 from messaging.protocols.session import SessionMessage, from_message, to_message

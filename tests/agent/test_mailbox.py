@@ -21,7 +21,8 @@ from agent.mail.account import (
     OtherRouting,
 )
 from agent.mail.delivery import CannotWrite, NotDelivered
-from agent.mail.mailbox import Mailbox, Received
+from agent.mail.letters import Received
+from agent.mail.mailbox import Mailbox
 from agent.mail.transport import EndpointUnreachable, Transport
 from identity import did_peer
 from identity.keystore import Profile
