@@ -27,13 +27,14 @@ LINGER = 2.0  # seconds of reading on what was refused, so that the refusal is r
 class GuardedConnection(web.RequestHandler):
     """One connection; its protocol is aiohttp's."""
 
-    __slots__ = ("_counted", "_guard", "_server", "address", "peer", "unfinished")
+    __slots__ = ("_counted", "_guard", "_server", "address", "dropped", "peer", "unfinished")
 
     def __init__(self, server: GuardedServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._server = server
         self._guard = server.guard
         self._counted = False
+        self.dropped = False
         self.peer: str | None = None
         self.address: str | None = None  # that connections count for
         self.unfinished = 0  # bytes received that no handler is through with
@@ -103,6 +104,7 @@ class GuardedConnection(web.RequestHandler):
 
     def drop(self) -> None:
         """Without a word: whoever needs dropping does not read it."""
+        self.dropped = True
         transport = self.transport
         self.force_close()
         if isinstance(transport, asyncio.WriteTransport):
@@ -124,6 +126,7 @@ class GuardedServer(web.Server):
             keepalive_timeout=IDLE,
             lingering_time=LINGER,
             max_headers=MAX_HEADERS,
+            auto_decompress=False,
         )
 
     @contextlib.asynccontextmanager

@@ -86,8 +86,10 @@ class Web:
             return _busy(TOO_MANY_REQUESTS, "too many requests from your address", wait)
         try:
             return await self._choose(request, connection, address)
-        except ConnectionError:  # whoever asked has gone
-            connection.drop()
+        except (ConnectionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not connection.dropped:
+                raise
+            connection.drop()  # whoever asked has gone, or had to
             return web.Response()
         finally:
             connection.whole()
@@ -125,6 +127,8 @@ class Web:
     ) -> web.StreamResponse:
         if (request.content_length or 0) > self._max_bytes:
             return self._too_large()
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            return _refused(415, "a message comes as it is, without an encoding of its content")
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
@@ -155,9 +159,7 @@ class Web:
                 cast(GuardedConnection, request.protocol).drop()
 
     def _too_large(self) -> web.Response:
-        response = _plain(413, f"a message has at most {self._max_bytes} bytes")
-        response.force_close()
-        return response
+        return _refused(413, f"a message has at most {self._max_bytes} bytes")
 
     async def _websocket(
         self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
@@ -171,7 +173,7 @@ class Web:
             autoping=False,
             decode_text=False,
         )
-        if not socket.can_prepare(request).ok:
+        if not _can_prepare(socket, request):
             return _plain(426, "this is the address for WebSockets")
         if not self.guard.sockets.enter(address):
             return _busy(503, "too many sockets", HEARTBEAT)
@@ -266,10 +268,23 @@ def _response(answer: Answer) -> web.Response:
 
 
 def _busy(status: int, text: str, wait: float) -> web.Response:
-    response = _plain(status, text)
+    response = _refused(status, text)
     response.headers[hdrs.RETRY_AFTER] = str(math.ceil(wait))
+    return response
+
+
+def _refused(status: int, text: str) -> web.Response:
+    """What is still to come of the request is not read."""
+    response = _plain(status, text)
     response.force_close()
     return response
+
+
+def _can_prepare(socket: web.WebSocketResponse[Literal[False]], request: web.BaseRequest) -> bool:
+    try:
+        return bool(socket.can_prepare(request))
+    except ValueError:  # a key that is not ASCII
+        return False
 
 
 def _plain(status: int, text: str) -> web.Response:

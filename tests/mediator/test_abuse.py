@@ -369,6 +369,27 @@ async def test_what_is_not_proper_http_is_refused_without_a_word_in_the_log(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        HANDSHAKE + b"\r\n\x81\xfe\x10",
+        HANDSHAKE.replace(b"AAAA", "ÄÄÄÄ".encode()) + b"\r\n",
+    ],
+    ids=["a body", "a chunk", "a frame", "a handshake"],
+)
+async def test_who_leaves_in_the_middle_leaves_no_trace_in_the_log(
+    mediator: Mediator, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(*mediator.listens)
+    writer.write(data)
+    await asyncio.sleep(0.05)
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    assert not caplog.records
+
+
 async def test_pipelined_requests_are_answered_one_by_one(mediator: Mediator) -> None:
     get = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
