@@ -11,9 +11,9 @@ import json
 import sys
 import time
 
-from agent.connectivity import Connectivity, Found
-from agent.gathering import gather
-from agent.udp import UdpPort
+from agent.connection.connectivity import Connectivity, Found
+from agent.connection.gathering import gather
+from agent.connection.udp import UdpPort
 from traversal.candidate import Address, LocalSide, RemoteSide
 
 TIMEOUT = 5.0
