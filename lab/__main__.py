@@ -93,12 +93,22 @@ def check_nats(as_json: bool) -> None:
 
 
 def _print_table(verdicts: list[Verdict]) -> None:
-    row = "{:<20} {:<28} {:<28} {}"
-    click.echo(row.format("kind", "mapping", "filtering", "verified"))
+    row = "{:<20} {:<28} {:<28} {:<11} {:<8} {:<8} {}"
+    names = ("kind", "mapping", "filtering", "ports", "hairpin", "passes", "verified")
+    click.echo(row.format(*names))
     for verdict in verdicts:
         seen = verdict.seen
-        verified = "yes" if verdict.verified else "NO"
-        click.echo(row.format(verdict.kind, seen.mapping, seen.filtering, verified))
+        words = (seen.mapping, seen.filtering, seen.ports)
+        yes = {True: "yes", False: "NO"}
+        click.echo(
+            row.format(
+                verdict.kind,
+                *(word or "-" for word in words),
+                "yes" if seen.hairpin else "no",
+                seen.passes,
+                yes[verdict.verified],
+            )
+        )
 
 
 @cli.command("list")

@@ -1,14 +1,15 @@
-"""What a NAT really does: mapping and filtering, measured from inside as in RFC 5780.
+"""What a NAT really does: mapping, filtering, ports and hairpin, measured from inside.
 
-A reflector on two public addresses with two ports each answers with the address
-it saw; asked to, it answers from another of its four sockets. The client's
-verdicts are RFC 4787's words. Own datagrams (JSON), so that the lab believes
-nothing of what it is there to test.
+As in RFC 5780: a reflector on two public addresses with two ports each answers with
+the address it saw; asked to, it answers from another of its four sockets. It listens
+for TCP as well, for NATs that let nothing else out. The verdicts are RFC 4787's words.
+Own datagrams (JSON), so that the lab believes nothing of what it is there to test.
 
     python -m lab.behaviour reflect ADDRESS ADDRESS     # runs until it is ended
     python -m lab.behaviour measure ADDRESS ADDRESS     # prints one JSON object
 """
 
+import itertools
 import json
 import secrets
 import select
@@ -23,7 +24,7 @@ from typing import TypeAlias
 
 from lab.commands import LabError
 from lab.host import Host
-from lab.nat import NatKind
+from lab.nat import AD, APD, EIM, Nat, NatKind, Passes, Ports
 from lab.topology import Lab
 
 REFLECTOR = ("203.0.113.2", "192.0.2.2")
@@ -31,27 +32,40 @@ PORTS = (3478, 3479)
 ATTEMPTS = 5  # of a question, when datagrams or the machine are slow
 PATIENCE = 0.5  # seconds per attempt
 GRACE = 0.2  # seconds in which a filtered answer might still follow an unfiltered one
+BLOCKED_AFTER = 2  # attempts; a slow machine is told from a closed way by TCP
 
-EIM = "endpoint-independent"
-AD = "address-dependent"
-APD = "address-and-port-dependent"
+TCP_PORTS = (443, 8443)
+STEP = 8  # the next of sequential ports is at most this far away
 
 Address: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    mapping: str
-    filtering: str
+    """Without UDP (`passes` says so), there is nothing to be said of the first three."""
+
+    mapping: str | None
+    filtering: str | None
+    ports: str | None
     translated: bool  # whether the public address is another than the host's own
+    hairpin: bool  # whether two sockets here reach each other by their public addresses
+    passes: str
+
+
+PUBLIC = Behaviour(EIM, EIM, Ports.PRESERVED, False, True, Passes.ALL)
+BEHIND_NOTHING = "public"
+
+
+def expected(nat: Nat) -> Behaviour:
+    """How somebody behind this NAT finds its way out to be."""
+    if nat.passes is not Passes.ALL:
+        return Behaviour(None, None, None, True, False, nat.passes)
+    return Behaviour(nat.mapping, nat.filtering, nat.ports, True, nat.hairpin, nat.passes)
 
 
 EXPECTED: Mapping[str, Behaviour] = {
-    "public": Behaviour(EIM, EIM, False),
-    NatKind.FULL_CONE: Behaviour(EIM, EIM, True),
-    NatKind.ADDRESS_RESTRICTED: Behaviour(EIM, AD, True),
-    NatKind.PORT_RESTRICTED: Behaviour(EIM, APD, True),
-    NatKind.SYMMETRIC: Behaviour(APD, APD, True),
+    BEHIND_NOTHING: PUBLIC,
+    **{kind: expected(kind.nat) for kind in NatKind},
 }
 
 
@@ -63,19 +77,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a host's way to the internet behaves; verified if as the kind's name says."""
+    """How a host's way to the internet behaves; verified if as it has to be."""
 
     host: str
     kind: str
     seen: Behaviour
+    wanted: Behaviour
 
     @property
     def verified(self) -> bool:
-        return self.seen == EXPECTED[self.kind]
+        return self.seen == self.wanted
 
 
-def check(lab: Lab, kinds: Mapping[str, str]) -> list[Verdict]:
-    """Measure hosts (name -> NAT kind, or "public") all at once, from a reflector in `lab`."""
+def check(
+    lab: Lab, kinds: Mapping[str, str], wanted: Mapping[str, Behaviour] = EXPECTED
+) -> list[Verdict]:
+    """Measure hosts (name -> kind) all at once, from a reflector in `lab`.
+
+    `wanted` says of each kind what it has to be; NAT kinds and "public" unless given.
+    """
     reflector = lab.hosts.get("reflector") or lab.public("reflector", *REFLECTOR)
     module = [sys.executable, "-m", "lab.behaviour"]
     server = reflector.popen([*module, "reflect", *reflector.addresses], stdout=subprocess.PIPE)
@@ -88,7 +108,7 @@ def check(lab: Lab, kinds: Mapping[str, str]) -> list[Verdict]:
                 for name in kinds
             }
             return [
-                Verdict(name, kinds[name], _behaviour(name, client))
+                Verdict(name, kinds[name], _behaviour(name, client), wanted[kinds[name]])
                 for name, client in clients.items()
             ]
         finally:
@@ -115,9 +135,13 @@ def reflect(addresses: list[str]) -> None:
         for a, address in enumerate(addresses)
         for p, port in enumerate(PORTS)
     }
+    doors = [socket.create_server((addresses[0], port)) for port in TCP_PORTS]
     print("ready", flush=True)
     while True:
-        for sock in select.select(sockets.values(), [], [])[0]:
+        for sock in select.select([*sockets.values(), *doors], [], [])[0]:
+            if sock in doors:
+                sock.accept()[0].close()
+                continue
             data, source = sock.recvfrom(1500)
             question = json.loads(data)
             answer = {"id": question["id"], "seen": source}
@@ -130,29 +154,92 @@ def reflect(addresses: list[str]) -> None:
 
 def measure(addresses: list[str]) -> Behaviour:
     """Ask the reflector from this host, each filtering question from a fresh socket."""
+    passes = _passes(addresses[0])
+    if passes is not Passes.ALL:
+        return Behaviour(None, None, None, True, False, passes)
     first, second = addresses
     with ExitStack() as stack:
         mapping, port, address = (stack.enter_context(_bound("0.0.0.0", 0)) for _ in range(3))
         seen = _ask(mapping, (first, PORTS[0]))[0]
         other_address = _ask(mapping, (second, PORTS[0]))[0]
         other_port = _ask(mapping, (second, PORTS[1]))[0]
-        from_other_port = _ask(port, (first, PORTS[0]), (0, 1))[1]
-        from_other_address = _ask(address, (first, PORTS[0]), (1, 1))[1]
-        translated = seen != (_own_address(first), mapping.getsockname()[1])
-    return Behaviour(
-        mapping=EIM if seen == other_address else AD if other_address == other_port else APD,
-        filtering=EIM if from_other_address else AD if from_other_port else APD,
-        translated=translated,
-    )
+        seen_port, from_other_port = _ask(port, (first, PORTS[0]), (0, 1))
+        seen_address, from_other_address = _ask(address, (first, PORTS[0]), (1, 1))
+        own = [sock.getsockname()[1] for sock in (mapping, port, address)]
+        return Behaviour(
+            mapping=EIM if seen == other_address else AD if other_address == other_port else APD,
+            filtering=EIM if from_other_address else AD if from_other_port else APD,
+            ports=_ports(own, [seen, other_address, other_port, seen_port, seen_address]),
+            translated=seen != (_own_address(first), own[0]),
+            hairpin=_hairpin(port, seen_port, address, seen_address),
+            passes=passes,
+        )
+
+
+def _ports(own: list[int], seen: list[Address]) -> Ports:
+    """The rule behind the public ports, in the order in which they were seen."""
+    ports = list(dict.fromkeys(port for _, port in seen))
+    if set(ports) == set(own):
+        return Ports.PRESERVED
+    steps = [after - before for before, after in itertools.pairwise(ports)]
+    return Ports.SEQUENTIAL if all(0 < step <= STEP for step in steps) else Ports.RANDOM
+
+
+def _hairpin(one: socket.socket, one_seen: Address, two: socket.socket, two_seen: Address) -> bool:
+    """Whether datagrams between the public endpoints of two inside sockets arrive, both ways.
+
+    They must also come from the public endpoint (RFC 4787, REQ-9).
+    """
+    word = secrets.token_bytes(8)
+    for _ in range(BLOCKED_AFTER):
+        two.sendto(word, one_seen)
+        one.sendto(word, two_seen)
+        if all(
+            _comes(sock, word) == {source} for sock, source in ((one, two_seen), (two, one_seen))
+        ):
+            return True
+    return False
+
+
+def _comes(sock: socket.socket, word: bytes) -> set[Address]:
+    """From where this word comes within a moment."""
+    while select.select([sock], [], [], GRACE)[0]:
+        data, source = sock.recvfrom(1500)
+        if data == word:
+            return {source}
+    return set()
+
+
+def _passes(address: str) -> Passes:
+    """What gets out of here: UDP is asked first, as it is the usual case."""
+    with _bound("0.0.0.0", 0) as sock:
+        try:
+            _ask(sock, (address, PORTS[0]), attempts=BLOCKED_AFTER)
+        except TimeoutError:
+            _connects(address, TCP_PORTS[0], ATTEMPTS * PATIENCE)
+        else:
+            return Passes.ALL
+    try:
+        _connects(address, TCP_PORTS[1], PATIENCE)
+    except TimeoutError:
+        return Passes.HTTPS
+    return Passes.TCP
+
+
+def _connects(address: str, port: int, timeout: float) -> None:
+    socket.create_connection((address, port), timeout).close()
 
 
 def _ask(
-    sock: socket.socket, server: Address, special: tuple[int, int] | None = None
+    sock: socket.socket,
+    server: Address,
+    special: tuple[int, int] | None = None,
+    attempts: int = ATTEMPTS,
 ) -> tuple[Address, bool]:
     """Our address as the server saw it, and whether its special answer came through."""
     token = secrets.token_hex(8)
     question = json.dumps({"id": token, "from": special}).encode()
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         sock.sendto(question, server)
         answers = _answers(sock, token, None if special is None else GRACE)
         plain = [answer.seen for answer in answers if not answer.special]

@@ -14,8 +14,8 @@ KINDS = ("interfaces", "namespaces", "processes")  # that a party counts after i
 class Nat:
     home: str
     kind: str
-    mapping: str
-    filtering: str
+    mapping: str | None
+    filtering: str | None
     verified: bool
 
 

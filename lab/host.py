@@ -9,6 +9,7 @@ from typing import IO, TypeAlias
 from lab.commands import LabError, log
 from lab.commands import run as run_command
 from lab.machine import CHECKOUT, Machine, as_user
+from lab.nat import Nat
 from lab.runs import NETNS
 
 Stream: TypeAlias = int | IO[bytes] | None
@@ -104,12 +105,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Home:
-    """A router with a NAT and the hosts of its LAN; `address` is the public one."""
+    """A router with a NAT and the hosts of its LAN; `address` is its own outside."""
 
     name: str
-    nat: str
+    nat: Nat
     router: Host
     hosts: tuple[Host, ...]
+    carrier: "Home | None" = None
 
     @property
     def address(self) -> str:

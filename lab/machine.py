@@ -29,7 +29,10 @@ class Machine:
     def __init__(self, run: Run) -> None:
         self.environment = _environment(run.name)
         self.started: list[subprocess.Popen[bytes]] = []  # on any host, for the lab to wait for
-        script = "\n".join(["set -e", *_private_run(run.directory), *_show(run.directory)])
+        self._names = run.directory / "hosts"
+        self._names.write_text("127.0.0.1 localhost\n::1 localhost\n")
+        named = f"mount --bind {self._names} /etc/hosts"
+        script = "\n".join(["set -e", named, *_private_run(run.directory), *_show(run.directory)])
         log.debug("in the lab's mount namespace:\n%s", script)
         # `cat` ends when the last holder of the pipe's other end does: with us.
         self._holder = subprocess.Popen(
@@ -62,6 +65,11 @@ class Machine:
     @property
     def mount_namespace(self) -> str:
         return f"/proc/{self.pid}/ns/mnt"
+
+    def name_host(self, name: str, *addresses: str) -> None:
+        """Let every host of the lab look this name up."""
+        with self._names.open("a") as names:
+            names.writelines(f"{address} {name}\n" for address in addresses)
 
     def files_in_run(self) -> list[Path]:
         """What processes of the lab have left in their `/run`, as they see it."""

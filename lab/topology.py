@@ -14,6 +14,7 @@ import contextlib
 import ipaddress
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,21 +23,30 @@ from types import FrameType, TracebackType
 from lab import processes, runs
 from lab.commands import LabError, in_namespace, ip, require_tools
 from lab.host import Home, Host
+from lab.link import SMOOTH, Link, lay
 from lab.machine import CHECKOUT, Machine, is_readable
-from lab.nat import LAN, WAN, NatKind, ruleset
+from lab.nat import FIREWALL6, LAN, WAN, Nat, NatKind, ruleset
 from lab.runs import MARK, Leftovers, Run
 
 PUBLIC = tuple(map(ipaddress.ip_network, ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")))
 ROUTER = "192.0.2.1"  # every public host's gateway, on the router's loopback
 HOMES = [str(address) for address in ipaddress.ip_network("203.0.113.0/24").hosts()][10:]
 LAN_PREFIX = "192.168.1.0/24"  # of every home that asks for no other, as in real homes
+CARRIER_PREFIX = "100.64.0.0/10"  # between a carrier's NAT and its customers' (RFC 6598)
+ROUTER_INTERFACES = (WAN, LAN, *(f"{LAN}{n}" for n in range(64)))  # a port per host inside
+GATEWAY6 = "fe80::1"  # of every host that speaks IPv6
 
 # Where br_netfilter is there, bridged frames of one LAN would pass the NAT's rules.
 FORWARDING = """
 echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
 if [ -e $bridged ]; then echo 0 > $bridged; fi
 """
+
+
+# Ordinary users may listen on port 443 of a public host.
+ANY_PORT = "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
 class Lab:
@@ -46,6 +56,7 @@ class Lab:
         self.name = runs.new_name()
         self.hosts: dict[str, Host] = {}
         self.homes: dict[str, Home] = {}
+        self._cables: list[subprocess.Popen[bytes] | None] = []  # None: the kernel does it
 
     def __enter__(self) -> "Lab":
         if os.geteuid() != 0:
@@ -88,52 +99,92 @@ class Lab:
         """A directory on the machine that ordinary users may enter and that ends with the lab."""
         return self._run.directory
 
-    def public(self, name: str, *addresses: str) -> Host:
-        """A host on the internet, with one or several public addresses."""
+    def public(self, name: str, *addresses: str, link: Link = SMOOTH) -> Host:
+        """A host on the internet, with one or several public addresses; `NAME.lab` is its name."""
+        address6 = f"2001:db8::{len(self.hosts) + 1:x}"
         host = Host(name, self._namespace(name), addresses, ("eth0",), self._machine)
-        self._connect(host, "eth0")
+        self._connect(host, "eth0", address6, link)
+        in_namespace(host.namespace, ["sh", "-c", ANY_PORT])
+        self._machine.name_host(f"{name}.lab", *addresses, address6)
         self.hosts[name] = host
         return host
+
+    def carrier(self, name: str, *, nat: str | Nat, address: str | None = None) -> Home:
+        """A carrier's NAT, behind which homes can be; they share its one public address."""
+        box = nat if isinstance(nat, Nat) else NatKind(nat).nat
+        router = self._router(f"{name}-router", address or self.free_address(), SMOOTH)
+        self._translate(router, box, ipaddress.IPv4Network(CARRIER_PREFIX))
+        self.homes[name] = Home(name, box, router, ())
+        return self.homes[name]
 
     def home(
         self,
         name: str,
         *,
-        nat: str,
+        nat: str | Nat,
         hosts: int = 1,
         address: str | None = None,
         lan: str = LAN_PREFIX,
+        behind: str | None = None,
+        link: Link = SMOOTH,
     ) -> Home:
         """A NAT router (its WAN address `address`, or the next free one) and LAN hosts.
 
         The router is the first address of `lan`, the hosts are .11, .12, …; they are
         called `name` if there is one and `name-0`, `name-1`, … if there are several.
+        `behind` is the carrier that translates once more.
         """
-        kind = NatKind(nat)
+        box = nat if isinstance(nat, Nat) else NatKind(nat).nat
         network = ipaddress.IPv4Network(lan)
-        inside = {
-            name if hosts == 1 else f"{name}-{n}": ipaddress.IPv4Interface(
-                f"{network[11 + n]}/{network.prefixlen}"
+        carrier = None if behind is None else self.homes[behind]
+        if carrier is None:
+            router = self._router(f"{name}-router", address or self.free_address(), link)
+        else:
+            router = self._customer(f"{name}-router", carrier, link)
+        self._translate(router, box, network)
+        residents = tuple(
+            self._lan_host(
+                router,
+                f"{LAN}{n}",
+                name if hosts == 1 else f"{name}-{n}",
+                ipaddress.IPv4Interface(f"{network[11 + n]}/{network.prefixlen}"),
             )
             for n in range(hosts)
-        }
-        ports = tuple(f"lan{n}" for n in range(hosts))
-        router = self._router(f"{name}-router", address or self._free_address(), ports)
+        )
+        self.homes[name] = Home(name, box, router, residents, carrier)
+        return self.homes[name]
+
+    def home6(self, name: str, *, link: Link = SMOOTH) -> Host:
+        """A host that has IPv6 and nothing else, behind a firewall that translates nothing."""
+        number = len(self.hosts)
+        inside = f"2001:db8:{number:x}"
+        router = Host(
+            f"{name}-router", self._namespace(f"{name}-router"), (), (WAN, "lan0"), self._machine
+        )
+        self._connect(router, WAN, f"2001:db8::{number:x}:1", link, f"{inside}::/64")
+        in_namespace(router.namespace, ["sh", "-c", FORWARDING])
+        in_namespace(router.namespace, ["nft", "-f", "-"], stdin=FIREWALL6)
+        self.hosts[router.name] = router
+        host = Host(name, self._namespace(name), (f"{inside}::11",), ("eth0",), self._machine)
+        self._cable(router.namespace, "lan0", host.namespace, "eth0")
         ip(
             [
-                f"link add {LAN} type bridge",
-                f"addr add {network[1]}/{network.prefixlen} dev {LAN}",
-                f"link set {LAN} up",
+                f"addr add {GATEWAY6}/64 dev lan0 nodad",
+                "link set lan0 up",
+                f"route add {inside}::/64 dev lan0",
             ],
             namespace=router.namespace,
         )
-        in_namespace(router.namespace, ["nft", "-f", "-"], stdin=ruleset(kind))
-        residents = tuple(
-            self._lan_host(router, port, host, inside[host])
-            for port, host in zip(ports, inside, strict=True)
+        ip(
+            [
+                f"addr add {host.address}/64 dev eth0 nodad",
+                "link set eth0 up",
+                f"route add ::/0 via {GATEWAY6} dev eth0",
+            ],
+            namespace=host.namespace,
         )
-        self.homes[name] = Home(name, kind, router, residents)
-        return self.homes[name]
+        self.hosts[name] = host
+        return host
 
     def running(self) -> dict[int, str]:
         """The living processes of this lab, with their command lines; its own are left out."""
@@ -144,7 +195,8 @@ class Lab:
             # No mark, but another network: one of ours started it with a bare environment.
             if mark is None and processes.network_of(pid) not in (None, here):
                 found.add(pid)
-        return {pid: processes.command_of(pid) for pid in sorted(found - {self._machine.pid})}
+        own = {self._machine.pid, *(cable.pid for cable in self._cables if cable is not None)}
+        return {pid: processes.command_of(pid) for pid in sorted(found - own)}
 
     def foreign_interfaces(self) -> list[str]:
         """Interfaces on any host that the lab did not make, as `host/interface`."""
@@ -170,34 +222,84 @@ class Lab:
         ip(["link set lo up"], namespace=namespace)
         return namespace
 
-    def _free_address(self) -> str:
+    def free_address(self) -> str:
         used = {taken for host in self.hosts.values() for taken in host.addresses}
         return next(free for free in HOMES if free not in used)
 
-    def _router(self, name: str, address: str, ports: tuple[str, ...]) -> Host:
+    def _router(self, name: str, address: str, link: Link) -> Host:
         namespace = self._namespace(name)
-        router = Host(name, namespace, (address,), (WAN, LAN, *ports), self._machine)
-        self._connect(router, WAN)
-        in_namespace(namespace, ["sh", "-c", FORWARDING])
+        router = Host(name, namespace, (address,), ROUTER_INTERFACES, self._machine)
+        self._connect(router, WAN, None, link)
         self.hosts[name] = router
         return router
 
-    def _connect(self, host: Host, interface: str) -> None:
+    def _customer(self, name: str, carrier: Home, link: Link) -> Host:
+        """A home's router whose WAN is a carrier's inside."""
+        number = sum(home.carrier is carrier for home in self.homes.values())
+        network = ipaddress.IPv4Network(CARRIER_PREFIX)
+        address = ipaddress.IPv4Interface(f"{network[11 + number]}/{network.prefixlen}")
+        port = f"{LAN}{number}"
+        router = Host(
+            name, self._namespace(name), (str(address.ip),), ROUTER_INTERFACES, self._machine
+        )
+        self._cable(carrier.router.namespace, port, router.namespace, WAN, link)
+        ip([f"link set {port} master {LAN} up"], namespace=carrier.router.namespace)
+        ip(
+            [
+                f"addr add {address} dev {WAN}",
+                f"link set {WAN} up",
+                f"route add default via {network[1]}",
+            ],
+            namespace=router.namespace,
+        )
+        self.hosts[name] = router
+        return router
+
+    def _translate(self, router: Host, nat: Nat, network: ipaddress.IPv4Network) -> None:
+        """Make a router one: a bridge for its inside, and the NAT between that and the WAN."""
+        ip(
+            [
+                f"link add {LAN} type bridge",
+                f"addr add {network[1]}/{network.prefixlen} dev {LAN}",
+                f"link set {LAN} up",
+            ],
+            namespace=router.namespace,
+        )
+        in_namespace(router.namespace, ["sh", "-c", FORWARDING])
+        in_namespace(router.namespace, ["nft", "-f", "-"], stdin=ruleset(nat, router.address))
+
+    def _connect(
+        self,
+        host: Host,
+        interface: str,
+        address6: str | None,
+        link: Link,
+        *networks6: str,
+    ) -> None:
         """Link a host to the internet: its own veth, host routes on both ends."""
         port = f"to{len(self.hosts)}"
-        self._cable(self._internet, port, host.namespace, interface)
+        routes6 = [*([f"{address6}/128"] if address6 else []), *networks6]
+        self._cable(self._internet, port, host.namespace, interface, link)
         ip(
             [
                 f"link set {port} up",
+                f"addr add {GATEWAY6}/64 dev {port} nodad",
                 *(f"route add {address}/32 dev {port}" for address in host.addresses),
+                *(f"route add {route} via fe80::2 dev {port}" for route in routes6),
             ],
             namespace=self._internet,
         )
         ip(
             [
                 *(f"addr add {address}/32 dev {interface}" for address in host.addresses),
+                *([f"addr add {address6}/128 dev {interface} nodad"] if address6 else []),
+                f"addr add fe80::2/64 dev {interface} nodad",
                 f"link set {interface} up",
-                f"route add default via {ROUTER} dev {interface} onlink",
+                *(
+                    [f"route add default via {ROUTER} dev {interface} onlink"]
+                    * bool(host.addresses)
+                ),
+                *([f"route add ::/0 via {GATEWAY6} dev {interface}"] * bool(address6)),
             ],
             namespace=host.namespace,
         )
@@ -219,13 +321,24 @@ class Lab:
         self.hosts[name] = host
         return host
 
-    def _cable(self, one: str, name: str, other: str, other_name: str) -> None:
-        ip([f"link add {name} netns {one} type veth peer {other_name} netns {other}"])
+    def _cable(self, one: str, name: str, other: str, other_name: str, link: Link = SMOOTH) -> None:
+        """A cable from `one` down to `other`, which is as slow and lossy as `link` says."""
+        if link == SMOOTH:
+            ip([f"link add {name} netns {one} type veth peer {other_name} netns {other}"])
+            return
+        middle = self._namespace(f"cable{len(self._cables)}")
+        self._cables.append(
+            lay(link, middle, (one, name), (other, other_name), self._machine.environment)
+        )
 
     def _end_processes(self) -> None:
         ended = self.running()
         processes.end(ended, grace=2.0)
         ours = {process.pid for process in self._machine.started}
+        for cable in self._cables:
+            if cable is not None:
+                cable.kill()
+                cable.wait()
         for process in self._machine.started:
             process.poll()
             for pipe in (process.stdin, process.stdout, process.stderr):
