@@ -192,7 +192,7 @@ def short(did: str) -> str:
 
 
 def _name(path: tuple[str, ...]) -> str:
-    return " ".join(path) if path else "draft"
+    return _show(" ".join(path)) if path else "draft"
 
 
 def _show(value: Any) -> str:

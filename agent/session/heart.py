@@ -14,6 +14,8 @@ from agent.session.machine import SessionMachine
 from agent.session.pulse import MAX_PULSE, PulseKeeper
 from traversal.candidate import Address
 
+READ_AT_ONCE = 64  # datagrams; a party that floods us gets no more of the loop at a time
+
 
 class Heart:
     """Beats until it is closed; tells what others said, and who has fallen silent."""
@@ -106,7 +108,7 @@ class Heart:
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while True:
+            for _ in range(READ_AT_ONCE):
                 data, source = self._socket.recvfrom(MAX_PULSE + 1)
                 said = self._keeper.handle_datagram(data, Address(*source[:2]), time.monotonic())
                 if said is not None:

@@ -38,9 +38,9 @@ from agent.session.events import (
     State,
     Withdrew,
 )
-from agent.session.statements import FalseStatement, Kind, Speaker, Statement, verify
+from agent.session.statements import FalseStatement, Kind, Speaker, Statement, clip, verify
 from identity.document import DidDocument
-from messaging.protocols.session import MAX_REASON, Offer, Propose, Say, SessionMessage, Withdraw
+from messaging.protocols.session import Offer, Propose, Say, SessionMessage, Withdraw
 
 VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
 MAX_AGE = 25 * 3600  # seconds; a proposal from further away in time is nobody's clock skew
@@ -166,10 +166,10 @@ class SessionMachine:
             case Offer():
                 self._board.offers[sender] = message
             case Say():
-                self.handle_statement(sender, message)
+                self.handle_statement(sender, message, now)
         self._advance(now)
 
-    def handle_statement(self, sender: str, said: Say) -> None:
+    def handle_statement(self, sender: str, said: Say, now: float) -> None:
         """Pin a statement; before the descriptor is known it waits, unread and bounded."""
         if self.descriptor is None or self.descriptor.id != said.session:
             self._remember_early(sender, said)
@@ -182,7 +182,7 @@ class SessionMachine:
             return
         self._board.statements.setdefault((sender, statement.kind), statement)
         if statement.kind is Kind.ABORT:
-            self._end(Outcome.FAILED, *self._read_abort(sender, statement))
+            self._end(Outcome.FAILED, *self._read_abort(sender, statement), now)
 
     def handle_pulse(self, sender: str, statement: str, now: float) -> None:
         """Take in a statement that came through the mesh, perhaps for the hundredth time."""
@@ -191,7 +191,7 @@ class SessionMachine:
             return
         if any(known.text == statement for known in self._board.statements.values()):
             return
-        self.handle_statement(sender, Say(descriptor.id, statement))
+        self.handle_statement(sender, Say(descriptor.id, statement), now)
         self._advance(now)
 
     def handle_timer(self, now: float) -> None:
@@ -324,7 +324,7 @@ class SessionMachine:
         self._say(Kind.AGREE, {}, now)
         for (sender, _), said in list(self._board.early.items()):
             if said.session == self.descriptor.id:
-                self.handle_statement(sender, said)
+                self.handle_statement(sender, said, now)
 
     def _have_all_offers(self) -> bool:
         session = self._session_id()
@@ -339,12 +339,12 @@ class SessionMachine:
         else:
             self._end(Outcome.DONE, "all results are equal")
 
-    def _read_abort(self, sender: str, statement: Statement) -> tuple[str, str, float]:
-        """Why somebody stops, whose fault it is, and when."""
+    def _read_abort(self, sender: str, statement: Statement) -> tuple[str, str]:
+        """Why somebody stops, and whose fault it is."""
         about = statement.facts.get("about")
         known = isinstance(about, int) and 0 <= about < len(self.draft.parties)
         party = self.draft.parties[about] if known and about is not None else sender
-        return str(statement.facts.get("reason", "no reason given"))[:300], party, statement.time
+        return str(statement.facts.get("reason", "no reason given")), party
 
     def _said(self, kind: Kind) -> set[str]:
         return {did for did, said in self._board.statements if said is kind}
@@ -380,8 +380,8 @@ class SessionMachine:
         if outcome not in (Outcome.DONE, Outcome.MISMATCH):
             if self.descriptor is not None:
                 about = {"about": self.descriptor.rank(party)} if party is not None else {}
-                self._say(Kind.ABORT, {"reason": reason[:MAX_REASON], **about}, now)
-            self._send_all(Withdraw(self._own.nonce, reason, refused))
+                self._say(Kind.ABORT, {"reason": clip(reason), **about}, now)
+            self._send_all(Withdraw(self._own.nonce, clip(reason), refused))
         self.state = State.ENDED
         self._events.append(Ended(outcome, reason, party))
 

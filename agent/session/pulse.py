@@ -59,8 +59,8 @@ class PulseKeeper:
         if not found or not _HEADER.size <= len(data) <= MAX_PULSE or data[0] != _VERSION:
             return None
         did, peer = found[0]
-        if peer.rtt is None:
-            self.hurry()  # a quick answer gives both of us a round trip
+        if peer.heard is None:
+            self.hurry()  # a quick answer, to the first only, gives both of us a round trip
         _, flags, clock, echo, held = _HEADER.unpack_from(data)
         peer.heard, peer.clock = now, clock
         peer.finished = bool(flags & _HAS_ALL_RESULTS)

@@ -23,8 +23,10 @@ from messaging.errors import MessagingError
 from messaging.jws import sign_compact, verify_compact
 
 MAX_STATEMENT = 1100  # bytes; an honest one has about 450, and one fits a datagram of the mesh
+MAX_WORDS = 300  # bytes of a reason as it is signed, escapes included
 _TYPE = "didmesh-statement+jws"
 _DEPTH = 3
+_TIMES = range(2**53)  # whole numbers that canonical JSON has
 
 
 class Kind(StrEnum):
@@ -91,9 +93,17 @@ def verify(text: str, documents: Mapping[int, DidDocument]) -> Statement:
         raise FalseStatement(f"not a valid statement: {type(error).__name__}") from error
 
 
+def clip(reason: str) -> str:
+    """As much of a reason, perhaps another party's, as fits a statement; one printable line."""
+    words = "".join(c if c.isprintable() else " " for c in reason[:MAX_WORDS])
+    while len(rfc8785.dumps(words)) > MAX_WORDS + len('""'):
+        words = words[:-1]
+    return words
+
+
 def _peek(text: str) -> Mapping[str, Any]:
     content = parse_json(b64url_decode(text.split(".")[1]), depth=_DEPTH)
-    if not isinstance(content, dict) or not isinstance(content.get("rank"), int):
+    if not isinstance(content, dict) or type(content.get("rank")) is not int:
         raise FalseStatement("says nothing")
     return content
 
@@ -102,7 +112,8 @@ def _read(content: Any, text: str) -> Statement:
     facts = content["facts"]
     if not (
         isinstance(content["session"], str)
-        and isinstance(content["time"], int)
+        and type(content["time"]) is int
+        and content["time"] in _TIMES
         and isinstance(facts, dict)
     ):
         raise FalseStatement("fields of the wrong type")

@@ -1,15 +1,18 @@
 """The rules by which parties agree, run and stop: every one over machines that talk in memory."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.session.descriptor import differences
 from agent.session.events import Agreed, OffersComplete, Outcome, Released, State, Withdrew
 from agent.session.machine import VERDICT_DELAY
-from agent.session.statements import Kind
-from messaging.protocols.session import Say
+from agent.session.statements import Kind, verify
+from messaging.jws import sign_compact
+from messaging.protocols.session import Say, Withdraw
 from tests.support.sessions import (
     Table,
     agreed,
@@ -335,3 +338,46 @@ def test_in_whatever_order_mail_arrives_all_agree_or_all_stop(data: st.DataObjec
     sessions = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}
     if State.RUNNING in states:
         assert len(sessions) == 1
+
+
+def test_what_an_insider_says_last_changes_neither_our_clock_nor_our_record() -> None:
+    """Its abort may name any time and its words may be any: ours stay valid, and say ours."""
+    for reason in ("\U0001f600" * 100, "\x1b[2J" * 50, '"' * 300):
+        found = running(PARTIES)
+        machine = found.machine(0)
+        assert machine.descriptor is not None
+        facts = {"reason": reason[:120]}
+        text = PARTIES[2].speaker.say(Kind.ABORT, machine.descriptor.id, 2, 7, facts).text
+        machine.handle_message(PARTIES[2].did, Say(machine.descriptor.id, text), found.now)
+        documents = {rank: party.document for rank, party in enumerate(PARTIES)}
+        (ours,) = [s for s in machine.statements() if s.rank == 0 and s.kind is Kind.ABORT]
+        assert verify(ours.text, documents).time == int(found.now)
+        assert str(ours.facts["reason"]).isprintable()
+
+
+def test_a_withdrawal_with_the_longest_words_leaves_a_valid_record() -> None:
+    found = running(PARTIES)
+    machine = found.machine(0)
+    nonce = found.machine(2)._own.nonce
+    words = "\U0001f600" * 300
+    machine.handle_message(PARTIES[2].did, Withdraw(nonce, words), found.now)
+    documents = {rank: party.document for rank, party in enumerate(PARTIES)}
+    assert machine.state is State.ENDED
+    assert [verify(said.text, documents) for said in machine.statements()]
+
+
+def test_a_party_that_aborts_at_no_time_stops_nobodys_machine_by_an_error() -> None:
+    found = running(PARTIES)
+    machine = found.machine(0)
+    assert machine.descriptor is not None
+    content = {"kind": "abort", "session": machine.descriptor.id, "rank": 2, "facts": {}}
+    text = sign_compact(json.dumps({**content, "time": 10**20}).encode(), PARTIES[2].key, "#key-2")
+    machine.handle_message(PARTIES[2].did, Say(machine.descriptor.id, text), found.now)
+    assert machine.state is State.RUNNING
+    machine.stop("enough", found.now)
+    assert machine.state is State.ENDED
+
+
+def test_a_draft_with_endless_names_is_told_in_few_words() -> None:
+    theirs = {"x" * 500_000: 1, "parties": list(draft_of(PARTIES).parties)}
+    assert all(len(words) < 300 for words in differences(draft_of(PARTIES).to_json(), theirs))

@@ -84,3 +84,15 @@ def test_no_datagram_crashes_and_no_stranger_counts(data: bytes, source: Address
     ann.handle_datagram(data, source, 101.0)
     if source != BEN:
         assert ann.lost(101.0 + LOST_AFTER) == ["ben"]
+
+
+def test_a_party_that_never_answers_ours_cannot_make_us_send_more_often() -> None:
+    """Each of its pulses would become one to everybody."""
+    ann, ben = pair()
+    (pulse,) = send(ben, 5100.0)  # before ben has heard ann: it echoes nothing
+    ann.handle_datagram(pulse, BEN, 100.0)
+    sent = 0
+    for step in range(100):
+        ann.handle_datagram(pulse, BEN, 100.0 + step / 100)
+        sent += len(send(ann, 100.0 + step / 100))
+    assert sent == 2

@@ -1,11 +1,21 @@
 """A statement is believed only from the party that signed it, about the session it names."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.session.statements import MAX_STATEMENT, FalseStatement, Kind, verify
+from agent.session.statements import (
+    MAX_STATEMENT,
+    MAX_WORDS,
+    FalseStatement,
+    Kind,
+    clip,
+    verify,
+)
 from identity.codec import b64url_decode, b64url_encode
+from messaging.jws import sign_compact
 from tests.support.sessions import make_parties
 
 PARTIES = make_parties(3)
@@ -77,3 +87,40 @@ def test_no_changed_character_is_believed(position: int, character: str) -> None
     if changed != text and position < len(text) - 1:
         with pytest.raises(FalseStatement):
             verify(changed, DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("time", True), ("time", -1), ("time", 10**20), ("time", 2**53), ("time", 1.5)],
+)
+def test_a_time_that_is_none_makes_no_statement(name: str, value: object) -> None:
+    assert verify(signed(**{name: 1_900_000_000}), DOCUMENTS).time == 1_900_000_000
+    with pytest.raises(FalseStatement):
+        verify(signed(**{name: value}), DOCUMENTS)
+
+
+def test_true_is_nobodys_rank() -> None:
+    with pytest.raises(FalseStatement):
+        verify(signed(rank=True), DOCUMENTS)
+
+
+def signed(**changes: object) -> str:
+    """A party's own signature over what an honest one would not say."""
+    content = {"kind": "ready", "session": SESSION, "rank": 1, "time": 1, "facts": {}, **changes}
+    return sign_compact(json.dumps(content).encode(), PARTIES[1].key, "#key-2")
+
+
+@given(st.text())
+def test_a_reason_of_any_characters_fits_a_statement(reason: str) -> None:
+    text = PARTIES[0].speaker.say(Kind.ABORT, SESSION, 0, 2**53 - 1, _abort(reason * 50)).text
+    assert verify(text, DOCUMENTS).facts["reason"].isprintable()
+
+
+def test_the_longest_reasons_fit_a_statement() -> None:
+    for character in ("x", '"', "\\", "é", "\U0001f600", "\x1b"):
+        text = PARTIES[0].speaker.say(Kind.ABORT, SESSION, 0, 1, _abort(character * 400)).text
+        assert len(verify(text, DOCUMENTS).facts["reason"].encode()) >= MAX_WORDS // 2 - 4
+
+
+def _abort(reason: str) -> dict[str, object]:
+    return {"reason": clip(reason), "about": 63}
