@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mediator.config import Conformance
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
+from messaging import binding
 from messaging.message import Message
 from messaging.protocols.discover_features import Feature, Queries
 from messaging.protocols.empty import Empty
@@ -53,6 +54,7 @@ def discovery(handled: Iterable[str], max_receive_bytes: int) -> Mapping[str, Ha
         Feature("header", "return_route"),
         Feature("constraint", "max_receive_bytes", {"value": max_receive_bytes}),
         Feature("extension", PAGING),
+        Feature("extension", binding.FORMAT),
     ]
 
     async def disclose(request: Request) -> Message:

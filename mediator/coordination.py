@@ -1,8 +1,8 @@
 """Coordinate mediation 2.0 and 3.0: accounts, and the DIDs that an account takes mail for.
 
 An account is the DID that the envelope proved, and itself it may bind. Any other DID
-is bound on probation: it goes, with its mail, to its true owner as soon as that one
-opens an account.
+is bound for good by a signed proof of its owner that comes with the request, and else on
+probation: it goes, with its mail, to its true owner as soon as that one opens an account.
 """
 
 from __future__ import annotations

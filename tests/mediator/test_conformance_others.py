@@ -1,6 +1,7 @@
-"""What the suites of two other mediators check: the lists of estoc's and of Affinidi's own tests.
+"""What three other projects check in their own tests: estoc, Affinidi and Indicio.
 
-CASES says which test stands for each. Where we promise something else, the case says what.
+A table for each says which test stands for which case. Where we promise something else, the
+case says what.
 """
 
 import contextlib
@@ -67,6 +68,10 @@ ESTOC: dict[str, str] = {
     "mail ends": (
         "mediator/test_store_conformance.py::test_expired_messages_are_deleted_and_make_room"
     ),
+    "no address inside is gone to, in any spelling": (
+        "resolvers/test_guarded.py::test_nobody_leads_us_into_a_private_network"
+    ),
+    "redirects are not followed": "resolvers/test_guarded.py::test_redirects_are_not_followed",
     "an account that goes takes its keylist and inbox with it": (
         "mediator/test_administration.py"
         "::test_a_closed_account_is_gone_with_its_mail_and_nobody_elses"
@@ -97,8 +102,43 @@ AFFINIDI: dict[str, str] = {
     "a token admits and is not shown": (
         "mediator/test_administration.py::test_an_invitation_is_not_shown_whole_by_accident"
     ),
+    "a DID has so many sockets, and one more is told": (
+        "mediator/test_abuse.py::test_an_account_has_so_many_live_sockets_and_the_newcomer_is_told"
+    ),
+    "a forward through two mediators": (
+        "mediator/test_routing.py::test_a_forward_for_another_mediator_is_passed_on"
+    ),
+    "what is wrapped anew on the way arrives as it was": (
+        "mediator/test_routing.py::test_mail_for_a_party_elsewhere_is_brought_to_its_mediator"
+    ),
+    "no mail is carried where it must not go": (
+        "mediator/test_routing.py::test_a_private_address_is_not_gone_to"
+    ),
+    "one slow consumer holds up nobody else": (
+        "mediator/test_abuse.py::test_a_recipient_that_does_not_read_harms_nobody_else"
+    ),
+    "mail that a killed process was carrying is carried by another": (
+        "mediator/test_routing.py"
+        "::test_two_processes_pass_mail_on_and_none_is_lost_when_one_is_killed"
+    ),
     "the clock is handed in": (
         "mediator/test_conformance_others.py::test_time_is_what_the_clock_says"
+    ),
+}
+
+
+INDICIO: dict[str, str] = {
+    "status and delivery, empty and filled": (
+        "mediator/test_conformance_iohk.py::test_k1_mail_is_counted"
+    ),
+    "several deliveries": (
+        "mediator/test_conformance_others.py::test_deliveries_go_on_where_acknowledgements_end"
+    ),
+    "recipient_key": (
+        "mediator/test_conformance_traps.py::test_both_names_of_the_recipient_filter"
+    ),
+    "acknowledgements without ids, and of ids that are none": (
+        "mediator/test_conformance_others.py::test_an_acknowledgement_of_nothing_changes_nothing"
     ),
 }
 
@@ -116,7 +156,7 @@ def pickup(request: pytest.FixtureRequest) -> Pickup:
 
 
 def test_no_case_is_without_its_test() -> None:
-    assert named_tests.missing([*ESTOC.values(), *AFFINIDI.values()]) == []
+    assert named_tests.missing([*ESTOC.values(), *AFFINIDI.values(), *INDICIO.values()]) == []
 
 
 # estoc
@@ -283,6 +323,37 @@ async def test_time_is_what_the_clock_says(tmp_path: Path, pickup: Pickup) -> No
         unit = 1 if pickup.protocol.endswith("3.0") else 1000
         assert body["oldest_received_time"] == started * unit
         assert body.get("longest_waited_seconds", 30) == 30
+
+
+# Indicio
+
+
+async def test_deliveries_go_on_where_acknowledgements_end(alice: Party, pickup: Pickup) -> None:
+    for number in range(5):
+        await wire.forward(alice, alice.did, f'{{"n":{number}}}'.encode())
+    seen: list[int] = []
+    while messages := (await wire.delivery(alice, pickup, 2)).attachments:
+        seen += [message.json["n"] for message in messages]
+        received = {"message_id_list": [message.id for message in messages]}
+        await alice.post(
+            await alice.seal(wire.message(f"{pickup.protocol}/messages-received", received))
+        )
+    assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("ids", [None, [], ["junk"], ["-1", "0", "9" * 40, "\u0661", ""]])
+async def test_an_acknowledgement_of_nothing_changes_nothing(
+    alice: Party, pickup: Pickup, ids: list[str] | None
+) -> None:
+    await wire.forward(alice, alice.did, b'{"protected":"x"}')
+    body = {} if ids is None else {"message_id_list": ids}
+    received = wire.message(f"{pickup.protocol}/messages-received", body)
+    reply = await alice.post(await alice.seal(received))
+    assert reply.status == 200
+    if reply.body:
+        status = (await alice.open(reply.body)).message
+        assert status.type == "https://didcomm.org/messagepickup/3.0/status"
+    assert (await wire.status(alice, pickup)).body["message_count"] == 1
 
 
 # Helpers

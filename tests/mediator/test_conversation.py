@@ -73,7 +73,10 @@ async def test_other_kinds_of_features_are_disclosed_as_such(stranger: Party) ->
         "goal-code": ["request-mediate"],
         "header": ["return_route"],
         "constraint": ["max_receive_bytes"],
-        "extension": ["https://didmesh.org/pickup-paging/1.0"],
+        "extension": [
+            "https://didmesh.org/pickup-paging/1.0",
+            "https://didmesh.org/binding-proof/1.0",
+        ],
         "nothing": [],
     }.items():
         assert await disclosed(stranger, (kind, "*")) == ids

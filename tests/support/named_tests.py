@@ -19,6 +19,6 @@ def _tests_of(file: str) -> frozenset[str]:
     path = TESTS / file
     if not path.exists():
         return frozenset()
-    body = ast.parse(path.read_text()).body
-    functions = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    nodes = ast.walk(ast.parse(path.read_text()))  # some stand in classes
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return frozenset(node.name for node in functions if node.name.startswith("test_"))
