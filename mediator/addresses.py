@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -69,5 +70,10 @@ def door_of(url: str) -> tuple[str, int] | None:
 
 
 def shorten(did: str) -> str:
-    """A DID as it may stand in a log: enough to tell two apart, not to write to it."""
-    return did if len(did) <= 24 else f"{did[:12]}…{did[-6:]}"
+    """A DID as it may stand in a log: enough to tell two apart, not to write to it.
+
+    A digest tells them apart, since DIDs of one method may begin and end alike.
+    """
+    if len(did) <= 24:
+        return did
+    return f"{did[:12]}…{hashlib.sha256(did.encode()).hexdigest()[:8]}"

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from mediator.errors import MediatorError, Refusal
 from mediator.stores.administration import Administration, Admission
 from mediator.stores.interface import StoreUnavailable
+from messaging.protocols.coordinate_mediation import MediateRequest
 from messaging.protocols.routing import Forward
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ MAX_INVITATION = 256  # characters of a `pthid` that may be an invitation
 
 DENIED = "e.p.trust"
 NOT_ENROLLED = "e.p.req.not_enroll"
+_REQUESTS = frozenset(MediateRequest.TYPES.values())
 FORBIDDEN = 403  # HTTP: a forward that is refused is never answered 2xx
 
 
@@ -54,11 +56,13 @@ class Gate:
         return self._admission.denies(did)
 
     def check(self, did: str, type_: str) -> None:
-        """Somebody denied looks to itself like somebody unknown.
+        """Whoever is denied is told what somebody without an account is told.
+
+        A request for mediation has its answer elsewhere, by rules read anew.
 
         Raises: Refusal.
         """
-        if not self.denies(did):
+        if type_ in _REQUESTS or not self.denies(did):
             return
         if type_ == Forward.TYPE:
             raise Refusal(DENIED, "not accepted from this sender", status=FORBIDDEN)

@@ -18,6 +18,9 @@ import click
 COMMANDS = {
     "run": "Run a mediator until it is told to stop.",
     "show": "Show its DID, invitation and services.",
+    "invite": "Make an invitation: a link and a QR code.",
+    "status": "Show what waits in the queues, and for whom.",
+    "accounts": "List and close accounts; say who may open one.",
 }
 EXIT_CODES = """\b
 Exit codes:
@@ -29,7 +32,8 @@ EXAMPLES = """\b
 Examples:
   mediator run                                        for this machine alone
   mediator run --listen 0.0.0.0:8080 --public-url https://mediator.example
-  mediator show                                       its DID and invitation
+  mediator invite                                     a link and a QR code for parties
+  mediator status                                     what waits, and for whom
 """
 
 

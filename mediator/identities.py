@@ -57,8 +57,12 @@ class MediatorIdentity:
 
     @property
     def invitation(self) -> Invitation:
+        return self.invitation_with(self.invitation_id)
+
+    def invitation_with(self, id_: str) -> Invitation:
+        """One of its own: the id is what whoever follows it shows."""
         return Invitation(
-            id=self.invitation_id,
+            id=id_,
             frm=self.did,
             goal_code=REQUEST_MEDIATE,
             goal="Request mediation",

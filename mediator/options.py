@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ config_option = click.option(
     metavar="FILE",
     help=f"TOML file with settings.  [${FILE_VARIABLE}]",
 )
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def setting_options(command: _F) -> _F:

@@ -35,10 +35,15 @@ def shown(data: Place) -> dict[str, str]:
 
     Raises: DataFileError, DatabaseError.
     """
-    records = asyncio.run(read_identities(data))
+    return asyncio.run(shown_identity(data)).describe()
+
+
+async def shown_identity(data: Place) -> MediatorIdentity:
+    """The one used last. Raises: DataFileError, DatabaseError."""
+    records = await read_identities(data)
     if not records:
         raise DatabaseError(data, "no mediator ever ran on it", "`mediator run` makes its DID")
-    return MediatorIdentity.from_record(records[-1]).describe()
+    return MediatorIdentity.from_record(records[-1])
 
 
 async def _serve(config: Config, as_json: bool) -> None:
