@@ -101,6 +101,7 @@ def command(
     values = read_inputs(loaded.manifest, inputs)
     for did in others:
         parse_did(did)
+    check_count(loaded, len({*others}) + 1)
     report: Report = JsonReport() if as_json else PlainReport()
     code = asyncio.run(_run(choice, loaded, values, others, order, timeout, report))
     click.get_current_context().exit(code)
@@ -166,12 +167,8 @@ def make_draft(program: Program, me: str, others: Sequence[str], order: str | No
         check_roster(parties)
     except ValueError as error:
         raise UsageMistake(str(error)) from error
+    check_count(program, len(parties))
     manifest = program.manifest
-    if not manifest.min_parties <= len(parties) <= manifest.max_parties:
-        raise UsageMistake(
-            f"{program.name} is for {manifest.min_parties} to {manifest.max_parties} parties;"
-            f" with you these are {len(parties)}"
-        )
     return Draft(
         parties=tuple(parties),
         program=program.name,
@@ -182,6 +179,15 @@ def make_draft(program: Program, me: str, others: Sequence[str], order: str | No
         outputs={opening.what: str(opening.to) for opening in manifest.opens},
         parameters={},
     )
+
+
+def check_count(program: Program, parties: int) -> None:
+    """Raises: UsageMistake."""
+    least, most = program.manifest.min_parties, program.manifest.max_parties
+    if not least <= parties <= most:
+        raise UsageMistake(
+            f"{program.name} is for {least} to {most} parties; with you these are {parties}"
+        )
 
 
 def speaker_of(profile: Profile, document: DidDocument) -> Speaker:
