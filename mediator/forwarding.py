@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from identity.errors import InvalidDid
-from mediator.addresses import OwnNames, canonical, door_of, is_url
+from mediator.addresses import OwnNames, canonical, is_url
 from mediator.config import Conformance, Limits
 from mediator.dispatch import Handler, Request
 from mediator.errors import Refusal
@@ -21,6 +21,7 @@ from messaging.encoding import load_object
 from messaging.errors import MalformedMessage
 from messaging.message import Attachment
 from messaging.protocols.routing import Forward
+from resolvers.guarded import TargetRefused
 
 BAD_REQUEST, TOO_LARGE, TRY_LATER = (
     400,
@@ -151,12 +152,10 @@ class Forwarding:
         return recipient
 
     def _url(self, url: str) -> str:
-        if door_of(url) is None:
-            raise Refusal(BAD_NEXT, "`next` is no URL that can be used", status=BAD_REQUEST)
-        if self._own.has_url(url):
-            raise Refusal(
-                BAD_NEXT, "`next` is this mediator: nothing to pass on", status=BAD_REQUEST
-            )
+        try:
+            self._outbound.check(url)
+        except TargetRefused as error:
+            raise Refusal(BAD_NEXT, f"`next`: {error}", status=BAD_REQUEST) from error
         return url
 
 

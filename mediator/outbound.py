@@ -68,6 +68,9 @@ class Outbound(Protocol):
     async def leads_elsewhere(self, did: str) -> bool:
         """Whether it may be the DID of somebody whose mail is taken at another address."""
 
+    def check(self, url: str) -> None:
+        """Raises: TargetRefused, if nothing is ever brought there."""
+
     async def post(
         self,
         target: str,
@@ -121,6 +124,11 @@ class Carrier:
         self._carried: dict[_Name, deque[_Carried]] = {}
         self._not_before: dict[_Name, int] = {}
         self.counts: Counter[str] = Counter()  # sent, failed, dropped
+
+    def check(self, url: str) -> None:
+        if self._own.has_url(url):
+            raise TargetRefused("it is this mediator: nothing to pass on")
+        self._http.check(url)
 
     async def leads_elsewhere(self, did: str) -> bool:
         if did in self._own.dids:

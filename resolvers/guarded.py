@@ -200,6 +200,10 @@ class GuardedHttp:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    def check(self, url: str) -> None:
+        """What can be said of a URL before it is asked for. Raises: TargetRefused."""
+        vetted(url, self._policy)
+
     async def get(self, url: str, *, max_bytes: int = MAX_BYTES) -> Fetched:
         return await self._request(hdrs.METH_GET, url, max_bytes)
 
