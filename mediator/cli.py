@@ -21,6 +21,8 @@ COMMANDS = {
     "invite": "Make an invitation: a link and a QR code.",
     "status": "Show what waits in the queues, and for whom.",
     "accounts": "List and close accounts; say who may open one.",
+    "backup": "Copy its data file while it runs.",
+    "migrate": "Copy its store into a database, or back into a file.",
 }
 EXIT_CODES = """\b
 Exit codes:

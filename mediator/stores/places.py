@@ -49,7 +49,7 @@ def open_store(place: Place, limits: Limits) -> AbstractAsyncContextManager[Stor
     try:
         from mediator.stores.postgres import PostgresStore
     except ModuleNotFoundError as error:
-        raise _missing(place) from error
+        raise driver_missing(place) from error
     return PostgresStore(place, limits)
 
 
@@ -67,7 +67,7 @@ def open_administration(
     try:
         from mediator.stores.postgres_administration import PostgresAdministration
     except ModuleNotFoundError as error:
-        raise _missing(place) from error
+        raise driver_missing(place) from error
     return PostgresAdministration(place)
 
 
@@ -83,9 +83,9 @@ async def read_identities(place: Place) -> list[IdentityRecord]:
     try:
         from mediator.stores import postgres_database
     except ModuleNotFoundError as error:
-        raise _missing(place) from error
+        raise driver_missing(place) from error
     return await postgres_database.read_identities(place)
 
 
-def _missing(place: Place) -> DatabaseError:
+def driver_missing(place: PostgresUrl) -> DatabaseError:
     return DatabaseError(place, "asyncpg is not installed", "pip install 'didmesh[postgres]'")

@@ -88,7 +88,7 @@ class PostgresStore:
 
     async def rotate(self, old: str, new: str, *, issued: int) -> bool:
         [(moved,)] = await self._database.call(
-            "SELECT rotate($1, $2, $3, $4)", _name(old), _name(new), new, issued
+            "SELECT rotate($1, $2, $3, $4, $5)", _name(old), old, _name(new), new, issued
         )
         return bool(moved)
 
@@ -96,12 +96,13 @@ class PostgresStore:
         self, account: str, did: str, *, proven: bool, keys: Sequence[str] = ()
     ) -> Change:
         [(change, bound)] = await self._database.call(
-            "SELECT * FROM bind($1, $2, $3, $4, $5, $6)",
+            "SELECT * FROM bind($1, $2, $3, $4, $5, $6, $7)",
             _name(account),
             _name(did),
             did,
             proven,
             [_name(key) for key in keys],
+            list(keys),
             self._limits.recipients,
         )
         if change == "full":

@@ -108,7 +108,7 @@ class PostgresAdministration:
 
     async def follow_invitation(self, id_: str, did: str, now: int) -> bool:
         [(followed,)] = await self._ask(
-            "SELECT follow_invitation($1, $2, $3)", id_, digest(did.encode()), now
+            "SELECT follow_invitation($1, $2, $3, $4)", id_, digest(did.encode()), did, now
         )
         return bool(followed)
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "mediator"  # of PostgreSQL: a room of our own in a database that may have others
 CHANNEL = "mediator_mail"
+APPLICATION = "didmesh mediator"  # as the database names the connections of one that runs
 MIGRATION_LOCK = (0x6469646D, 1)  # two numbers: the locks of accounts are one
 
 CONNECTIONS = 8
@@ -60,7 +61,7 @@ class Database:
         self._ours: set[int] = set()  # process ids of our connections, as notifications name them
 
     async def __aenter__(self) -> Database:
-        await _prepare(self._place)
+        await prepare(self._place)
         self._pool = await asyncpg.create_pool(
             self._place.url,
             min_size=0,
@@ -69,7 +70,7 @@ class Database:
             reset=_nothing_to_reset,
             timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
-            **_settings(),
+            **_settings(APPLICATION),
         )
         return self
 
@@ -123,7 +124,7 @@ class Database:
 
         while True:
             try:
-                async with connected(self._place) as connection:
+                async with connected(self._place, application=APPLICATION) as connection:
                     ended = asyncio.Event()
                     connection.add_termination_listener(lambda _, ended=ended: ended.set())
                     await connection.add_listener(CHANNEL, hear)
@@ -159,9 +160,16 @@ def identities(rows: Sequence[Sequence[str]]) -> list[IdentityRecord]:
 
 
 @contextlib.asynccontextmanager
-async def connected(place: PostgresUrl) -> AsyncIterator[Any]:
+async def connected(
+    place: PostgresUrl,
+    command_timeout: float | None = COMMAND_TIMEOUT,
+    application: str = "didmesh",
+) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(
-        place.url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **_settings()
+        place.url,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=command_timeout,
+        **_settings(application),
     )
     try:
         yield connection
@@ -169,18 +177,22 @@ async def connected(place: PostgresUrl) -> AsyncIterator[Any]:
         connection.terminate()
 
 
-def _settings() -> dict[str, Any]:
+def _settings(application: str) -> dict[str, Any]:
     return {
         "target_session_attrs": "read-write",  # of several hosts, the primary
         "server_settings": {
             "search_path": SCHEMA,
             "synchronous_commit": "on",  # whatever the database says
-            "application_name": "didmesh mediator",
+            "application_name": application,
         },
     }
 
 
-async def _prepare(place: PostgresUrl) -> None:
+async def prepare(place: PostgresUrl) -> None:
+    """The schema of today, in a database that keeps what it says.
+
+    Raises: DatabaseError.
+    """
     try:
         async with connected(place) as connection:
             if await connection.fetchval("SHOW fsync") != "on":

@@ -34,10 +34,10 @@ CREATE TABLE recipient (
 ) WITH (fillfactor = 80);
 CREATE INDEX recipient_of_account ON recipient (account);
 
--- The key agreement keys of a recipient (of each as did:key, the digest): how a sender may name
--- who it sends to.
+-- The key agreement keys of a recipient, as did:key: how a sender may name who it sends to.
 CREATE TABLE recipient_key (
-    key       bytea NOT NULL,
+    key       bytea NOT NULL,               -- its digest
+    did       text NOT NULL,
     recipient bigint NOT NULL REFERENCES recipient ON DELETE CASCADE,
     PRIMARY KEY (key, recipient)
 );
@@ -45,7 +45,8 @@ CREATE INDEX recipient_key_of ON recipient_key (recipient);
 
 -- A DID that was left for another, and the time in the signature that said so: older are replays.
 CREATE TABLE rotation (
-    old    bytea PRIMARY KEY,
+    old    bytea PRIMARY KEY,               -- its digest
+    did    text NOT NULL,
     new    text NOT NULL,
     issued bigint NOT NULL
 );
@@ -355,7 +356,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION bind(
-    owner bytea, name bytea, named text, is_proven boolean, keys bytea[], max_recipients int,
+    owner bytea, name bytea, named text, is_proven boolean, keys bytea[], key_dids text[],
+    max_recipients int,
     OUT change text, OUT bound int
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -386,7 +388,9 @@ BEGIN
         IF NOT FOUND THEN
             PERFORM again();
         END IF;
-        INSERT INTO recipient_key SELECT k, box.id FROM unnest(keys) AS k ON CONFLICT DO NOTHING;
+        INSERT INTO recipient_key (key, did, recipient)
+            SELECT k.key, k.did, box.id FROM unnest(keys, key_dids) AS k (key, did)
+            ON CONFLICT DO NOTHING;
         change := 'success';
     ELSIF seen <> mine AND NOT is_proven THEN
         change := 'client_error';
@@ -418,8 +422,9 @@ BEGIN
 END $$;
 
 -- An account goes from one DID to another, and into the account that the other may have.
-CREATE FUNCTION rotate(old_name bytea, new_name bytea, new_did text, signed bigint) RETURNS boolean
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION rotate(
+    old_name bytea, old_did text, new_name bytea, new_did text, signed bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     mine  bigint;
     there bigint;
@@ -437,7 +442,7 @@ BEGIN
        OR there IS DISTINCT FROM (SELECT a.id FROM account a WHERE a.digest = new_name) THEN
         PERFORM again();
     END IF;
-    INSERT INTO rotation VALUES (old_name, new_did, signed)
+    INSERT INTO rotation VALUES (old_name, old_did, new_did, signed)
         ON CONFLICT (old) DO UPDATE SET new = excluded.new, issued = excluded.issued;
     IF there IS NULL THEN
         UPDATE account a SET did = new_did, digest = new_name WHERE a.id = mine;

@@ -21,9 +21,10 @@ CREATE TABLE invitation (
 -- Who followed an invitation; once is enough for one DID, however often it asks.
 CREATE TABLE invited (
     invitation text NOT NULL REFERENCES invitation ON DELETE CASCADE,
-    did        bytea NOT NULL,              -- its digest
+    name       bytea NOT NULL,              -- digest of the DID
+    did        text NOT NULL,
     followed   bigint NOT NULL,
-    PRIMARY KEY (invitation, did)
+    PRIMARY KEY (invitation, name)
 );
 
 -- An account with its bindings and all mail that waits; no row if there is none.
@@ -45,8 +46,9 @@ BEGIN
 END $$;
 
 -- Whether a DID may open an account through an invitation; counted once for each DID.
-CREATE FUNCTION follow_invitation(wanted text, follower bytea, moment bigint) RETURNS boolean
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION follow_invitation(
+    wanted text, follower bytea, follower_did text, moment bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     found_one invitation;
 BEGIN
@@ -54,13 +56,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF EXISTS (SELECT 1 FROM invited WHERE invitation = wanted AND did = follower) THEN
+    IF EXISTS (SELECT 1 FROM invited WHERE invitation = wanted AND name = follower) THEN
         RETURN true;
     END IF;
     IF found_one.expires <= moment OR found_one.uses <=
             (SELECT count(*) FROM invited WHERE invitation = wanted) THEN
         RETURN false;
     END IF;
-    INSERT INTO invited VALUES (wanted, follower, moment);
+    INSERT INTO invited VALUES (wanted, follower, follower_did, moment);
     RETURN true;
 END $$;
