@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 import nacl.bindings as sodium
@@ -81,6 +82,8 @@ def encrypt_anonymously(
     plaintext: bytes, recipients: Recipients, encryption: Encryption = Encryption.A256GCM
 ) -> bytes:
     """Seal for all of `recipients`; nobody learns, or can prove, who did."""
+    # By kid, as `apv` has them: one reader takes the order of the list instead.
+    recipients = sorted(recipients, key=itemgetter(0))
     ephemeral = _Ephemeral(recipients)
     apv = _party_v([kid for kid, _ in recipients])
     protected = _protected(Agreement.ANONYMOUS, encryption, ephemeral, apv, None)
@@ -102,6 +105,8 @@ def encrypt_authenticated(
 ) -> bytes:
     """Seal so that the recipients, and nobody else, can tell that `sender` did."""
     encryption = dialect.encryption
+    # By kid, as `apv` has them: one reader takes the order of the list instead.
+    recipients = sorted(recipients, key=itemgetter(0))
     ephemeral = _Ephemeral(recipients)
     apv = _party_v([kid for kid, _ in recipients])
     protected = _protected(Agreement.AUTHENTICATED, encryption, ephemeral, apv, sender_kid)

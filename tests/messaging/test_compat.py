@@ -163,6 +163,19 @@ async def test_old_names_answer_nobody_but_who_asked() -> None:
             )
 
 
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_recipients_are_listed_in_the_order_of_apv(anonymous: bool) -> None:
+    parties = sorted((BOB, CAROL), key=lambda party: party.did, reverse=True)
+    envelope = (
+        anoncrypt(b"{}", parties)
+        if anonymous
+        else jwe.encrypt_authenticated(b"{}", keys(parties), ALICE.kid, ALICE.encryption)
+    )
+    kids = [entry["header"]["kid"] for entry in orjson.loads(envelope)["recipients"]]
+    digest = hashlib.sha256(".".join(kids).encode()).digest()
+    assert b64decode(protected(envelope)["apv"]) == digest
+
+
 # -- attacks on a reader who lets everything in
 
 
