@@ -388,14 +388,15 @@ def rewritten_by_carol(envelope: bytes, **members: Any) -> bytes:
     apu, apv = (b64decode(header.get(name, "")) for name in ("apu", "apv"))
     tag = b64decode(value["tag"]) if binds_tag else b""
     wrapping = jwe._derive(jwe.Agreement.AUTHENTICATED, secret, apu, apv, tag)
-    bob, carol = value["recipients"]
+    entries = {entry["header"]["kid"]: entry for entry in value["recipients"]}
+    bob, carol = entries[BOB.kid], entries[CAROL.kid]
     content_key = aes_key_unwrap(wrapping, b64decode(carol["encrypted_key"]))
     changed = reprotect(envelope, **members)
     # The apv that binds stands for both; where none does, Bob's entry alone will do.
-    entries = [bob, carol] if binds_tag and not members else [bob]
+    kept = value["recipients"] if binds_tag and not members else [bob]
     encoded = orjson.loads(changed)["protected"].encode()
     sealed = seal_under(content_key, Encryption(header["enc"]), encoded)
-    return written(encoded, entries, sealed)
+    return written(encoded, kept, sealed)
 
 
 def seal_under(content_key: bytes, encryption: Encryption, encoded: bytes) -> jwe._Sealed:
