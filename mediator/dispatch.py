@@ -26,6 +26,7 @@ from messaging.message import Message
 from messaging.packing import pack, sign, unpack
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.routing import Forward
+from messaging.protocols.type_uri import KnownTypes
 from messaging.replay import ReplayGuard
 from messaging.rotation import PriorDid
 from resolvers.resolver import ResolutionError, Resolver
@@ -127,6 +128,7 @@ class Dispatcher:
         send_away: SendAway,
     ) -> None:
         self._handlers = handlers
+        self._types = KnownTypes(handlers)
         self._sealer = sealer
         self._default_did = default_did
         self._clock = clock
@@ -171,7 +173,7 @@ class Dispatcher:
         if opened.recipient is None:
             return await self._report_unopened(errors.NotAddressedToUs([]), now)
         request = Request(
-            opened.message,
+            self._named(opened.message),
             opened.recipient,
             opened.sender,
             now,
@@ -182,6 +184,13 @@ class Dispatcher:
             opened.prior,
         )
         return await self._answer(request, noted)
+
+    def _named(self, message: Message) -> Message:
+        """The message under the very name that is known for what it means."""
+        known = self._types.known(message.type)
+        if known is None or known is message.type:
+            return message
+        return dataclasses.replace(message, type=known)
 
     async def _answer(self, request: Request, noted: _NotedProof) -> Answer:
         try:

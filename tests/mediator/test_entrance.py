@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mediator.app import Mediator, running
 from mediator.config import Config
-from messaging.message import Message
+from messaging.message import Attachment, Message
 from messaging.protocols.out_of_band import Invitation
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.trust_ping import Ping, PingResponse
@@ -59,6 +59,45 @@ async def test_an_unknown_type_is_reported_to_who_proved_to_have_sent_it(alice: 
     assert answer.type == ProblemReport.TYPE
     assert answer.body["code"] == "e.p.msg.unsupported"
     assert answer.pthid == UNKNOWN.id
+
+
+@pytest.mark.parametrize(
+    ("type_", "answer"),
+    [
+        ("https://didcomm.org/trust-ping/2.0/ping", PingResponse.TYPE),
+        ("https://didcomm.org/trust-ping/2.7/ping", PingResponse.TYPE),
+        ("https://didcomm.org/Trust_Ping/2.0/PING", PingResponse.TYPE),
+        (
+            "https://didcomm.org/messagepickup/4.0/status-request",
+            "https://didcomm.org/message-pickup/4.0/status",
+        ),
+        (
+            "https://didcomm.org/message-pickup/3.1/StatusRequest",
+            "https://didcomm.org/messagepickup/3.0/status",
+        ),
+        ("https://didcomm.org/trust-ping/3.0/ping", ProblemReport.TYPE),
+        ("https://didcomm.org/trust-ping/2/ping", ProblemReport.TYPE),
+        ("https://example.org/trust-ping/2.0/ping", ProblemReport.TYPE),
+        ("https://didcomm.org/trust-ping/2.0/ping/x", ProblemReport.TYPE),
+        (f"https://didcomm.org/trust-ping/2.0/{'-' * 300}ping", ProblemReport.TYPE),
+    ],
+)
+async def test_a_type_is_known_by_its_names_and_its_major_version(
+    alice: Party, type_: str, answer: str
+) -> None:
+    assert (await alice.ask(Message(type_))).type == answer
+
+
+async def test_a_forward_by_another_spelling_is_no_less_a_forward(alice: Party) -> None:
+    """What is refused of it, may be repeated of it and is counted of it is the same."""
+    message = Message(
+        "https://didcomm.org/Routing/2.1/FORWARD",
+        {"next": alice.did},
+        attachments=(Attachment(json={"protected": "x"}),),
+    )
+    envelope = await alice.seal(message)
+    assert [(await alice.post(envelope)).body for _ in range(2)] == [b"", b""]
+    assert len(await alice.fetch()) == 1
 
 
 async def test_a_problem_report_is_never_answered(alice: Party) -> None:
