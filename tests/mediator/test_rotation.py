@@ -7,13 +7,14 @@ from dataclasses import replace
 import orjson
 
 from mediator.app import Mediator
+from mediator.rotations import Rotations
 from messaging.jws import sign_compact
 from messaging.message import Message
 from messaging.packing import pack
 from messaging.protocols import coordinate_mediation as mediation
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
-from messaging.rotation import sign_prior
+from messaging.rotation import PriorDid, sign_prior
 from tests.support.mediator_client import Party
 
 NOW = int(time.time())
@@ -164,6 +165,23 @@ async def test_an_anonymous_message_rotates_nothing(
     )
     assert (await new.post(envelope)).status == 400
     assert await alice.bound() == (alice.did,)
+
+
+async def test_whom_the_operator_denies_does_not_come_back_under_a_new_did() -> None:
+    moved: list[str] = []
+
+    class Accounts:
+        async def has_account(self, did: str) -> bool:
+            return True
+
+        async def rotate(self, old: str, new: str, *, issued: int) -> bool:
+            moved.append(old)
+            return True
+
+    rotations = Rotations(Accounts(), {"did:example:bad"}.__contains__)  # type: ignore[arg-type]
+    for old in ("did:example:bad", "did:example:good"):
+        await rotations.follow(PriorDid(old, "did:example:new", NOW))
+    assert moved == ["did:example:good"]
 
 
 async def rotate(old: Party, new: Party, issued: int = NOW) -> None:
