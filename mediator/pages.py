@@ -109,12 +109,7 @@ class InvitationPage:
     async def _body(self, followed: str | None) -> str:
         identity = self._identity
         is_open = self._gate.is_open
-        if followed or is_open:
-            card = self._card(
-                followed or identity.invitation_url, "You are invited" if followed else "Join"
-            )
-        else:
-            card = _file("closed.html")
+        card = self._card(followed) if followed or is_open else _file("closed.html")
         host = urlsplit(identity.public_url).netloc
         return Template(_file("index.html")).substitute(
             title=html.escape(f"{host} – DIDComm mediator"),
@@ -130,12 +125,15 @@ class InvitationPage:
             protocols=html.escape(", ".join(self._protocols)),
         )
 
-    def _card(self, url: str, heading: str) -> str:
+    def _card(self, followed: str | None) -> str:
+        url = followed or self._identity.invitation_url
+        public_url = html.escape(self._identity.public_url)
+        command = f"<pre><code>agent create-did --mediator {public_url}</code></pre>"
         return Template(_file("invitation.html")).substitute(
             qr=_qr(url),
-            heading=heading,
+            heading="You are invited" if followed else "Use this mediator",
             url=html.escape(url),
-            base_url=html.escape(self._identity.public_url),
+            hint="" if followed else f'<div class="hint">With didmesh:{command}</div>',
         )
 
 
@@ -156,6 +154,6 @@ def _qr(text: str) -> str:
     """As a drawing that stands in the page; black on white in the dark, too, or phones fail."""
     out = io.BytesIO()
     segno.make_qr(text, error="l").save(
-        out, kind="svg", xmldecl=False, svgns=False, border=2, omitsize=True, title="QR code"
+        out, kind="svg", xmldecl=False, svgns=False, border=4, omitsize=True, title="QR code"
     )
     return out.getvalue().decode()
