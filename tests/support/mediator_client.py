@@ -132,7 +132,9 @@ class Party:
 
 
 class Socket:
-    def __init__(self, party: Party, connection: aiohttp.ClientWebSocketResponse[Literal[True]]) -> None:
+    def __init__(
+        self, party: Party, connection: aiohttp.ClientWebSocketResponse[Literal[True]]
+    ) -> None:
         self.party = party
         self.connection = connection
         self.status: pickup.Status | None = None
