@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -35,6 +36,7 @@ def cli(verbose: bool) -> None:
     \b
     python -m lab demo          three homes behind NATs hold an auction
     python -m lab check-nats    what each NAT kind really does
+    python -m lab matrix        which NAT kinds can be connected, by trying all
     python -m lab list          the labs on this machine
     python -m lab down          remove what a killed lab has left
 
@@ -90,6 +92,39 @@ def check_nats(as_json: bool) -> None:
     else:
         _print_table(verdicts)
     sys.exit(0 if all(verdict.verified for verdict in verdicts) else 1)
+
+
+@cli.command("matrix")
+@click.option("--kinds", metavar="KIND,KIND,…", help="These only, instead of all of them.")
+@click.option("--jobs", type=int, help="Pairs at a time; a few more than cores unless given.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("lab-matrix"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def matrix_command(kinds: str | None, jobs: int | None, out: Path, as_json: bool) -> None:
+    """Every kind of place against every other, with real agents.
+
+    Connected or not, directly or not, as RFC 4787 lets expect or not, and how long
+    it took. Two homes of one LAN and two behind one carrier are tried as well,
+    unless --kinds chooses. Writes a table and a picture to OUT.txt and OUT.svg.
+    Exit code 1 if a pair is not as expected.
+    """
+    from lab import matrix as played
+    from lab.picture import heat_map, table
+    from lab.places import PLACES
+
+    names = kinds.split(",") if kinds else list(PLACES)
+    found = played.matrix(
+        names,
+        jobs=jobs or played.default_jobs(),
+        say=lambda line: click.echo(line, err=as_json),
+        neighbours=kinds is None,
+    )
+    out.with_suffix(".txt").write_text(table(found))
+    out.with_suffix(".svg").write_text(heat_map(found))
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        click.echo(table(found))
+    sys.exit(1 if found.surprises() else 0)
 
 
 def _print_table(verdicts: list[Verdict]) -> None:
