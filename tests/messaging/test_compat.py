@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
+from hypothesis import given
+from hypothesis import strategies as st
 
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import errors, jwe, packing
@@ -313,6 +316,34 @@ def anoncrypt_without_any_epk() -> bytes:
 @attack(errors.MalformedMessage)
 def anoncrypt_without_apv_in_authcrypt() -> bytes:
     return as_veramo_authcrypts(as_veramo_anoncrypts())
+
+
+@given(data=st.data())
+async def test_no_altered_envelope_does_more_than_be_refused(data: st.DataObject) -> None:
+    build = data.draw(st.sampled_from(list(DEVIATIONS.values())))
+    value = orjson.loads(build())
+    header = protected(build())
+    [entry] = value["recipients"]
+    for where in (value, header, entry, entry["header"]):
+        if data.draw(st.booleans()):
+            where[data.draw(st.sampled_from(MEMBERS))] = data.draw(ANYTHING)
+    if isinstance(value.get("protected"), str):
+        value["protected"] = b64encode(orjson.dumps(header)).decode()
+    with contextlib.suppress(errors.MessagingError):
+        await unpack(orjson.dumps(value), LENIENT)
+
+
+MEMBERS = (
+    *("protected", "recipients", "header", "kid", "epk", "encrypted_key", "alg", "enc"),
+    *("apu", "apv", "skid", "iv", "tag", "ciphertext", "typ"),
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
 
 
 async def test_an_epk_beside_the_kid_does_not_replace_the_protected_one() -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,9 @@ PACKAGES = {
         INTEROP / "identus/node_modules/@hyperledger/identus-sdk",
     ),
 }
+
+
+PATIENCE = 60.0  # seconds until a peer that does not answer is ended
 
 
 class PeerError(Exception):
@@ -51,7 +55,15 @@ class Peer:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"op": op, **request}) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        patience = threading.Timer(PATIENCE, self._process.kill)
+        patience.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            patience.cancel()
+        if not line:
+            raise PeerError(f"no answer to {op}")
+        answer = json.loads(line)
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer["result"]
