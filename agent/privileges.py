@@ -1,8 +1,9 @@
 """From root to an ordinary user, for good: the agent parses strangers' bytes."""
 
+import contextlib
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from agent.errors import AgentError, Exit
 
@@ -31,19 +32,42 @@ def ordinary_user(environment: Mapping[str, str]) -> int:
     return uid
 
 
+@contextlib.contextmanager
+def acting_as(user: int | None) -> Iterator[None]:
+    """Read files as `user` may, and no others; None if we are not root."""
+    if user is None:
+        yield
+        return
+    group, groups = _groups(user)
+    before = os.getegid(), os.getgroups()
+    os.setgroups(groups)
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[0])
+        os.setgroups(before[1])
+
+
 def drop_root(user: int) -> None:
     """Become `user` with that user's groups; there is no way back."""
-    try:
+    group, groups = _groups(user)
+    with contextlib.suppress(KeyError):
         entry = pwd.getpwuid(user)
-    except KeyError:
-        group, groups = user, [user]
-    else:
-        group = entry.pw_gid
-        groups = os.getgrouplist(entry.pw_name, group)
         os.environ |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
     os.setgroups(groups)
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)
+
+
+def _groups(user: int) -> tuple[int, list[int]]:
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:
+        return user, [user]
+    return entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
 
 
 def _uid(name: str) -> int:

@@ -20,7 +20,7 @@ from agent.launch.inputs import read_inputs
 from agent.launch.program import Program, load
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
-from agent.privileges import drop_root, ordinary_user
+from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
 from agent.running import Traces
@@ -97,17 +97,20 @@ def command(
 
     PROGRAM is a program that comes along (auction) or the path of a folder with a manifest.
     """
-    loaded = load(program)
-    values = read_inputs(loaded.manifest, inputs)
+    user = ordinary_user(os.environ) if os.geteuid() == 0 else None
+    with acting_as(user):  # what root may read is not our user's to see
+        loaded = load(program)
+        values = read_inputs(loaded.manifest, inputs)
     for did in others:
         parse_did(did)
     check_count(loaded, len({*others}) + 1)
     report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_run(choice, loaded, values, others, order, timeout, report))
+    code = asyncio.run(_run(user, choice, loaded, values, others, order, timeout, report))
     click.get_current_context().exit(code)
 
 
 async def _run(
+    user: int | None,
     choice: Choice,
     program: Program,
     inputs: dict[str, int],
@@ -116,7 +119,6 @@ async def _run(
     timeout: int,
     report: Report,
 ) -> int:
-    user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send

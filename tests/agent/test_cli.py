@@ -488,7 +488,10 @@ def test_a_mistake_on_the_command_line_is_json_too(home: Path) -> None:
         ("auction",),
     ],
 )
-def test_a_mistake_in_what_to_run_is_one_sentence(home: Path, arguments: tuple[str, ...]) -> None:
+def test_a_mistake_in_what_to_run_is_one_sentence(
+    home: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIDMESH_USER", "nobody")  # as whom root reads programs and inputs
     agent("create-did", "--unencrypted")
     refused = agent("run", *arguments)
     assert refused.returncode == Exit.USAGE

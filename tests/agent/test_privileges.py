@@ -3,12 +3,14 @@
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from agent.privileges import NoOrdinaryUser, ordinary_user
+from agent.privileges import NoOrdinaryUser, acting_as, ordinary_user
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,34 @@ print(json.dumps({
     "home": os.environ["HOME"], "capabilities": status["CapPrm"].strip(), "back": back,
 }))
 """
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what others may not")
+@pytest.mark.parametrize("what", ["program", "inputs"])
+def test_what_root_may_read_is_not_told_to_the_user_it_runs_for(tmp_path: Path, what: str) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir(mode=0o700)
+    shutil.copytree("agent/programs/second_price_auction", secret / "auction")
+    (secret / "inputs").write_text("root_only=1\n")
+    program = f"{secret}/auction" if what == "program" else "auction"
+    inputs = "bid=1" if what == "program" else f"@{secret}/inputs"
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent", "run", program, "--with", "did:key:z", "--input", inputs],
+        env={**os.environ, "DIDMESH_USER": "nobody", "DIDMESH_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert "permission denied" in ended.stderr.lower()
+    assert "root_only" not in ended.stderr
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
+def test_root_is_root_again_after_it_acted_as_a_user() -> None:
+    before = os.getresuid(), os.getresgid(), os.getgroups()
+    with acting_as(pwd.getpwnam("nobody").pw_uid):
+        assert os.geteuid() == pwd.getpwnam("nobody").pw_uid
+        assert 0 not in (os.getegid(), *os.getgroups())
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
