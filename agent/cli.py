@@ -104,7 +104,12 @@ def run(arguments: Sequence[str]) -> int:
 def _log(verbose: int) -> None:
     import logging
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose > 1 else logging.INFO,
-        format="agent: %(name)s: %(message)s",
-    )
+    from agent.plain import plain
+
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(map(plain, super().format(record).split("\n")))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Plain("agent: %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose > 1 else logging.INFO, handlers=[handler])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from agent.errors import AgentError, Exit
+from agent.plain import plain
 
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
@@ -36,9 +37,9 @@ def explain(error: BaseException) -> Explanation | None:
 
 def report(explanation: Explanation, *, as_json: bool) -> None:
     """Say it on standard error; with --json also as one JSON object on standard output."""
-    click.echo(f"agent: {explanation.message}", err=True)
+    click.echo(f"agent: {plain(explanation.message)}", err=True)
     if explanation.hint:
-        click.echo(f"agent: hint: {explanation.hint}", err=True)
+        click.echo(f"agent: hint: {plain(explanation.hint)}", err=True)
     if as_json:
         click.echo(
             json.dumps(

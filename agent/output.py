@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from agent.errors import AgentError, UsageMistake
+from agent.plain import plain
 from agent.profile import Card, Choice
 from identity.did import shorten
 
@@ -23,7 +24,7 @@ _qr_option = click.option("--qr", is_flag=True, help="Draw the DID as a QR code.
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value))
 
 
 def did_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,4 +82,4 @@ def draw_qr(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    click.echo(f"agent: {text}", err=True)
+    click.echo(f"agent: {plain(text)}", err=True)

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
+from agent.plain import plain
+
 
 class Report(Protocol):
     def event(self, kind: str, /, **facts: Any) -> None: ...
@@ -53,7 +55,7 @@ class PlainReport:
                 if facts["transcript"]:
                     self._say(f"transcript: {facts['transcript']}")
             case "error":
-                print(f"agent: {facts['text']}", file=self.progress, flush=True)
+                print(f"agent: {plain(facts['text'])}", file=self.progress, flush=True)
                 if facts["hint"]:
                     print(f"agent: hint: {facts['hint']}", file=self.progress, flush=True)
             case "cleanup":
@@ -63,4 +65,5 @@ class PlainReport:
                 )
 
     def _say(self, text: str) -> None:
-        print(f"{time.monotonic() - self._began:6.1f} s  {text}", file=self.progress, flush=True)
+        seconds = time.monotonic() - self._began
+        print(f"{seconds:6.1f} s  {plain(text)}", file=self.progress, flush=True)

@@ -27,9 +27,9 @@ def command(context: click.Context, did: str, as_json: bool) -> None:
     """Look up the DID document of any DID."""
     result = asyncio.run(default_registry().resolve_result(did))
     if as_json:
-        click.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        click.echo(json.dumps(result.to_json()))
         context.exit(0 if result.error is None else 1)
     if result.error is not None:
         raise result.error
     if result.document is not None:
-        click.echo(json.dumps(result.document.to_json(), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(result.document.to_json(), indent=2))

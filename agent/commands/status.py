@@ -11,6 +11,7 @@ from agent.errors import MailboxError
 from agent.mail.account import Account
 from agent.mail.transport import Transport
 from agent.output import json_option, print_json
+from agent.plain import plain
 from agent.profile import Choice, profile_options
 from agent.running import RunningSession, running_sessions
 from identity.keystore import Profile
@@ -91,7 +92,7 @@ def _words(mediator: dict[str, Any] | None) -> str:
     if mediator is None:
         return "none: nobody can write to this DID"
     if not mediator["reachable"]:
-        return f"not reachable: {mediator['problem']}"
+        return f"not reachable: {plain(mediator['problem'])}"
     if not mediator["registered"]:
         return "reachable, but does not take mail for this DID: agent create-did registers it"
     return f"registered, {mediator['queued']} messages waiting"

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from agent.errors import AgentError, Exit
+from agent.plain import plain
 from agent.session.transcript import MAX_TRANSCRIPT, NotATranscript, Verdict, check, roster_of
 from identity.codec import parse_json
 from resolvers.local import LocalResolver
@@ -91,5 +92,5 @@ def _words(verdict: Verdict) -> str:
         ]
         if party.aborted:
             facts.append(f"stopped: {party.aborted}")
-        lines.append(f"party{rank} {party.did}\n       {', '.join(facts)}")
-    return "\n".join([*lines, verdict.summary()])
+        lines += [f"party{rank} {party.did}", f"       {', '.join(facts)}"]
+    return "\n".join(map(plain, [*lines, verdict.summary()]))

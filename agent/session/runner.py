@@ -68,7 +68,8 @@ async def run_program(
     finally:
         child.kill()
     if code != 0:
-        raise ProgramFailed(watch.reason() or f"it ended with exit code {code}", watch.lost)
+        watch.tell_last_words()
+        raise ProgramFailed(watch.failure or f"it ended with exit code {code}", watch.lost)
     return result.result()
 
 
@@ -79,11 +80,13 @@ class _Watch:
         self.started = asyncio.Event()
         self._step = step
         self.lost: str | None = None
-        self._failure: str | None = None
+        self.failure: str | None = None
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
-    def reason(self) -> str:
-        return self._failure or " / ".join(self._last)
+    def tell_last_words(self) -> None:
+        """To our user alone: what a program writes as it dies may hold its private input."""
+        if self._last:
+            self._step("program", "its last words: " + " / ".join(self._last))
 
     async def require_start(self, seconds: float) -> None:
         try:
@@ -118,7 +121,7 @@ class _Watch:
         elif progress.event is Event.LOST:
             self.lost = progress.fields.get("party")
         elif progress.event is Event.FAILED:
-            self._failure = progress.sentence or self._failure
+            self.failure = progress.sentence or self.failure
 
 
 async def _read_result(handle: int) -> bytes:
