@@ -44,7 +44,12 @@ class _Answer:
 
 
 async def gather(port: UdpPort, stun_servers: Sequence[Address], timeout: float) -> Gathered:
-    """Takes `timeout` seconds only if servers are silent."""
+    """Takes `timeout` seconds only if servers are silent.
+
+    A mediator with addresses of both families has one that the port cannot reach; that is not
+    asked, or each session would wait for it as for a slow server.
+    """
+    stun_servers = [server for server in stun_servers if port.speaks_to(server)]
     hosts = [candidate(Kind.HOST, Address(ip, port.port)) for ip in local_addresses()]
     answers = await _ask_all(port, stun_servers, timeout)
     seen = {answer.seen for answer in answers.values()} - {host.address for host in hosts}

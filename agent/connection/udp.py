@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import time
 from typing import NamedTuple, Self
@@ -48,6 +49,10 @@ class UdpPort:
         except BaseException:
             sock.close()
             raise
+
+    def speaks_to(self, address: Address) -> bool:
+        """Whether the address is of the port's family."""
+        return ipaddress.ip_address(address.host).version == 4
 
     def send(self, data: bytes, address: Address) -> None:
         """No route, a firewall's refusal and a full queue are lost datagrams like any other."""

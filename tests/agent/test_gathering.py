@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from collections.abc import Sequence
 
 import pytest
 
@@ -53,6 +54,14 @@ async def test_silent_servers_leave_the_host_candidates(port: UdpPort) -> None:
     assert reflexive(gathered) == []
     assert gathered.rtt is None
     assert len(gathered.candidates) == len(local_addresses())
+
+
+async def test_servers_of_another_address_family_are_not_waited_for(port: UdpPort) -> None:
+    started = asyncio.get_running_loop().time()
+    elsewhere = [Address("2001:db8::1", 3478), Address("2001:db8::1", 3479)]
+    gathered = await gather_from(port, [Says(SEEN)], others=elsewhere, timeout=30.0)
+    assert asyncio.get_running_loop().time() - started < 0.3
+    assert [found.address for found in reflexive(gathered)] == [SEEN]
 
 
 async def test_a_lost_request_is_sent_again(port: UdpPort) -> None:
@@ -115,7 +124,9 @@ class Says(asyncio.DatagramProtocol):
         self._transport.sendto(b"?" * 40 if self._rubbish else stun.serialize(answer), source)
 
 
-async def gather_from(port: UdpPort, servers: list[Says], timeout: float = 5.0) -> Gathered:
+async def gather_from(
+    port: UdpPort, servers: list[Says], timeout: float = 5.0, others: Sequence[Address] = ()
+) -> Gathered:
     loop = asyncio.get_running_loop()
     transports = [
         (await loop.create_datagram_endpoint(lambda server=server: server, (LOOPBACK, 0)))[0]
@@ -123,7 +134,7 @@ async def gather_from(port: UdpPort, servers: list[Says], timeout: float = 5.0) 
     ]
     addresses = [Address(*transport.get_extra_info("sockname")) for transport in transports]
     try:
-        return await gather(port, addresses, timeout)
+        return await gather(port, [*addresses, *others], timeout)
     finally:
         for transport in transports:
             transport.close()
