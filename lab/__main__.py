@@ -96,10 +96,10 @@ def check_nats(as_json: bool) -> None:
 
 @cli.command("matrix")
 @click.option("--kinds", metavar="KIND,KIND,…", help="These only, instead of all of them.")
-@click.option("--jobs", type=int, help="Pairs at a time; a few more than cores unless given.")
+@click.option("--jobs", type=click.IntRange(1), default=2, help="Pairs that connect at a time.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("lab-matrix"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def matrix_command(kinds: str | None, jobs: int | None, out: Path, as_json: bool) -> None:
+def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> None:
     """Every kind of place against every other, with real agents.
 
     Connected or not, directly or not, as RFC 4787 lets expect or not, and how long
@@ -114,7 +114,7 @@ def matrix_command(kinds: str | None, jobs: int | None, out: Path, as_json: bool
     names = kinds.split(",") if kinds else list(PLACES)
     found = played.matrix(
         names,
-        jobs=jobs or played.default_jobs(),
+        jobs=jobs,
         say=lambda line: click.echo(line, err=as_json),
         neighbours=kinds is None,
     )

@@ -6,7 +6,6 @@ What came of it is compared with what RFC 4787 says of the two NATs.
 
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import threading
@@ -26,6 +25,7 @@ from lab.topology import Lab
 MEDIATOR = "198.51.100.10"
 PROGRAM = Path(__file__).parent / "programs" / "adding"
 SECONDS_FOR_SESSION = 90.0
+WAITING_PER_JOB = 4  # pairs at a time of those that cannot meet, for one that can
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,10 @@ def _settle_beside(crew: Crew, neighbours: Neighbours, number: int) -> tuple[Mem
 
 def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> list[Pair]:
     """The pairs in the order of their cells."""
-    queue = _Queue(cells)
+    queue = _Queue(cells, jobs)
     pairs: dict[int, Pair] = {}
-    pool = ThreadPoolExecutor(jobs)
+    workers = jobs * WAITING_PER_JOB
+    pool = ThreadPoolExecutor(workers)
 
     def work() -> None:
         for number, cell in queue:
@@ -166,7 +167,7 @@ def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
             say(f"{len(pairs):>4} of {len(cells)}  {describe(pair)}")
 
     try:
-        for worker in [pool.submit(work) for _ in range(jobs)]:
+        for worker in [pool.submit(work) for _ in range(workers)]:
             worker.result()
     finally:
         queue.close()
@@ -175,11 +176,16 @@ def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
 
 
 class _Queue:
-    """Cells, each given out once, as soon as both its members are free."""
+    """Cells, each given out once, as soon as both its members are free.
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
+    Those who will meet share the processor, so only `jobs` of them at a time; the others mostly
+    wait for each other.
+    """
+
+    def __init__(self, cells: Sequence[Cell], jobs: int) -> None:
         self._waiting = dict(enumerate(cells))
         self._busy: set[str] = set()
+        self._free_jobs = jobs
         self._changed = threading.Condition()
 
     def __iter__(self) -> Iterator[tuple[int, Cell]]:
@@ -189,6 +195,7 @@ class _Queue:
             finally:
                 with self._changed:
                     self._busy -= {member.did for member in taken[1].members}
+                    self._free_jobs += taken[1].can_meet
                     self._changed.notify_all()
 
     def close(self) -> None:
@@ -201,8 +208,9 @@ class _Queue:
             while self._waiting:
                 for number, cell in self._waiting.items():
                     dids = {member.did for member in cell.members}
-                    if not dids & self._busy:
+                    if not dids & self._busy and (self._free_jobs or not cell.can_meet):
                         self._busy |= dids
+                        self._free_jobs -= cell.can_meet
                         return number, self._waiting.pop(number)
                 self._changed.wait()
         return None
@@ -275,8 +283,3 @@ def describe(pair: Pair) -> str:
     verdict = "" if pair.as_expected else f"   NOT EXPECTED: {pair.expected}; {pair.reason or ''}"
     who = pair.a if pair.a == pair.b and pair.a not in PLACES else f"{pair.a} - {pair.b}"
     return f"{who:<44} {how}{verdict}"
-
-
-def default_jobs() -> int:
-    """Some pairs only wait for each other, so a few more than there are cores."""
-    return (os.cpu_count() or 1) + 2
