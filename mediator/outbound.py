@@ -47,6 +47,7 @@ CROWDED = 1_000  # milliseconds until a target that has enough in memory gets mo
 
 MEDIA_TYPE = "application/didcomm-encrypted+json"
 TRY_AGAIN = frozenset({408, 425, 429})  # HTTP: and every 5xx
+LOOK_UPS = 5  # of a DID that is nowhere
 OUTGOING_FULL = "e.p.me.res.storage.outgoing-full"
 PERMANENT = frozenset(
     {
@@ -254,8 +255,11 @@ class Carrier:
             log.info("given up for %s: %s", shorten(parcel.target), error)
             self.counts["dropped"] += 1
         except ResolutionError as error:
-            if error.type not in PERMANENT:
+            lost = error.type is ErrorType.NOT_FOUND and parcel.tries + 1 >= LOOK_UPS
+            if error.type not in PERMANENT and not lost:
+                self.counts["failed"] += 1
                 return False
+            log.info("given up for %s: %s", shorten(parcel.target), error.detail)
             self.counts["dropped"] += 1
         except TargetFailed as error:
             log.info("%s, try %d: %s", shorten(parcel.target), parcel.tries + 1, error)

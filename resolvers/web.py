@@ -5,6 +5,7 @@ Source: https://w3c-ccg.github.io/did-method-web/
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # aiohttp: nothing that a command without network should wait
 _HOST = re.compile(r"(?P<name>[a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::(?P<port>[0-9]{1,5}))?")
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x20\x7f]+")
 ABSENT = frozenset({404, 410})
+MAX_FETCHES = 32  # at once: strangers' DIDs make us ask
 
 
 class WebResolver:
@@ -30,6 +32,7 @@ class WebResolver:
     def __init__(self, policy: Policy | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self._policy = policy
         self._tls = tls
+        self._turn = asyncio.Semaphore(MAX_FETCHES)
 
     async def resolve(self, did: str) -> DidDocument:
         from resolvers.guarded import OPEN_INTERNET, GuardedHttp, TargetFailed, TargetRefused
@@ -39,7 +42,10 @@ class WebResolver:
         except InvalidDid as error:
             raise ResolutionError(did, ErrorType.INVALID_DID, str(error)) from None
         try:
-            async with GuardedHttp(self._policy or OPEN_INTERNET, tls=self._tls) as http:
+            async with (
+                self._turn,
+                GuardedHttp(self._policy or OPEN_INTERNET, tls=self._tls) as http,
+            ):
                 answer = await http.get(url, max_bytes=MAX_BYTES)
         except TargetRefused as error:
             raise ResolutionError(did, ErrorType.NOT_FOUND, str(error)) from None

@@ -16,15 +16,19 @@ from aiohttp import web
 
 from identity.did_peer import create_2, didcomm_service
 from identity.keys import Curve, PrivateKey
+from mediator.addresses import OwnNames
 from mediator.app import Mediator, running
 from mediator.config import Compat, Config, Limits
-from mediator.outbound import HOPS
+from mediator.live import LiveAccounts
+from mediator.outbound import HOPS, LOOK_UPS, Carrier
+from mediator.stores.sqlite import SqliteStore
 from messaging.message import Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.trust_ping import Ping, PingResponse
-from resolvers.guarded import networks
+from resolvers.guarded import GuardedHttp, networks
 from tests.support.mediator_client import Party
+from tests.support.resolvers import FixedResolver
 
 LOOPBACK = networks(["127.0.0.0/8"])
 
@@ -233,6 +237,25 @@ async def test_hundreds_of_letters_to_many_targets_all_arrive_in_order(
         async with asyncio.timeout(20):
             letters = [await door.next() for _ in range(20)]
         assert letters == [b'{"n":%d}' % number for number in range(20)]
+
+
+async def test_a_did_that_is_nowhere_is_given_up_after_some_look_ups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediator.outbound.FIRST_WAIT", 5)
+    nowhere = FixedResolver()
+    async with (
+        SqliteStore(tmp_path / "c.db", Limits()) as store,
+        GuardedHttp() as http,
+        asyncio.TaskGroup() as tasks,
+    ):
+        carrier = Carrier(store, LiveAccounts(9), nowhere, http, OwnNames.of([], []), time.time)
+        await carrier.post("did:web:gone.example", [b"{}"], expires=int(time.time()) + 99)
+        work = tasks.create_task(carrier.run())
+        await _until(lambda: carrier.counts["dropped"] == 1)
+        assert len(nowhere.asked) == LOOK_UPS
+        assert await store.next_parcel() is None
+        work.cancel()
 
 
 @dataclass

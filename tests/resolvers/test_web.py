@@ -25,7 +25,8 @@ from resolvers.resolver import ErrorType, ResolutionError
 from resolvers.web import WebResolver, did_of, url_of
 
 KEY = PrivateKey.generate(Curve.X25519).public.to_multikey()
-Server = Callable[[Callable[[str], web.Response]], Awaitable[tuple[WebResolver, str]]]
+Answer = Callable[[str], Any]
+Server = Callable[[Answer], Awaitable[tuple[WebResolver, str]]]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,26 @@ async def test_a_host_without_its_certificate_is_not_believed(server: Server) ->
         await WebResolver(LOOPBACK).resolve(did)
 
 
+async def test_strangers_do_not_make_us_ask_many_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resolvers.web.MAX_FETCHES", 2)
+    at_once: list[int] = []
+    now = 0
+
+    async def slowly(did: str) -> web.Response:
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return web.json_response(document(did))
+
+    resolver, did = await server(slowly)
+    await asyncio.gather(*(resolver.resolve(did) for _ in range(6)))
+    assert max(at_once) == 2
+
+
 LOOPBACK = Policy(private=networks(["127.0.0.0/8"]))
 
 
@@ -176,14 +197,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """Serves documents by HTTPS on loopback; a resolver that believes it, and the DID."""
     runners = []
 
-    async def start(answer: Callable[[str], web.Response]) -> tuple[WebResolver, str]:
+    async def start(answer: Answer) -> tuple[WebResolver, str]:
         certificate = certify(tmp_path)
         listener = socket.create_server(("127.0.0.1", 0))
         did = f"did:web:localhost%3A{listener.getsockname()[1]}"
 
         async def handle(request: web.BaseRequest) -> web.Response:
             assert request.path == "/.well-known/did.json"
-            return answer(did)
+            response = answer(did)
+            return await response if asyncio.iscoroutine(response) else response
 
         runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
         await runner.setup()
