@@ -45,14 +45,22 @@ def test_its_own_helper_fetches_everything_and_acknowledges_it(did: str, name: s
         assert soon(lambda: client.ask("count") == 0)
 
 
-def test_mail_travels_between_clients_of_different_makers(did: str) -> None:
-    for name in ("node", "indicio"):
-        skip_if_missing(name)
-    indicio = CLIENTS["didcomm-messaging"]
-    with (
-        registered(indicio, did) as recipient,
-        begun(CLIENTS["didcomm-node, mediation 3.0"], did) as writer,
-    ):
+@pytest.mark.parametrize(
+    ("sender", "reader"),
+    [
+        ("didcomm-node, mediation 3.0", "didcomm-messaging"),
+        ("didcomm-node, mediation 3.0", "sicpa, mediation 3.0"),
+        ("didcomm-messaging", "didcomm-node, mediation 3.0"),
+        ("sicpa, mediation 3.0", "didcomm-node, mediation 2.0"),
+        ("sicpa, mediation 3.0", "identus"),
+    ],
+)
+def test_mail_travels_between_clients_of_different_makers(
+    did: str, sender: str, reader: str
+) -> None:
+    for name in (sender, reader):
+        skip_if_missing(CLIENTS[name].package)
+    with registered(CLIENTS[reader], did) as recipient, begun(CLIENTS[sender], did) as writer:
         assert writer.ask("write", text="across", to=recipient.did) == 200
         assert recipient.texts() == ["across"]
 
