@@ -5,7 +5,6 @@ Proxies of the environment are not asked: an envelope goes where its recipient's
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -14,10 +13,11 @@ from typing import Any, Self
 import aiohttp
 
 from agent.errors import MailboxError
+from identity.codec import parse_json
 
 ENCRYPTED = "application/didcomm-encrypted+json"
 MAX_ANSWER = 1024 * 1024  # bytes: an answer is one envelope
-MAX_DOCUMENT = 64 * 1024  # bytes of an invitation
+MAX_DOCUMENT, MAX_DEPTH = 64 * 1024, 16  # bytes and levels of an invitation
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 HEARTBEAT_SECONDS = 20.0  # between pings on a socket, so that a dead one is found dead
@@ -78,7 +78,7 @@ class Transport:
 
         Raises: EndpointUnreachable, EndpointRefused, AnswerTooLarge; ValueError if it is not JSON.
         """
-        return json.loads(await self._exchange("GET", uri, MAX_DOCUMENT, None))
+        return parse_json(await self._exchange("GET", uri, MAX_DOCUMENT, None), depth=MAX_DEPTH)
 
     def socket(
         self, uri: str

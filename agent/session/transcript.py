@@ -43,6 +43,7 @@ class Verdict:
     program_sha256: str
     parties: tuple[PartyRecord, ...]
     false_statements: int
+    two_faced: tuple[int, ...] = ()  # ranks that signed more than one result
 
     @property
     def complete(self) -> bool:
@@ -50,6 +51,7 @@ class Verdict:
         results = {party.result for party in self.parties}
         return (
             self.false_statements == 0
+            and not self.two_faced
             and all(party.agreed and party.ready and not party.aborted for party in self.parties)
             and len(results) == 1
             and None not in results
@@ -59,6 +61,8 @@ class Verdict:
         """One sentence for a person."""
         if self.false_statements:
             return f"forged: {self.false_statements} statements do not verify"
+        if self.two_faced:
+            return f"party{self.two_faced[0]} signed different results"
         if self.complete:
             return "complete: every party agreed, was ready and signed the same result"
         results = {party.result for party in self.parties if party.result}
@@ -115,14 +119,15 @@ def check(transcript: Any, documents: Mapping[str, DidDocument]) -> Verdict:
         raise NotATranscript(str(error)) from error
     by_rank = {rank: documents[did] for rank, did in enumerate(parties)}
     said, false = _verified(texts, session, by_rank)
-    records = tuple(_record(rank, did, said) for rank, did in enumerate(parties))
-    return Verdict(session, name, sha256, records, false)
+    newest = {(statement.rank, statement.kind): statement for statement in said}
+    records = tuple(_record(rank, did, newest) for rank, did in enumerate(parties))
+    return Verdict(session, name, sha256, records, false, _two_faced(said))
 
 
 def _verified(
     texts: Sequence[str], session: str, documents: Mapping[int, DidDocument]
-) -> tuple[dict[tuple[int, Kind], Statement], int]:
-    said: dict[tuple[int, Kind], Statement] = {}
+) -> tuple[list[Statement], int]:
+    said: list[Statement] = []
     false = 0
     for text in texts:
         try:
@@ -133,8 +138,17 @@ def _verified(
         if statement.session != session:
             false += 1
         else:
-            said[statement.rank, statement.kind] = statement
+            said.append(statement)
     return said, false
+
+
+def _two_faced(said: Sequence[Statement]) -> tuple[int, ...]:
+    """Who told different parties different results: what they kept, put together, shows it."""
+    results: dict[int, set[str]] = {}
+    for statement in said:
+        if statement.kind is Kind.RESULT:
+            results.setdefault(statement.rank, set()).add(str(statement.facts.get("sha256")))
+    return tuple(sorted(rank for rank, hashes in results.items() if len(hashes) > 1))
 
 
 def _record(rank: int, did: str, said: Mapping[tuple[int, Kind], Statement]) -> PartyRecord:

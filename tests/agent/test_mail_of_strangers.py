@@ -12,8 +12,10 @@ import pytest
 
 from agent.commands.create_did import make_profile
 from agent.mail import strangers
+from agent.mail.invitation import NoInvitation, find_mediator
 from agent.mail.mailbox import Mailbox
 from agent.mail.strangers import Glances, PutOff
+from agent.mail.transport import Transport
 from identity import did_peer
 from identity.document import DidDocument
 from identity.keys import Curve, PrivateKey
@@ -162,3 +164,17 @@ async def test_a_strangers_ping_reaches_no_service_beside_us(
                 await asyncio.sleep(0.02)
         assert not at_alice.queue
         assert heard == []
+
+
+async def test_an_invitation_nested_without_end_is_no_invitation() -> None:
+    deep = b"[" * 60_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(deep) + deep)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, Transport() as http:
+        with pytest.raises(NoInvitation, match="not JSON"):
+            await find_mediator(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", http)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.session.statements import Kind
 from agent.session.transcript import NotATranscript, Verdict, check, roster_of, to_json
 from tests.support.sessions import finish, make_parties, running
 
@@ -116,3 +117,14 @@ def test_statements_of_one_kind_are_not_taken_for_another() -> None:
     found = verdict(changed(statements=COMPLETE["statements"][:1]))
     assert found.parties[0].agreed
     assert not found.parties[0].ready
+
+
+@pytest.mark.parametrize("equal_last", [True, False])
+def test_who_signed_two_results_is_named_whichever_stands_last(equal_last: bool) -> None:
+    """An insider may tell each party what it wants to hear; put together, it shows."""
+    other = PARTIES[2].speaker.say(Kind.RESULT, COMPLETE["session"], 2, 9, {"sha256": "bb"}).text
+    theirs = COMPLETE["statements"]
+    record = changed(statements=[other, *theirs] if equal_last else [*theirs, other])
+    assert not verdict(record).complete
+    assert verdict(record).summary() == "party2 signed different results"
+    assert verdict(changed(statements=[*theirs, *theirs])).complete
