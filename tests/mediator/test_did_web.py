@@ -1,10 +1,14 @@
 """The mediator's second DID: short, with keys on P-256, and answered under its own name."""
 
+import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from identity import did_key
@@ -19,10 +23,13 @@ from messaging.protocols.trust_ping import Ping, PingResponse
 from resolvers.registry import default_registry
 from resolvers.resolver import ResolutionError
 from resolvers.web import url_of
+from tests.support.certificates import certify
 from tests.support.mediator_client import Party
+from tests.support.mediator_process import facts, folder, process, run_argv
 from tests.support.resolvers import FixedResolver
 
 URL = "https://mediator.example"
+NEIGHBOURS = ["--private-network", "127.0.0.0/8", "--private-network", "::1"]
 
 
 @pytest.fixture
@@ -151,6 +158,41 @@ async def test_nobody_binds_it(mediator: Mediator, http: aiohttp.ClientSession) 
     web = str(mediator.identity.web_did)
     for spelled in (web, f"{web}#key-1", web.replace("mediator.", "MEDIATOR.")):
         assert await alice.bind(spelled) == "client_error"
+
+
+@pytest.mark.slow
+async def test_mail_finds_the_way_to_a_did_web_by_https(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes: one looks the other up, checks its certificate, and brings mail."""
+    with folder() as data:
+        certificate = certify(data)
+        certificate.chmod(0o644)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        url = f"https://localhost:{port}"
+        tls = ["--tls-certificate", str(certificate), "--tls-key", str(certificate)]
+        with (
+            process([*run_argv(data / "far.db", port), "--public-url", url, *tls]) as far,
+            process([*run_argv(data / "near.db"), *NEIGHBOURS]) as near,
+        ):
+            there, here = facts(far), facts(near)
+            assert there["did_web"] == f"did:web:localhost%3A{port}"
+            context = ssl.create_default_context(cafile=certificate)
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context)
+            ) as trusting:
+                carol = Party(trusting, there["did"], url)
+                await carol.register()
+                sender = Party(http, here["did"], here["http"])
+                inner = orjson.loads(await carol.sealed_forward(carol.did, {"n": 1}))
+                reply = await sender.forward(there["did_web"], inner)
+                assert reply.status == 200
+                async with asyncio.timeout(10):
+                    while not (letters := await carol.fetch()):
+                        await asyncio.sleep(0.05)
+                assert [a.json for a in letters] == [{"n": 1}]
 
 
 class _Knowing:

@@ -98,6 +98,9 @@ BAD: dict[str, Callable[["Other", Party, Party], str]] = {
     "signed by a key for encryption": lambda other, alice, bob: other.claims(
         alice, {}, f"{other.did}#key-1", other.key
     ),
+    "signed by a key for assertions": lambda other, alice, bob: other.claims(
+        alice, {}, f"{other.did}#key-3", other.key
+    ),
     "a rotation": lambda other, alice, bob: sign_prior(other.kid, other.key, alice.did, NOW),
     "of another kind": lambda other, alice, bob: other.claims(alice, {}, typ="JWT"),
     "of no kind": lambda other, alice, bob: other.claims(alice, {}, typ=None),
@@ -158,7 +161,8 @@ def make(mediator: Mediator) -> Other:
     encryption, signing = PrivateKey.generate(Curve.X25519), PrivateKey.generate(Curve.ED25519)
     services = [didcomm_service(mediator.identity.did)]
     did = create_2([encryption.public], [signing.public], services)
-    return Other(did, signing, mediator.identity.did)
+    asserting = f".A{signing.public.to_multikey()}.S"  # `#key-3`: not for authentication
+    return Other(did.replace(".S", asserting, 1), signing, mediator.identity.did)
 
 
 async def bind(party: Party, other: Other, proof: str) -> str:

@@ -376,6 +376,12 @@ async def test_equal_parcels_are_kept_once_and_too_many_refused(store: Store) ->
     assert len(await store.take_parcels(1_000, until=5_000, limit=9)) == 2
 
 
+async def test_a_parcel_that_is_handed_in_again_keeps_its_time(store: Store) -> None:
+    for due in (1_000, 9_000, 500):
+        await keep(store, [b"1"], due=due)
+    assert await store.next_parcel() == 1_000
+
+
 async def test_parcels_expire(store: Store) -> None:
     await keep(store, [b"1"], expires=NOW + 1)
     assert await store.expire(NOW) == 0

@@ -1,8 +1,6 @@
 """did:web: which address it means, and what may come from there."""
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -12,9 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from identity.document import MAX_BYTES
 from identity.errors import InvalidDid
@@ -23,6 +18,7 @@ from resolvers.guarded import Policy, networks
 from resolvers.registry import default_registry
 from resolvers.resolver import ErrorType, ResolutionError
 from resolvers.web import WebResolver, did_of, url_of
+from tests.support.certificates import certify
 
 KEY = PrivateKey.generate(Curve.X25519).public.to_multikey()
 Answer = Callable[[str], Any]
@@ -220,34 +216,3 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     for runner in runners:
         await runner.cleanup()
     await asyncio.sleep(0)
-
-
-def certify(folder: Path) -> Path:
-    """A certificate for localhost, signed by itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
