@@ -106,7 +106,7 @@ class Metrics:
             "live_accounts": ("Accounts with live delivery on now.", lambda: len(live)),
             "buffered_bytes": (
                 "Bytes held for messages that are not whole or not read yet.",
-                lambda: guard.memory.held,
+                lambda: guard.arriving.held + guard.leaving.held,
             ),
             "draining": ("1 once it was told to stop, else 0.", lambda: health.draining),
         }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +35,8 @@ class SqliteAdministration:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = asyncio.Lock()
+        # One thread: a caller that gives up waiting leaves no half transaction to the next.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="administration")
 
     async def __aenter__(self) -> SqliteAdministration:
         if not self._path.exists():
@@ -45,11 +47,12 @@ class SqliteAdministration:
         try:
             await self._read(self._check_schema)
         except BaseException:
-            self._db.close()
+            await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
         self._db.close()
 
     async def check(self) -> None:
@@ -129,11 +132,10 @@ class SqliteAdministration:
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         """In a thread: a scan of many mailboxes must not hold up the mail."""
-        async with self._lock:
-            try:
-                return await asyncio.to_thread(work)
-            except sqlite3.Error as error:
-                raise DataFileError(self._path, str(error)) from error
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise DataFileError(self._path, str(error)) from error
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
