@@ -12,20 +12,14 @@ HERE = Path(__file__).parent
 INTEROP = ROOT / ".interop"
 SICPA = INTEROP / "sicpa/bin/python"
 INDICIO = INTEROP / "indicio/bin/python"
-NODE_MODULES = INTEROP / "node/node_modules"
-# Where each is installed by scripts/interop, and what says that it is there.
+# Each in a folder of its own, by scripts/interop.
 PACKAGES = {
-    "sicpa": ("didcomm 0.3.2", SICPA),
-    "indicio": ("didcomm-messaging 0.1.1", INDICIO),
-    "node": ("didcomm-node 0.4.1", NODE_MODULES / "didcomm-node"),
-    "veramo": ("@veramo 7.0.1", INTEROP / "veramo/node_modules/@veramo"),
-    "identus": (
-        "@hyperledger/identus-sdk 7.0.0",
-        INTEROP / "identus/node_modules/@hyperledger/identus-sdk",
-    ),
+    "sicpa": "didcomm 0.3.2",
+    "indicio": "didcomm-messaging 0.1.1",
+    "node": "didcomm-node 0.4.1",
+    "veramo": "@veramo 7.0.1",
+    "identus": "@hyperledger/identus-sdk 7.0.0",
 }
-
-
 PATIENCE = 60.0  # seconds until a peer that does not answer is ended
 
 
@@ -71,17 +65,18 @@ class Peer:
 
 def missing(name: str) -> str | None:
     """Why the peer cannot be asked here, or None."""
-    what, proof = PACKAGES[name]
     if name not in {"sicpa", "indicio"} and shutil.which("node") is None:
         return "there is no node: apt-get install nodejs npm, then run scripts/interop"
-    return None if proof.exists() else f"{what} is not installed: run scripts/interop"
+    if (INTEROP / name / ".installed").exists():  # written when all of it was
+        return None
+    return f"{PACKAGES[name]} is not installed: run scripts/interop"
 
 
 def start(name: str) -> Peer:
     """As somebody who seals and opens."""
     if name == "sicpa":
         return Peer([str(SICPA), "-W", "ignore", str(HERE / "sicpa.py")])
-    return Peer(["node", str(HERE / "node.js"), str(NODE_MODULES.parent)])
+    return Peer(["node", str(HERE / "node.js"), str(INTEROP / "node")])
 
 
 def start_client(name: str) -> Peer:
