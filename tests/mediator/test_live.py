@@ -2,6 +2,7 @@
 
 import asyncio
 
+from mediator.live import Connection, LiveAccounts
 from messaging.message import Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
@@ -137,3 +138,28 @@ async def test_a_stranger_cannot_go_live(stranger: Party) -> None:
     async with stranger.socket(live=False) as socket:
         answer = await socket.ask(pickup.LiveDeliveryChange(True).to_message())
         assert ProblemReport.from_message(answer).code == "e.p.req.not_enroll"
+
+
+async def test_a_socket_that_closed_is_woken_and_counted_no_more() -> None:
+    live = LiveAccounts(1)
+    woken: list[str] = []
+
+    async def send(_: bytes) -> None:
+        raise AssertionError
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("first", "second"):
+
+            async def deliver(position: int, name: str = name) -> int:
+                woken.append(name)
+                return position
+
+            connection = Connection(live, send, tasks)
+            connection.subscribe("did:example:alice", deliver)
+            connection.answered()
+            if name == "first":
+                connection.close()
+        live.wake("did:example:alice")
+        await asyncio.sleep(0.01)
+        connection.close()
+    assert woken == ["second"]
