@@ -22,6 +22,7 @@ is no state from which some honest parties go on while others stop.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ from identity.document import DidDocument
 from messaging.protocols.session import Offer, Propose, Say, SessionMessage, Withdraw
 
 VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
+MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybody, again
 MAX_AGE = 25 * 3600  # seconds; a proposal from further away in time is nobody's clock skew
 
 
@@ -83,6 +85,7 @@ class SessionMachine:
         self._offers_made = False
         self._own = Proposal(draft.to_json(), nonce, int(now * 1000))
         self._met: set[str] = set()
+        self._proposed: Counter[str] = Counter()
         self._board.proposals[me] = self._own
         self._send_all(self._proposal())
 
@@ -251,7 +254,10 @@ class SessionMachine:
                 self._differing[sender] = (now, proposal, words)
             return
         self._differing.pop(sender, None)
-        if self.state in (State.PROPOSING, State.SIGNING):
+        self._proposed[sender] += 1
+        if self._proposed[sender] > MAX_PROPOSALS:
+            self.stop(f"{short(sender)} starts over again and again", now, party=sender)
+        elif self.state in (State.PROPOSING, State.SIGNING):
             if sender in self._met:  # it started over, and has forgotten what we sent it before
                 self._outbox.append((sender, self._proposal()))
             self._met.add(sender)

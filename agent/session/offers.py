@@ -41,6 +41,19 @@ def make_own_side(
     return OwnSide(session, port, sides, bytes(PrivateKey.generate()))
 
 
+def check_key(did: str, own: OwnSide, offers: Mapping[str, Offer]) -> None:
+    """Whoever offers another's key would take its place, or make us refuse the mesh as a whole.
+
+    Which of two that offer the same is honest, nobody can tell here.
+
+    Raises: ValueError.
+    """
+    keys = {bytes(PrivateKey(own.private_key).public_key)}
+    keys |= {peer_key(offer) for party, offer in offers.items() if party != did}
+    if peer_key(offers[did]) in keys:
+        raise ValueError("its WireGuard key is another party's, too")
+
+
 def peer_key(offer: Offer) -> bytes:
     """The other party's WireGuard public key, 32 bytes."""
     return base64.b64decode(offer.wireguard_key)

@@ -42,7 +42,7 @@ from agent.session.events import (
 )
 from agent.session.heart import Heart
 from agent.session.machine import SessionMachine
-from agent.session.offers import OwnSide, make_own_side
+from agent.session.offers import OwnSide, check_key, make_own_side
 from agent.session.post import LIFETIME, Post
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
@@ -185,6 +185,7 @@ class Story:
         for did, offer in complete.offers.items():
             first = rank < descriptor.rank(did)
             try:
+                check_key(did, own, complete.offers)
                 remote = RemoteSide.from_json(offer.side)
                 connectivity.add_party(did, own.sides[did], remote, controlling=first)
             except ValueError as error:
@@ -197,11 +198,9 @@ class Story:
             self._step("no-path", f"{self._name(did)}: no direct path: {path.reason}")
         if missing:
             names = ", ".join(map(self._name, missing))
-            reason = next(iter(missing.values())).reason
-            self._fail(
-                f"no direct path from {self._name(self.me)} to {names}: {reason}",
-                next(iter(missing)),
-            )
+            first_missing, path = next(iter(missing.items()))
+            words = f"no direct path from {self._name(self.me)} to {names}: {path.reason}"
+            self._fail(words, first_missing)
         return found
 
     async def _raise_mesh(

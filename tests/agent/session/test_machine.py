@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.session.descriptor import differences
-from agent.session.events import Agreed, OffersComplete, Outcome, Released, State, Withdrew
-from agent.session.machine import VERDICT_DELAY
+from agent.session.events import Agreed, Ended, OffersComplete, Outcome, Released, State, Withdrew
+from agent.session.machine import MAX_PROPOSALS, VERDICT_DELAY
 from agent.session.statements import Kind, verify
 from messaging.jws import sign_compact
-from messaging.protocols.session import Say, Withdraw
+from messaging.protocols.session import Propose, Say, Withdraw
 from tests.support.sessions import (
+    NOW,
     Table,
     agreed,
     draft_of,
@@ -381,3 +382,22 @@ def test_a_party_that_aborts_at_no_time_stops_nobodys_machine_by_an_error() -> N
 def test_a_draft_with_endless_names_is_told_in_few_words() -> None:
     theirs = {"x" * 500_000: 1, "parties": list(draft_of(PARTIES).parties)}
     assert all(len(words) < 300 for words in differences(draft_of(PARTIES).to_json(), theirs))
+
+
+def test_a_party_that_starts_over_for_ever_ends_the_session_by_its_own_name() -> None:
+    """Each of its proposals would have everybody write to everybody."""
+    found = table()
+    for index in range(3):
+        found.join(index)
+    found.deliver_all()
+    machine, sent = found.machine(0), 0
+    for number in range(10 * MAX_PROPOSALS):
+        nonce = f"{number:043d}"
+        content = Propose(found.draft.to_json(), nonce, int(NOW * 1000) + 1000 + number)
+        machine.handle_message(PARTIES[2].did, content, found.now)
+        sent += len(machine.messages_to_send())
+    assert machine.state is State.ENDED
+    found.collect()
+    (ended,) = [e for e in found.events[PARTIES[0].did] if isinstance(e, Ended)]
+    assert ended.party == PARTIES[2].did
+    assert sent < 5 * MAX_PROPOSALS

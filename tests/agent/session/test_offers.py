@@ -1,0 +1,38 @@
+"""What a party may offer: its own key and nobody else's."""
+
+import base64
+from typing import cast
+
+import pytest
+from nacl.public import PrivateKey
+
+from agent.connection.udp import UdpPort
+from agent.session.offers import OwnSide, check_key
+from messaging.protocols.session import Offer
+
+OWN = OwnSide("ab" * 32, cast(UdpPort, None), {}, bytes(PrivateKey.generate()))
+
+
+def offer(public: bytes) -> Offer:
+    return Offer(OWN.session, base64.b64encode(public).decode(), {})
+
+
+def test_a_key_is_one_partys_alone() -> None:
+    ours = bytes(PrivateKey(OWN.private_key).public_key)
+    ben, carol = (bytes(PrivateKey.generate().public_key) for _ in range(2))
+    honest = {"ben": offer(ben), "carol": offer(carol)}
+    for party in honest:
+        check_key(party, OWN, honest)
+    for theirs in (ours, ben):
+        with pytest.raises(ValueError, match="another party's"):
+            check_key("carol", OWN, {**honest, "carol": offer(theirs)})
+
+
+def test_a_second_spelling_of_a_key_is_the_same_key() -> None:
+    ben = bytes(PrivateKey.generate().public_key)
+    text = base64.b64encode(ben).decode()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = letters[letters.index(text[-2]) + 1]  # the last bits carry nothing
+    twins = {"ben": offer(ben), "carol": Offer(OWN.session, text[:-2] + other + "=", {})}
+    with pytest.raises(ValueError, match="another party's"):
+        check_key("carol", OWN, twins)
