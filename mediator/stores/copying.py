@@ -90,6 +90,12 @@ async def copy_store(source: Place, target: Place) -> dict[str, int]:
     """
     if source == target:
         raise MediatorError("a store is not copied into itself")
+    async with _reading(source) as giver:
+        return await copy_into(target, giver)
+
+
+async def copy_into(target: Place, giver: Source) -> dict[str, int]:
+    """Raises: DataFileError, DatabaseError."""
     counts: dict[str, int] = {}
 
     async def counted(table: Table, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
@@ -98,7 +104,7 @@ async def copy_store(source: Place, target: Place) -> dict[str, int]:
             counts[table.name] += 1
             yield row
 
-    async with _reading(source) as giver, _writing(target) as taker:
+    async with _writing(target) as taker:
         for table in TABLES:
             await taker.write(table, counted(table, giver.rows(table)))
         await taker.set_last_ids(await giver.last_ids())
