@@ -10,7 +10,7 @@ import pytest
 
 from agent.commands.create_did import make_profile
 from agent.mail.account import Account
-from agent.mail.mailbox import Mailbox
+from agent.mail.mailbox import BATCH, Mailbox
 from agent.mail.transport import Transport
 from identity.keystore import Profile
 from messaging.message import Message
@@ -40,6 +40,20 @@ async def test_live_mail_goes_from_one_party_to_the_other() -> None:
             servers = await sender.stun_servers()
             assert [server.host for server in servers] == ["127.0.0.1", "127.0.0.1"]
             await emptied(bob)
+
+
+async def test_more_unread_mail_than_a_delivery_holds_hides_nothing_behind_it() -> None:
+    with (
+        mediator_process.folder() as folder,
+        mediator_process.process(mediator_process.run_argv(folder / "m.db")) as started,
+    ):
+        did = mediator_process.facts(started)["did"]
+        bob = await registered(did)
+        async with Mailbox(make_profile(did), RESOLVER) as sender:
+            for number in range(BATCH + 3):
+                await sender.send(Message(HELLO, {"number": number}), bob.did)
+        async with Mailbox(bob, RESOLVER) as reader:
+            assert await receive(reader, 1, unread=BATCH + 2) == [BATCH + 2]
 
 
 @pytest.mark.slow
@@ -88,10 +102,13 @@ async def receive_all(profile: Profile) -> list[int]:
         return numbers
 
 
-async def receive(mailbox: Mailbox, count: int) -> list[int]:
+async def receive(mailbox: Mailbox, count: int, *, unread: int = 0) -> list[int]:
+    """Numbers of the messages behind those that are left `unread`."""
     numbers = []
     stream = mailbox.received()
     async with asyncio.timeout(60):
+        for _ in range(unread):
+            await anext(stream)
         while len(numbers) < count:
             received = await anext(stream)
             await received.acknowledge()
