@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ WHOLE = 35.0  # seconds for a message to be whole from when it is noticed
 NOTICED = 16 * 1024  # bytes of an unfinished message that nobody minds
 SWEEP = 1.0
 MAX_HEADERS = 64
+SEND_BUFFER = 128 * 1024  # bytes the system keeps for a slow reader, and again as much
 LINGER = 2.0  # seconds of reading on what was refused, so that the refusal is read
 
 
@@ -44,14 +46,15 @@ class GuardedConnection(web.RequestHandler):
         self.peer = name[0] if isinstance(name, tuple) else None
         self.address = self._guard.client(self.peer)
         self._counted = self._guard.connections.enter(self.address)
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER
+        )
         super().connection_made(transport)
         if not self._counted:
             self.drop()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._server.begun.pop(self, None)
-        self._guard.memory.held -= self.unfinished
-        self.unfinished = 0
+        self._forget()
         if self._counted:
             self._counted = False
             self._guard.connections.leave(self.address)
@@ -60,14 +63,11 @@ class GuardedConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         size = len(data)
         self.unfinished += size
-        memory = self._guard.memory
-        memory.held += size
         if self.unfinished > NOTICED:
-            if memory.full():
-                self.drop()
+            self._guard.arriving.hold(self, min(size, self.unfinished - NOTICED), self.drop)
+            if self.dropped:
                 return
-            if self not in self._server.begun:
-                self._server.begun[self] = self._loop.time()
+            self._server.begun.setdefault(self, self._loop.time())
         super().data_received(data)
 
     def handle_error(
@@ -95,20 +95,27 @@ class GuardedConnection(web.RequestHandler):
         messages that arrived with it, unless it is too little to matter.
         """
         left = self.unfinished - size - 14 - size // 64
+        if self.unfinished > NOTICED:
+            self._guard.arriving.release(self, None if left <= NOTICED else size)
         if left <= NOTICED:
-            left = 0
+            self.unfinished = 0
         else:
+            self.unfinished = left
             self._server.begun.setdefault(self, self._loop.time())
-        self._guard.memory.held -= self.unfinished - left
-        self.unfinished = left
 
     def drop(self) -> None:
         """Without a word: whoever needs dropping does not read it."""
         self.dropped = True
+        self._forget()
         transport = self.transport
         self.force_close()
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
+        if transport is not None:  # closing alone would wait until what was written is read
+            cast(asyncio.WriteTransport, transport).abort()
+
+    def _forget(self) -> None:
+        self._server.begun.pop(self, None)
+        self._guard.arriving.release(self)
+        self.unfinished = 0
 
 
 class GuardedServer(web.Server):

@@ -98,22 +98,47 @@ class Counts:
 
 
 class Memory:
-    """Bytes held for those who have not finished sending or reading yet."""
+    """Bytes held for those who have not finished sending, or not finished reading.
+
+    Over the limit goes who has been at it longest: honest ones are through in no time.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._holders: dict[object, tuple[int, Callable[[], None]]] = {}
         self.held = 0
 
-    def full(self) -> bool:
-        return self.held >= self._most
+    def hold(self, holder: object, size: int, drop: Callable[[], None]) -> None:
+        """`size` bytes more; `drop` is called when they must go, and not after `release`."""
+        before, _ = self._holders.get(holder, (0, drop))
+        self._holders[holder] = (before + size, drop)  # one that is known keeps its place
+        self.held += size
+        while self.held > self._most:
+            oldest = next(iter(self._holders))
+            _, drop_oldest = self._holders[oldest]
+            self.release(oldest)
+            drop_oldest()
+
+    def release(self, holder: object, size: int | None = None) -> None:
+        """All that it holds, or so many bytes."""
+        held, drop = self._holders.pop(holder, (0, _nothing))
+        left = 0 if size is None else max(0, held - size)
+        self.held -= held - left
+        if left:
+            self._holders[holder] = (left, drop)
 
     @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
-        self.held += size
+    def holding(self, size: int, drop: Callable[[], None]) -> Iterator[None]:
+        holder = object()
+        self.hold(holder, size, drop)
         try:
             yield
         finally:
-            self.held -= size
+            self.release(holder)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Guard:
@@ -131,7 +156,8 @@ class Guard:
         self._pairs = TokenBuckets(limits.pair_rate, limits.pair_burst, clock)
         self.connections = Counts(limits.connections, limits.address_connections)
         self.sockets = Counts(limits.connections, limits.address_connections)
-        self.memory = Memory(limits.buffered)
+        self.arriving = Memory(limits.buffered // 2)
+        self.leaving = Memory(limits.buffered // 2)
 
     def client(self, peer: str | None, forwarded: Sequence[str] = ()) -> str | None:
         """The address a request counts for; None where a proxy of ours does not say.

@@ -132,11 +132,10 @@ class Web:
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                data = await request.read()
+            data = await _body(request, self._max_bytes)
         except TimeoutError:
             return _plain(408, "the body did not arrive in time")
-        except web.HTTPRequestEntityTooLarge:
+        if len(data) > self._max_bytes:
             return self._too_large()
         connection.whole()
         answer = await self.dispatcher.handle(data, address=address, hops=_hops(request))
@@ -147,16 +146,14 @@ class Web:
 
     async def _send(self, request: web.BaseRequest, response: web.Response, size: int) -> None:
         """Wait for the other end to read, but not for ever, and with so many at most."""
-        if self.guard.memory.full():
-            cast(GuardedConnection, request.protocol).drop()
-            return
-        with self.guard.memory.holding(size):
+        drop = cast(GuardedConnection, request.protocol).drop
+        with self.guard.leaving.holding(size, drop):
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await response.prepare(request)
                     await response.write_eof()
             except TimeoutError:
-                cast(GuardedConnection, request.protocol).drop()
+                drop()
 
     def _too_large(self) -> web.Response:
         return _refused(413, f"a message has at most {self._max_bytes} bytes")
@@ -222,10 +219,7 @@ class _OneSocket:
 
         Raises: ConnectionError.
         """
-        if self._guard.memory.full() and len(envelope) > SMALL:
-            self._connection.drop()
-            raise ConnectionResetError("nothing more is kept for slow readers")
-        with self._guard.memory.holding(len(envelope)):
+        with self._guard.leaving.holding(len(envelope), self._connection.drop):
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
                     # Text, since some clients read nothing else; an envelope is JSON.
@@ -258,6 +252,22 @@ class _OneSocket:
         while wait:
             await asyncio.sleep(wait)
             wait = self._guard.wait_of_address(self._address)
+
+
+async def _body(request: web.BaseRequest, max_bytes: int) -> bytes:
+    """All of it, or more than is allowed.
+
+    Raises: TimeoutError.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while len(body) <= max_bytes and (chunk := await request.content.readany()):
+                body += chunk
+    except BaseException:
+        body.clear()  # the error's traceback may stay for a while, and must not keep it
+        raise
+    return bytes(body)
 
 
 def _response(answer: Answer) -> web.Response:

@@ -86,11 +86,26 @@ def test_counts_end_for_one_and_for_all() -> None:
 
 def test_memory_is_given_back_whatever_happens() -> None:
     memory = Memory(10)
-    with memory.holding(10):
-        assert memory.full()
-    with pytest.raises(ConnectionError), memory.holding(10):
+    with memory.holding(10, pytest.fail):
+        assert memory.held == 10
+    with pytest.raises(ConnectionError), memory.holding(10, pytest.fail):
         raise ConnectionError
     assert memory.held == 0
+
+
+def test_over_the_limit_goes_who_has_been_at_it_longest() -> None:
+    memory, gone = Memory(10), list[str]()
+    for name in "abc":
+        memory.hold(name, 4, lambda name=name: gone.append(name))
+    assert gone == ["a"]
+    memory.hold("b", 4, lambda: gone.append("b"))
+    assert gone == ["a", "b"]
+    memory.release("a")
+    memory.release("b")
+    memory.release("c", 1)
+    assert memory.held == 3
+    memory.release("c")
+    assert (memory.held, gone) == (0, ["a", "b"])
 
 
 def test_an_account_and_a_pair_are_told_when_they_may_again() -> None:
