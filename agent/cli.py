@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -83,6 +84,8 @@ def group(verbose: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    # Keys and inputs are in our memory: a crash of ours, or of the program, writes none of it down.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

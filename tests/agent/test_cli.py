@@ -499,6 +499,21 @@ def test_a_mistake_in_what_to_run_is_one_sentence(
     assert "Traceback" not in refused.stderr
 
 
+def test_a_crash_leaves_no_memory_on_the_disk() -> None:
+    asking = """
+import resource
+from agent.cli import main
+try:
+    main(["--version"])
+finally:
+    print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", asking], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "(0, 0)"
+
+
 def test_an_unknown_command_is_a_usage_mistake() -> None:
     refused = agent("dance")
     assert refused.returncode == Exit.USAGE
