@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import os
@@ -20,6 +19,7 @@ from mediator.web import Web, limited_request
 from resolvers.guarded import IPAddress
 
 BACKLOG = 1024
+CUT = 0.5  # seconds for who is not done when the time is over
 
 
 def listen(host: str, port: int, flag: str = "--listen") -> socket.socket:
@@ -90,16 +90,18 @@ async def serving(
     server = GuardedServer(
         door.handle, door.guard, request_factory=limited_request(config.limits.envelope)
     )
-    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=config.drain)
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CUT)
     await runner.setup()
     context = None if certificate is None else certificate.context
+    site = web.SockSite(runner, listener, backlog=BACKLOG, ssl_context=context)
     try:
-        await web.SockSite(runner, listener, backlog=BACKLOG, ssl_context=context).start()
+        await site.start()
         async with server.sweeping():
             yield
     finally:
-        # At once: whoever waits for a request must not keep sockets from hearing goodbye.
-        await asyncio.gather(runner.cleanup(), door.close_sockets())
+        await site.stop()
+        await door.drain(config.drain)  # before the runner ends: it would read no more bodies
+        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager

@@ -65,6 +65,10 @@ class Web:
         self._pages = {f"{p}{path}": page for p in ("", prefix) for path, page in pages.items()}
         self._pages |= {prefix: pages["/"]} if prefix else {}
         self._responded = responded
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
         self.dispatcher = dispatcher
         self.live = live
         self.guard = guard
@@ -72,7 +76,16 @@ class Web:
         self._open_sockets: set[web.WebSocketResponse[Literal[False]]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = await self._handle(request)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            response = await self._handle(request)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+        if self._draining:
+            response.force_close()
         self._responded(response.status)
         return response
 
@@ -113,14 +126,16 @@ class Web:
             return _plain(405, f"{request.method} is nothing for {request.path}")
         return _plain(404, f"nothing at {request.path}")
 
-    async def close_sockets(self) -> None:
-        """Tell everyone connected that the mediator goes away; their mail stays."""
-        goodbyes = [
-            socket.close(code=1001, message=b"the mediator stops") for socket in self._open_sockets
-        ]
+    async def drain(self, seconds: float) -> None:
+        """Finish what is under way, and tell everyone connected to go; their mail stays."""
+        self._draining = True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE + 1):
-                await asyncio.gather(*goodbyes, return_exceptions=True)
+            async with asyncio.timeout(seconds):
+                goodbyes = [
+                    socket.close(code=1001, message=b"the mediator stops")
+                    for socket in self._open_sockets
+                ]
+                await asyncio.gather(self._idle.wait(), *goodbyes, return_exceptions=True)
 
     async def _post(
         self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
