@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lab import runs
+from lab import plan, runs, standing
 from lab.behaviour import EXPECTED, Verdict, check
 from lab.commands import LabError
 from lab.screen import Screen
@@ -37,8 +37,10 @@ def cli(verbose: bool) -> None:
     python -m lab demo          three homes behind NATs hold an auction
     python -m lab check-nats    what each NAT kind really does
     python -m lab matrix        which NAT kinds can be connected, by trying all
-    python -m lab list          the labs on this machine
-    python -m lab down          remove what a killed lab has left
+    python -m lab up TOPOLOGY   a lab that stays, as a file describes it
+    python -m lab shell HOST    look around in it
+    python -m lab list          the labs on this machine, and the topologies
+    python -m lab down          end what is up, remove what a killed lab has left
 
     Labs clean up after themselves, also when they fail or are told to end;
     several can run side by side. Exit codes: 0 ok, 1 failed, 2 usage.
@@ -146,25 +148,62 @@ def _print_table(verdicts: list[Verdict]) -> None:
         )
 
 
+@cli.command("up")
+@click.argument("topology")
+def bring_up(topology: str) -> None:
+    """Build a lab that stays until `down`, in the background.
+
+    TOPOLOGY is the name of one in lab/topologies, or a file like those. Every NAT
+    is measured before the lab counts as ready. `shell HOST` leads inside.
+    """
+    path = plan.find(topology)
+    plan.read(path)  # here, where its author sees the error at once
+    facts = standing.up(path)
+    click.echo(f"{facts['lab']}: {facts['title']}")
+    for host, addresses in facts["hosts"].items():
+        click.echo(f"  {host:<16} {', '.join(addresses)}")
+    click.echo("python -m lab shell HOST leads inside, python -m lab down ends it")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def shell(host: str, command: tuple[str, ...]) -> None:
+    """A shell, or one COMMAND, as root on HOST of a running lab.
+
+    Routers are called HOME-router. Where several labs have the host, say LAB/HOST.
+    """
+    standing.shell(host, list(command))
+
+
 @cli.command("list")
 def list_runs() -> None:
-    """The labs on this machine, running or left over."""
+    """The labs on this machine, running or left over, and the topologies for `up`."""
     for run in runs.find():
         found = runs.leftovers(run)
         state = "running" if runs.is_alive(run) else "left over"
+        made_from = standing.topology_of(run)
         click.echo(
             f"{run}  {state}  {len(found.namespaces)} namespaces  {len(found.processes)} processes"
+            + (f"  up: {made_from}" if made_from else "")
         )
+    for name in plan.names():
+        click.echo(f"topology {name:<14} {plan.read(plan.find(name)).title}")
 
 
 @cli.command()
-def down() -> None:
-    """Remove what killed labs have left; running labs stay as they are."""
-    for run in runs.find():
-        if runs.is_alive(run):
+@click.argument("labs", nargs=-1, metavar="[LAB]...")
+def down(labs: tuple[str, ...]) -> None:
+    """Take down what `up` has built, and remove what killed labs have left.
+
+    All of it, or the named LABs only. Other running labs (a demo, a test, a
+    matrix) stay as they are.
+    """
+    for run in labs or runs.find():
+        if runs.is_alive(run) and standing.topology_of(run) is None:
             click.echo(f"{run} is running and stays")
             continue
-        runs.remove(run)
+        standing.down(run)
         if left := runs.leftovers(run):
             raise LabError(f"could not remove all of {run}: {left}")
         click.echo(f"{run} removed")

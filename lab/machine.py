@@ -20,6 +20,7 @@ import rich
 from lab.commands import LabError, log
 from lab.runs import MARK, RUNTIME, Run
 
+HOLDER = "holder"  # in the run's directory: who holds the mount namespace
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -27,7 +28,7 @@ class Machine:
     """Holds the mount namespace open until `close` or until this process dies."""
 
     def __init__(self, run: Run) -> None:
-        self.environment = _environment(run.name)
+        self.environment = environment(run.name)
         self.started: list[subprocess.Popen[bytes]] = []  # on any host, for the lab to wait for
         self._names = run.directory / "hosts"
         self._names.write_text("127.0.0.1 localhost\n::1 localhost\n")
@@ -57,6 +58,7 @@ class Machine:
             words = self._holder.stderr.read().decode(errors="replace").strip()
             self.close()
             raise LabError(f"cannot make the lab's mount namespace: {words}")
+        (run.directory / HOLDER).write_text(str(self.pid))
 
     @property
     def pid(self) -> int:
@@ -91,7 +93,12 @@ class Machine:
         self._holder.wait()
 
 
-def _environment(run: str) -> dict[str, str]:
+def mount_namespace_of(run: str) -> str:
+    """Of a lab that runs in another process."""
+    return f"/proc/{(RUNTIME / run / HOLDER).read_text()}/ns/mnt"
+
+
+def environment(run: str) -> dict[str, str]:
     own = Path(sys.executable).parent
     return {
         "PATH": f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
