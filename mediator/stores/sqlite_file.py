@@ -15,6 +15,7 @@ from mediator.stores.versions import migrations
 
 # Pages of the write-ahead log that are gathered before they go into the file itself.
 CHECKPOINT_PAGES = 4_000
+CACHE_KIB = 32 * 1024  # so that the indexes of many mailboxes are not read again for each message
 
 
 def read_identities(path: Path) -> list[IdentityRecord]:
@@ -72,6 +73,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _migrate(db, path)
     except sqlite3.Error as error:
         raise DataFileError(path, str(error)) from error
