@@ -108,6 +108,15 @@ def resolve(did: str) -> DidDocument:
     raise InvalidDid("a did:peer of no known form")
 
 
+def services_of_2(did: str) -> DidDocument:
+    """The document of a did:peer:2 without its keys, which cost most of the time to read.
+
+    Raises: InvalidDid, InvalidDocument.
+    """
+    services = [s for part in _segments(did) if part[0] == "S" for s in _decode_services(part[1:])]
+    return DidDocument.from_json({"id": did, "service": _named(services)}, did=did)
+
+
 def resolve_short(did: str, long: str) -> DidDocument:
     """The document of a did:peer:3 or short did:peer:4, known by its long form.
 
@@ -143,9 +152,14 @@ def _document_2(did: str) -> dict[str, Any]:
             document.setdefault(_RELATIONSHIP_OF_PURPOSE[purpose], []).append(id)
         else:
             raise InvalidDid(f"a did:peer:2 with a key for {purpose!r}")
-    for number, service in enumerate(document["service"]):
-        service.setdefault("id", f"#service-{number}" if number else "#service")
+    _named(document["service"])
     return {**document, "alsoKnownAs": [short_form(did)]}
+
+
+def _named(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for number, service in enumerate(services):
+        service.setdefault("id", f"#service-{number}" if number else "#service")
+    return services
 
 
 def _segments(did: str) -> list[str]:

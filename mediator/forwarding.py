@@ -92,6 +92,9 @@ class Forwarding:
             await self._relay(request, self._url(message.next), letters)
             return
         recipient = self._recipient(message)
+        did = message.next.partition("#")[0].partition("?")[0]
+        # Asked of everybody, so that it takes as long for those whose mail is kept here.
+        elsewhere = await self._outbound.leads_elsewhere(did)
         if letters.delay and await self._store.is_bound(recipient):
             await self._outbound.post(
                 recipient,
@@ -103,7 +106,7 @@ class Forwarding:
             )
         elif await self._keep(request, recipient, letters):
             return
-        elif await self._outbound.leads_elsewhere(did := message.next.partition("#")[0]):
+        elif elsewhere:
             await self._relay(request, did, letters)
         elif self._conformance.report_unknown_recipients:
             raise Refusal("e.p.req.not_enroll", "nobody takes mail for `next`", status=BAD_REQUEST)

@@ -12,11 +12,13 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from identity.did_peer import services_of_2
+from identity.errors import IdentityError
 from mediator.addresses import OwnNames, canonical, is_url, shorten
 from mediator.errors import Refusal
 from mediator.live import LiveAccounts
@@ -47,6 +49,7 @@ CROWDED = 1_000  # milliseconds until a target that has enough in memory gets mo
 
 MEDIA_TYPE = "application/didcomm-encrypted+json"
 TRY_AGAIN = frozenset({408, 425, 429})  # HTTP: and every 5xx
+REMEMBERED = 4096  # DIDs, and whether they lead elsewhere
 LOOK_UPS = 5  # of a DID that is nowhere
 OUTGOING_FULL = "e.p.me.res.storage.outgoing-full"
 PERMANENT = frozenset(
@@ -121,6 +124,7 @@ class Carrier:
         self._http = http
         self._own = own
         self._clock = clock
+        self._elsewhere: OrderedDict[str, bool] = OrderedDict()
         self._work = asyncio.Event()
         self._carried: dict[_Name, deque[_Carried]] = {}
         self._not_before: dict[_Name, int] = {}
@@ -132,14 +136,40 @@ class Carrier:
         self._http.check(url)
 
     async def leads_elsewhere(self, did: str) -> bool:
-        if did in self._own.dids:
-            return False
-        if not did.startswith(("did:peer:", "did:key:", "did:jwk:")):
-            return True  # a look-up may take its time: it is the carrier's
-        try:
-            return bool(await self._ways(did, b"{}"))
-        except (MessagingError, ResolutionError, Nobody):
-            return False
+        if not _is_local(did):
+            return did not in self._own.dids  # a look-up may take its time: it is the carrier's
+        known = self._elsewhere.get(did)
+        if known is None:
+            try:
+                known = await self._has_address(did)
+            except (ResolutionError, IdentityError):
+                return False
+            self._elsewhere[did] = known
+            if len(self._elsewhere) > REMEMBERED:
+                self._elsewhere.popitem(last=False)
+        return known
+
+    async def _has_address(self, did: str, *, of_a_mediator: bool = False) -> bool:
+        """Whether its document names an endpoint, or a mediator, that is not this one."""
+        document = (
+            services_of_2(did)
+            if did.startswith("did:peer:2.")
+            else await self._resolver.resolve(did)
+        )
+        for endpoint in (e for s in document.didcomm_services() for e in s.endpoints):
+            if endpoint.accept and "didcomm/v2" not in endpoint.accept:
+                continue
+            if await self._is_elsewhere(endpoint.uri, of_a_mediator):
+                return True
+        return False
+
+    async def _is_elsewhere(self, uri: str, of_a_mediator: bool) -> bool:
+        if is_url(uri):
+            return not self._own.has_url(uri)
+        did = uri.partition("#")[0]
+        if of_a_mediator or not did.startswith("did:") or did in self._own.dids:
+            return False  # no mediator of a mediator by DID
+        return not _is_local(did) or await self._has_address(did, of_a_mediator=True)
 
     async def post(
         self,
@@ -252,17 +282,17 @@ class Carrier:
         except StoreRefusal:  # an inbox without room
             return False
         except (Nobody, MessagingError) as error:
-            log.info("given up for %s: %s", shorten(parcel.target), error)
+            log.debug("given up for %s: %s", shorten(parcel.target), error)
             self.counts["dropped"] += 1
         except ResolutionError as error:
             lost = error.type is ErrorType.NOT_FOUND and parcel.tries + 1 >= LOOK_UPS
             if error.type not in PERMANENT and not lost:
                 self.counts["failed"] += 1
                 return False
-            log.info("given up for %s: %s", shorten(parcel.target), error.detail)
+            log.debug("given up for %s: %s", shorten(parcel.target), error.detail)
             self.counts["dropped"] += 1
         except TargetFailed as error:
-            log.info("%s, try %d: %s", shorten(parcel.target), parcel.tries + 1, error)
+            log.debug("%s, try %d: %s", shorten(parcel.target), parcel.tries + 1, error)
             self.counts["failed"] += 1
             return False
         except Exception:  # whatever it was: it must not take all other mail with it
@@ -345,6 +375,11 @@ def _accepted(answer: Fetched) -> bool:
     if answer.status >= 500:
         raise TargetFailed(f"it answers {answer.status}")
     raise Nobody(f"it answers {answer.status}")
+
+
+def _is_local(did: str) -> bool:
+    """Whether its document is known without asking anybody."""
+    return did.startswith(("did:peer:", "did:key:", "did:jwk:"))
 
 
 def _wait(tries: int) -> int:

@@ -94,6 +94,14 @@ def test_every_old_shape_of_a_service_is_read(shape: str, padding: str) -> None:
     assert [service.endpoints for service in document.didcomm_services()] == [(ENDPOINT,)]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_services_are_the_same_when_the_keys_are_left_unread(shape: str) -> None:
+    did = f"did:peer:2{KEYS}.S{b64url_encode(json.dumps(SHAPES[shape]).encode())}.SW10"
+    quick = did_peer.services_of_2(did)
+    assert quick.services == did_peer.resolve(did).services
+    assert quick.verification_methods == ()
+
+
 def test_an_empty_list_of_services_is_read() -> None:
     assert did_peer.resolve(f"did:peer:2{KEYS}.SW10").services == ()
 

@@ -245,6 +245,22 @@ async def test_a_document_that_names_this_mediator_is_mail_for_nobody(
     assert await _parcels(mediator) is None
 
 
+async def test_where_mail_leads_is_asked_of_known_and_unknown_recipients_alike(
+    alice: Party, stranger: Party, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the time that an answer takes would tell them apart."""
+    asked: list[str] = []
+
+    async def leads_elsewhere(did: str) -> bool:
+        asked.append(did)
+        return False
+
+    monkeypatch.setattr(mediator.carrier, "leads_elsewhere", leads_elsewhere)
+    for did in (alice.did, stranger.did):
+        await alice.forward(did, {"n": 1})
+    assert asked == [alice.did, stranger.did]
+
+
 async def test_a_private_address_is_not_gone_to(tmp_path: Path, far: Mediator) -> None:
     """Without the setting that allows it, a stranger cannot make us knock at our neighbours'."""
     config = Config(tmp_path / "g.db", "127.0.0.1", 0, stun_ports=(0,), metrics=None)
