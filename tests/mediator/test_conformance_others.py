@@ -52,7 +52,7 @@ ESTOC: dict[str, str] = {
     ),
     "live mode over HTTP": "mediator/test_pickup.py::test_live_delivery_over_http_is_refused",
     "an unknown type is reported to a proven sender (to others signed, and no success)": (
-        "mediator/test_conformance_traps.py::test_a_report_to_nobody_in_particular_is_signed"
+        "mediator/test_traps.py::test_a_report_to_nobody_in_particular_is_signed"
     ),
     "garbage is a bad request": "mediator/test_entrance.py::test_no_bytes_bring_the_entrance_down",
     "without a return_route it is done in silence": (
@@ -134,9 +134,7 @@ INDICIO: dict[str, str] = {
     "several deliveries": (
         "mediator/test_conformance_others.py::test_deliveries_go_on_where_acknowledgements_end"
     ),
-    "recipient_key": (
-        "mediator/test_conformance_traps.py::test_both_names_of_the_recipient_filter"
-    ),
+    "recipient_key": ("mediator/test_traps.py::test_both_names_of_the_recipient_filter"),
     "acknowledgements without ids, and of ids that are none": (
         "mediator/test_conformance_others.py::test_an_acknowledgement_of_nothing_changes_nothing"
     ),
