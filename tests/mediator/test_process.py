@@ -1,10 +1,8 @@
 """`mediator run` and `mediator show` as processes: restarts, kill -9, and nothing lost."""
 
 import asyncio
-import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,12 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from messaging.message import Attachment
 from messaging.protocols.out_of_band import Invitation
+from tests.support.crashes import SENDERS, crash_rounds
 from tests.support.mediator_client import Party
 from tests.support.mediator_process import CHECKOUT, facts, folder, free_port, process, run_argv
-
-SENDERS = 6
 
 
 async def test_it_says_first_who_it_is_and_how_to_reach_it() -> None:
@@ -91,13 +87,17 @@ async def test_a_second_mediator_on_the_same_file_or_port_says_so(
         assert hint.startswith("mediator: hint: ")
 
 
-async def test_what_was_accepted_survives_kill_9_in_order() -> None:
-    await crash_rounds(3)
-
-
 @pytest.mark.slow
 async def test_what_was_accepted_survives_20_times_kill_9_in_order() -> None:
-    await crash_rounds(20)
+    tally = await crash_rounds(20)
+    assert (tally.lost, tally.strayed, tally.disordered) == (0, 0, 0)
+    assert tally.accepted >= 20 * SENDERS
+
+
+async def test_a_mediator_that_answers_before_it_commits_is_found_out() -> None:
+    """Or the count above would count nothing."""
+    tally = await crash_rounds(4, "tests.support.hasty_mediator")
+    assert tally.lost > 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be refused")
@@ -107,79 +107,6 @@ def test_it_does_not_run_as_root() -> None:
     )
     assert outcome.returncode == 7
     assert b"mediator: hint:" in outcome.stderr
-
-
-async def crash_rounds(rounds: int) -> None:
-    """Senders send, the recipient fetches and acknowledges, the mediator dies; again and again.
-
-    Every accepted forward must be delivered, each sender's in its order.
-    """
-    accepted: list[list[int]] = [[] for _ in range(SENDERS)]
-    delivered: list[int] = []
-    with folder() as data:
-        argv = run_argv(data / "m.db", free_port())
-        alice = await registered_party(argv)
-        for number in range(rounds):
-            with process(argv) as started:
-                facts(started)
-                async with aiohttp.ClientSession() as alice.http:
-                    await send_until_killed(alice, accepted, delivered, started, number * 10_000)
-        with process(argv) as started:
-            facts(started)
-            async with aiohttp.ClientSession() as alice.http:
-                while messages := await alice.fetch():
-                    await take(alice, messages, delivered)
-    everything = set(itertools.chain(*accepted))
-    assert len(everything) >= rounds * SENDERS
-    assert everything - set(delivered) == set()
-    first_seen = {n: place for place, n in reversed(list(enumerate(delivered)))}
-    for of_one in accepted:
-        places = [first_seen[n] for n in of_one]
-        assert places == sorted(places)
-
-
-async def registered_party(argv: list[str]) -> Party:
-    with process(argv) as started:
-        there = facts(started)
-        async with aiohttp.ClientSession() as http:
-            alice = Party(http, there["did"], there["http"])
-            await alice.register()
-    return alice
-
-
-async def send_until_killed(
-    alice: Party,
-    accepted: list[list[int]],
-    delivered: list[int],
-    mediator: subprocess.Popen[bytes],
-    first: int,
-) -> None:
-    async def send(sender: int) -> None:
-        for count in itertools.count():
-            number = first + count * SENDERS + sender
-            if (await alice.forward(alice.did, {"n": number})).status == 200:
-                accepted[sender].append(number)
-
-    async def fetch() -> None:
-        while True:
-            await take(alice, await alice.fetch(5), delivered)
-
-    async def kill() -> None:
-        await asyncio.sleep(random.uniform(0.2, 0.6))
-        mediator.kill()
-
-    outcomes = await asyncio.gather(
-        *(send(n) for n in range(SENDERS)), fetch(), kill(), return_exceptions=True
-    )
-    for outcome in outcomes:
-        if isinstance(outcome, Exception) and not isinstance(outcome, aiohttp.ClientError):
-            raise outcome
-
-
-async def take(alice: Party, messages: list[Attachment], delivered: list[int]) -> None:
-    """Noted before they are acknowledged, so that an answer lost in a crash loses nothing."""
-    delivered.extend(message.json["n"] for message in messages)
-    await alice.acknowledge([message.id for message in messages])
 
 
 def shown(file: Path) -> dict[str, str]:
