@@ -72,7 +72,8 @@ EXPECTED: Mapping[str, Behaviour] = {
 @dataclass(frozen=True)
 class Answer:
     seen: Address
-    special: bool  # from the socket that was asked for, not from the one that was asked
+    special: bool  # it says that it is from the socket that was asked for
+    source: Address
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,10 @@ def measure(addresses: list[str]) -> Behaviour:
         seen = _ask(mapping, (first, PORTS[0]))[0]
         other_address = _ask(mapping, (second, PORTS[0]))[0]
         other_port = _ask(mapping, (second, PORTS[1]))[0]
-        seen_port, from_other_port = _ask(port, (first, PORTS[0]), (0, 1))
-        seen_address, from_other_address = _ask(address, (first, PORTS[0]), (1, 1))
+        seen_port, port_sources = _ask(port, (first, PORTS[0]), (0, 1))
+        seen_address, address_sources = _ask(address, (first, PORTS[0]), (1, 1))
+        from_other_port = port_sources == {(first, PORTS[1])}
+        from_other_address = address_sources == {(second, PORTS[1])}
         own = [sock.getsockname()[1] for sock in (mapping, port, address)]
         return Behaviour(
             mapping=EIM if seen == other_address else AD if other_address == other_port else APD,
@@ -235,8 +238,11 @@ def _ask(
     server: Address,
     special: tuple[int, int] | None = None,
     attempts: int = ATTEMPTS,
-) -> tuple[Address, bool]:
-    """Our address as the server saw it, and whether its special answer came through."""
+) -> tuple[Address, set[Address]]:
+    """Our address as the server saw it, and from where its special answer came through, if it did.
+
+    A NAT that shows another source than the true one has let nothing through that is of use.
+    """
     token = secrets.token_hex(8)
     question = json.dumps({"id": token, "from": special}).encode()
     for _ in range(attempts):
@@ -244,7 +250,7 @@ def _ask(
         answers = _answers(sock, token, None if special is None else GRACE)
         plain = [answer.seen for answer in answers if not answer.special]
         if plain:
-            return plain[0], any(answer.special for answer in answers)
+            return plain[0], {answer.source for answer in answers if answer.special}
     raise TimeoutError(f"no answer from {server[0]}:{server[1]}")
 
 
@@ -255,10 +261,11 @@ def _answers(sock: socket.socket, token: str, grace: float | None) -> list[Answe
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([sock], [], [], left)[0]:
             break
-        answer = json.loads(sock.recv(1500))
+        data, source = sock.recvfrom(1500)
+        answer = json.loads(data)
         if answer["id"] != token:
             continue
-        found.append(Answer((answer["seen"][0], answer["seen"][1]), answer["special"]))
+        found.append(Answer((answer["seen"][0], answer["seen"][1]), answer["special"], source))
         if not answer["special"]:
             if grace is None:
                 break

@@ -174,7 +174,7 @@ def _translation(nat: Nat, public: str) -> str:
   chain translate {{
     type nat hook postrouting priority srcnat;
     oifname "wan" jump outward
-    oifname "lan" ct status dnat jump outward
+    iifname "lan" oifname "lan" ct status dnat jump outward
   }}
   chain outward {{
     {known}
