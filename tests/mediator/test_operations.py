@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mediator.cli import EXIT_CODES
 from mediator.settings import load
 from messaging.message import Message
 from tests.support.mediator_client import Party
@@ -332,3 +334,22 @@ def test_systemd_understands_the_unit_and_finds_little_exposed(tmp_path: Path) -
 async def status(http: aiohttp.ClientSession, url: str) -> int:
     async with http.get(url) as answer:
         return answer.status
+
+
+def test_every_promise_on_the_page_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    found = re.search(r"<!-- promises -->\n(.*?)<!-- /promises -->", page, re.DOTALL)
+    assert found
+    rows = found[1].splitlines()[2:]
+    there = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    for row in rows:
+        names = re.findall(r"`(test_\w+)`", row)
+        assert names, row
+        for name in names:
+            assert f"def {name}(" in there, name
+
+
+def test_the_exit_codes_on_the_page_are_those_of_the_help() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    for code in re.findall(r"^  (\d)  ", EXIT_CODES, re.MULTILINE):
+        assert f"| {code} | " in page
