@@ -99,14 +99,15 @@ def check_nats(as_json: bool) -> None:
 @cli.command("matrix")
 @click.option("--kinds", metavar="KIND,KIND,…", help="These only, instead of all of them.")
 @click.option("--jobs", type=click.IntRange(1), default=2, help="Pairs that connect at a time.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("lab-matrix"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/lab-matrix"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> None:
     """Every kind of place against every other, with real agents.
 
     Connected or not, directly or not, as RFC 4787 lets expect or not, and how long
     it took. Two homes of one LAN and two behind one carrier are tried as well,
-    unless --kinds chooses. Writes a table and a picture to OUT.txt and OUT.svg.
+    unless --kinds chooses. Writes a table and a picture to OUT.txt and OUT.svg
+    (build/lab-matrix).
     Exit code 1 if a pair is not as expected.
     """
     from lab import matrix as played
@@ -120,6 +121,7 @@ def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> No
         say=lambda line: click.echo(line, err=as_json),
         neighbours=kinds is None,
     )
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".txt").write_text(table(found))
     out.with_suffix(".svg").write_text(heat_map(found))
     if as_json:

@@ -13,12 +13,9 @@ real network, and everything is gone after the `with`, whatever happened in it.
 import contextlib
 import ipaddress
 import os
-import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from lab import processes, runs
 from lab.commands import LabError, in_namespace, ip, require_tools
@@ -27,6 +24,7 @@ from lab.link import SMOOTH, Link, lay
 from lab.machine import CHECKOUT, Machine, is_readable
 from lab.nat import FIREWALL6, LAN, WAN, Nat, NatKind, ruleset
 from lab.runs import MARK, Leftovers, Run
+from lab.signals import orphans_adopted, signals_held, termination_raises
 
 PUBLIC = tuple(map(ipaddress.ip_network, ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")))
 ROUTER = "192.0.2.1"  # every public host's gateway, on the router's loopback
@@ -71,8 +69,8 @@ class Lab:
             )
         self._exit = contextlib.ExitStack()
         with self._exit:
-            self._exit.enter_context(_termination_raises())
-            self._exit.enter_context(_orphans_adopted())
+            self._exit.enter_context(termination_raises())
+            self._exit.enter_context(orphans_adopted())
             self._run = Run(self.name)
             self._exit.callback(self._run.close)
             self._exit.callback(runs.remove, self.name)
@@ -91,7 +89,7 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _signals_held():
+        with signals_held():
             self._exit.__exit__(kind, error, trace)
 
     @property
@@ -347,45 +345,3 @@ class Lab:
         for orphan in set(ended) - ours:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(orphan, os.WNOHANG)
-
-
-@contextlib.contextmanager
-def _orphans_adopted() -> Iterator[None]:
-    processes.adopt_orphans(True)
-    try:
-        yield
-    finally:
-        processes.adopt_orphans(False)
-
-
-@contextlib.contextmanager
-def _termination_raises() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the `with` like an exception, so that it cleans up."""
-    with _handlers(_raise_exit, signal.SIGTERM, signal.SIGHUP):
-        yield
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Nobody interrupts the cleaning up; it takes a second or two."""
-    with _handlers(signal.SIG_IGN, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        yield
-
-
-@contextlib.contextmanager
-def _handlers(
-    handler: Callable[[int, FrameType | None], None] | signal.Handlers, *numbers: signal.Signals
-) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python hears none there
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-def _raise_exit(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

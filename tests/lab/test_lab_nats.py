@@ -1,6 +1,7 @@
 """Each NAT kind behaves as the words of RFC 4787 in its name say."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -125,6 +126,47 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             break
         except TimeoutError:
             pass
+"""
+
+
+def test_a_host_with_ipv6_alone_gets_out_by_it_and_lets_nobody_in_uninvited() -> None:
+    with Lab() as lab:
+        public = lab.public("public", "198.51.100.10")
+        alone = lab.home6("alone")
+        other = lab.home6("other")
+        with public.popen(["python", "-c", ECHO], stdout=subprocess.PIPE) as echoing:
+            assert echoing.stdout is not None
+            echoing.stdout.readline()
+            seen = alone.run(["python", "-c", ASK6, "public.lab", "5000"])
+            nobody = other.run(["python", "-c", ASK6, alone.address, "5000"])
+            echoing.kill()
+    assert seen == f"{alone.address}\n"  # translated by nobody
+    assert nobody == "silence\n"
+
+
+ECHO = """
+import socket
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    sock.bind(("::", 5000))
+    print("bound", flush=True)
+    while True:
+        data, source = sock.recvfrom(100)
+        sock.sendto(source[0].encode(), source)
+"""
+ASK6 = """
+import socket, sys
+assert socket.getaddrinfo(sys.argv[1], 5000, socket.AF_INET6)
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(0.5)
+    for _ in range(3):
+        sock.sendto(b"who is there?", (sys.argv[1], int(sys.argv[2])))
+        try:
+            print(sock.recv(100).decode())
+            break
+        except TimeoutError:
+            pass
+    else:
+        print("silence")
 """
 
 
