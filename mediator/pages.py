@@ -118,11 +118,11 @@ class InvitationPage:
             style=self._style,
             script=self._script,
             invitation=card,
-            did=html.escape(identity.did),
+            dids="".join(f"<dd><code>{html.escape(did)}</code></dd>" for did in identity.dids),
             http=html.escape(identity.public_url),
             ws=html.escape(identity.websocket_url),
             base=html.escape(urlsplit(identity.public_url).path.rstrip("/")),
-            protocols=html.escape(", ".join(self._protocols)),
+            protocols=html.escape(", ".join(map(_protocol_words, self._protocols))),
         )
 
     def _card(self, followed: str | None) -> str:
@@ -139,6 +139,11 @@ class InvitationPage:
 
 def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+
+
+def _protocol_words(protocol: str) -> str:
+    name, _, version = protocol.rpartition("/")
+    return f"{name.rpartition('/')[2]} {version}"
 
 
 @cache

@@ -55,7 +55,11 @@ def command() -> None:
     """
 
 
-@command.command("list", epilog="\b\nExamples:\n  mediator accounts list --limit 20 --json")
+@command.command(
+    "list",
+    short_help="Accounts, those with most mail first.",
+    epilog="\b\nExamples:\n  mediator accounts list --limit 20 --json",
+)
 @store_options
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="So many.  [all]")
 @click.option("--whole", is_flag=True, help="DIDs in full length.")
@@ -75,7 +79,11 @@ def list_(file: Path | None, limit: int | None, whole: bool, as_json: bool, **fl
         )
 
 
-@command.command("close", epilog="\b\nExamples:\n  mediator accounts close did:peer:2.Ez6LS…")
+@command.command(
+    "close",
+    short_help="Delete an account with its mail.",
+    epilog="\b\nExamples:\n  mediator accounts close did:peer:2.Ez6LS…",
+)
 @click.argument("did")
 @store_options
 @json_option
@@ -115,7 +123,11 @@ def _find(did: str, accounts: Sequence[AccountSummary]) -> str:
     return found[0]
 
 
-@command.command("allow", epilog="\b\nExamples:\n  mediator accounts allow 'did:web:example.org*'")
+@command.command(
+    "allow",
+    short_help="Let DIDs in though registration is closed.",
+    epilog="\b\nExamples:\n  mediator accounts allow 'did:web:example.org*'",
+)
 @click.argument("pattern")
 @store_options
 @json_option
@@ -124,7 +136,11 @@ def allow(file: Path | None, pattern: str, as_json: bool, **flags: Any) -> None:
     _set_rule(file, flags, Rule(_pattern(pattern), allow=True), as_json)
 
 
-@command.command("deny", epilog="\b\nExamples:\n  mediator accounts deny did:peer:2.Ez6LS…")
+@command.command(
+    "deny",
+    short_help="Keep DIDs away.",
+    epilog="\b\nExamples:\n  mediator accounts deny did:peer:2.Ez6LS…",
+)
 @click.argument("pattern")
 @store_options
 @json_option
@@ -156,7 +172,11 @@ def forget(file: Path | None, pattern: str, as_json: bool, **flags: Any) -> None
         click.echo(f"forgot {pattern}")
 
 
-@command.command("rules", epilog="\b\nExamples:\n  mediator accounts rules --json")
+@command.command(
+    "rules",
+    short_help="What is allowed and denied.",
+    epilog="\b\nExamples:\n  mediator accounts rules --json",
+)
 @store_options
 @json_option
 def rules(file: Path | None, as_json: bool, **flags: Any) -> None:
@@ -169,7 +189,11 @@ def rules(file: Path | None, as_json: bool, **flags: Any) -> None:
         click.echo(_words(rule))
 
 
-@command.command("registration", epilog="\b\nExamples:\n  mediator accounts registration closed")
+@command.command(
+    "registration",
+    short_help="Open, or only for whom you let in.",
+    epilog="\b\nExamples:\n  mediator accounts registration closed",
+)
 @click.argument("state", type=click.Choice(["open", "closed"]), required=False)
 @store_options
 @json_option
@@ -193,7 +217,11 @@ def registration(file: Path | None, state: str | None, as_json: bool, **flags: A
         click.echo(words)
 
 
-@command.command("invitations", epilog="\b\nExamples:\n  mediator accounts invitations --json")
+@command.command(
+    "invitations",
+    short_help="Those of `mediator invite --new`.",
+    epilog="\b\nExamples:\n  mediator accounts invitations --json",
+)
 @store_options
 @json_option
 def invitations(file: Path | None, as_json: bool, **flags: Any) -> None:
@@ -209,7 +237,11 @@ def invitations(file: Path | None, as_json: bool, **flags: Any) -> None:
         click.echo(f"{each.id[:SHOWN]}…  used {each.used} of {uses}{ends}  {each.note}".rstrip())
 
 
-@command.command("revoke", epilog="\b\nExamples:\n  mediator accounts revoke a1B2c3D4")
+@command.command(
+    "revoke",
+    short_help="Make an invitation worthless.",
+    epilog="\b\nExamples:\n  mediator accounts revoke 3f9a0c51",
+)
 @click.argument("invitation")
 @store_options
 @json_option

@@ -72,7 +72,7 @@ def command(
     if new:
         now = int(time.time())
         record = InvitationRecord(
-            secrets.token_urlsafe(16),
+            secrets.token_hex(16),
             now,
             None if expires is None else now + expires,
             uses,
