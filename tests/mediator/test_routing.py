@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from identity.did_peer import create_2, create_4, short_form
 from identity.keys import Curve, PrivateKey
 from mediator.app import Mediator, running
 from mediator.config import Config, Limits
+from mediator.listening import is_own
 from mediator.outbound import HOPS, MAX_HOPS
 from messaging.jwe import encrypt_anonymously
 from messaging.message import Attachment, Message
@@ -32,7 +35,7 @@ from resolvers.registry import default_registry
 from tests.support.mediator_client import Party, Reply
 from tests.support.mediator_process import facts, folder, process, run_argv
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
 
 
 @pytest.fixture
@@ -222,11 +225,22 @@ async def test_by_another_name_for_this_host_it_does_not_reach_itself_either(
     alice: Party, mediator: Mediator
 ) -> None:
     """A name that we do not know as ours: it is found out where the connection begins."""
-    port = mediator.listens[1]
-    reply = await alice.forward(f"http://localhost:{port}/", {"n": 1})
+    inner = orjson.loads(await alice.sealed_forward(alice.did, {"n": 1}))
+    reply = await alice.forward(f"http://localhost:{mediator.listens[1]}/", inner)
     assert reply.status == 200
     await _until(lambda: mediator.carrier.counts["dropped"] == 1)
     assert mediator.carrier.counts["sent"] == 0
+    assert await alice.fetch() == []
+
+
+def test_who_listens_everywhere_is_found_under_every_address_of_its_host() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        own = is_own(listener)
+        assert own(ip_address("127.0.0.1"), port)
+        assert own(ip_address("127.1.2.3"), port)
+        assert not own(ip_address("9.9.9.9"), port)
+        assert not own(ip_address("127.0.0.1"), port + 1)
 
 
 async def test_a_document_that_names_this_url_as_endpoint_is_mail_for_nobody(
