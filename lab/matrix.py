@@ -9,7 +9,7 @@ import json
 import statistics
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -231,7 +231,7 @@ def _play(cell: Cell) -> Pair:
     return _judge(cell, list(told.values()), words)
 
 
-def _end(processes: "Sequence[subprocess.Popen[bytes]] | Any") -> None:
+def _end(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
     for process in processes:
         process.kill()  # only one that did not end in time is still there
         process.wait()

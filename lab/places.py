@@ -1,6 +1,7 @@
 """Where a party can be: every kind of NAT, in public, behind two NATs, on IPv6 alone.
 
-And which two of them can meet without a relay, by RFC 4787 alone.
+And which two of them can meet without a relay, by RFC 4787 alone. "asymmetric" is an ordinary
+home whose way up is slower and longer than its way down.
 """
 
 from dataclasses import dataclass
