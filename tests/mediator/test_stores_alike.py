@@ -17,7 +17,7 @@ from tests.support.postgres import Cluster
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Limits(inbox_messages=4, inbox_bytes=40, sender_messages=2, recipients=2)
+LIMITS = Limits(inbox_messages=4, inbox_bytes=20, sender_messages=2, recipients=2)
 people = st.sampled_from("abc")
 dids = st.sampled_from("abcd")
 letters = st.binary(min_size=1, max_size=3) | st.binary(min_size=9, max_size=12)
