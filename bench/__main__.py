@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-BENCHES = ("envelopes", "mediator", "commands", "mesh")
+BENCHES = ("envelopes", "mediator", "commands", "mesh", "sockets", "peers", "crash", "fuzzing")
 
 
 def main() -> None:
