@@ -1,15 +1,17 @@
 """Every benchmark, one after the other: `python -m bench`, or `python -m bench NAME …`."""
 
-import importlib
+import runpy
 import sys
 
-BENCHES = ("envelopes", "mediator", "commands", "mesh", "sockets", "peers", "crash", "fuzzing")
+BENCHES = ("commands", "envelopes", "mediator", "mesh", "sockets", "peers", "crash", "fuzzing")
 
 
 def main() -> None:
-    for name in sys.argv[1:] or BENCHES:
+    chosen = sys.argv[1:] or BENCHES
+    del sys.argv[1:]
+    for name in chosen:
         print(f"\n== {name}\n", flush=True)
-        importlib.import_module(f"bench.{name}").main()
+        runpy.run_module(f"bench.{name}", run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import io
+import shlex
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import cache
 from importlib.resources import files
@@ -127,13 +128,13 @@ class InvitationPage:
 
     def _card(self, followed: str | None) -> str:
         url = followed or self._identity.invitation_url
-        public_url = html.escape(self._identity.public_url)
-        command = f"<pre><code>agent create-did --mediator {public_url}</code></pre>"
+        mediator = html.escape(shlex.quote(followed or self._identity.public_url))
+        command = f"<pre><code>agent create-did --mediator {mediator}</code></pre>"
         return Template(_file("invitation.html")).substitute(
             qr=_qr(url),
             heading="You are invited" if followed else "Use this mediator",
             url=html.escape(url),
-            hint="" if followed else f'<div class="hint">With didmesh:{command}</div>',
+            hint=f'<div class="hint">With didmesh:{command}</div>',
         )
 
 

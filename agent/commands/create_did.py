@@ -8,7 +8,7 @@ import click
 
 from agent.errors import UsageMistake
 from agent.mail.account import Account
-from agent.mail.invitation import find_mediator
+from agent.mail.invitation import Invited, find_mediator
 from agent.mail.transport import Transport
 from agent.output import TooNarrow, did_options, print_did, remark
 from agent.profile import Card, Choice, profile_options
@@ -61,18 +61,20 @@ async def _create(
     choice: Choice, profile: Profile | None, passphrase: str | None, mediator: str | None
 ) -> Card:
     async with Transport() as transport:
-        wanted = await find_mediator(mediator, transport) if mediator is not None else None
+        invited = (
+            await find_mediator(mediator, transport) if mediator is not None else Invited(None)
+        )
         if profile is None:
-            profile = make_profile(wanted)
+            profile = make_profile(invited.mediator)
             # Saved before anybody hears of it: what is interrupted from here on can be finished.
             choice.create(profile, passphrase)
-        elif wanted not in (None, profile.mediator):
+        elif invited.mediator not in (None, profile.mediator):
             raise UsageMistake(
                 f"profile {choice.name!r} has its mail at another mediator",
                 "--profile NAME makes another DID for that one",
             )
         if profile.mediator is not None:
-            await Account(profile, LocalResolver(), transport).register()
+            await Account(profile, LocalResolver(), transport).register(invited.by)
     card = Card(profile.did, profile.mediator, registered=profile.mediator is not None)
     choice.write_card(card)
     return card

@@ -118,12 +118,14 @@ class Account:
         self._transport = transport
         self._clock = clock
 
-    async def register(self) -> None:
+    async def register(self, invitation: str | None = None) -> None:
         """Have the mediator take mail for our DID; doing it again changes nothing.
+
+        `invitation` is the id of the out-of-band invitation that we follow, if there was one.
 
         Raises: OtherRouting, MediatorRefused.
         """
-        answer = await self._ask(mediation.MediateRequest().to_message())
+        answer = await self._ask(mediation.MediateRequest().to_message(pthid=invitation))
         if answer.type == mediation.MediateDeny.TYPE:
             raise MediatorRefused("mediate-deny", "it takes no mail for us")
         granted = _read(mediation.MediateGrant, answer).routing_dids

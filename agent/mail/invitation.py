@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from agent.errors import AgentError, UsageMistake
@@ -21,8 +22,16 @@ class NoInvitation(AgentError):
         )
 
 
-async def find_mediator(text: str, transport: Transport) -> str:
-    """The DID of the mediator that `text` names.
+@dataclass(frozen=True)
+class Invited:
+    """Where we may ask for an account; a closed mediator wants `by`, the invitation's id."""
+
+    mediator: str | None  # its DID; None: nowhere
+    by: str | None = None
+
+
+async def find_mediator(text: str, transport: Transport) -> Invited:
+    """The mediator that `text` names.
 
     `text` is a DID, a link that carries an invitation (`?_oob=`), or the address of a mediator,
     which is asked for its invitation.
@@ -34,7 +43,7 @@ async def find_mediator(text: str, transport: Transport) -> str:
             parse_did(text)
         except InvalidDid as error:
             raise UsageMistake(str(error)) from error
-        return text
+        return Invited(text)
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageMistake(
@@ -43,13 +52,15 @@ async def find_mediator(text: str, transport: Transport) -> str:
         )
     try:
         if "_oob" in parse_qs(parts.query):
-            return Invitation.from_url(text).frm
-        return await _ask(text, transport)
+            invitation = Invitation.from_url(text)
+        else:
+            invitation = await _ask(text, transport)
+        return Invited(invitation.frm, invitation.id)
     except MalformedMessage as error:
         raise NoInvitation(text, str(error)) from error
 
 
-async def _ask(address: str, transport: Transport) -> str:
+async def _ask(address: str, transport: Transport) -> Invitation:
     address = address.rstrip("/")
     uri = address if address.endswith("/invitation") else f"{address}/invitation"
     try:
@@ -60,4 +71,4 @@ async def _ask(address: str, transport: Transport) -> str:
         raise NoInvitation(address, "its invitation is not JSON") from None
     if not isinstance(answer, dict):
         raise NoInvitation(address, "its invitation is not an object")
-    return Invitation.from_message(Message.from_json(answer)).frm
+    return Invitation.from_message(Message.from_json(answer))
