@@ -78,7 +78,7 @@ def test_a_program_is_its_callers_and_sees_nothing_but_the_mesh(internet: Intern
         os.chown(party.folder / "mine", party.user, party.user)
     names = " ".join(party.folder.name for party in parties)
     main = LOOK_AROUND.replace("MEDIATOR", NEAR).replace("OTHERS", repr(names))
-    commands = internet.run(internet.program(main), (parties[0], 777), (parties[1], 888))
+    commands = internet.run(internet.program(main), (parties[0], 770_077), (parties[1], 880_088))
     for command in commands:
         assert command.wait() == 0, command.told()
         assert command.the("result")["output"] == "seen\n"
@@ -95,8 +95,8 @@ def test_a_program_is_its_callers_and_sees_nothing_but_the_mesh(internet: Intern
         assert seen["connect"] == seen["send"] == "Network is unreachable"
         assert seen["others"][number] == "done"
         assert seen["others"][1 - number] == "Permission denied"
-        assert "777" not in seen["argv"]
-        assert "888" not in seen["argv"]
+        assert "770077" not in seen["argv"]
+        assert "880088" not in seen["argv"]
         assert not [name for name in seen["environment"] if name.startswith("DIDMESH_P")]
 
 

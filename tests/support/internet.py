@@ -50,7 +50,7 @@ name = "bid"
 type = "integer"
 title = "your number"
 min = 1
-max = 1000
+max = 1000000
 
 [[opens]]
 what = "the sum"
