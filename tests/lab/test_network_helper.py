@@ -121,7 +121,7 @@ async def test_the_programs_environment_never_touches_a_privileged_process(
 async def test_the_end_of_a_program_is_told_as_it_was(mesh: "Mesh") -> None:
     assert await ended(mesh.one, ["sh", "-c", "exit 3"]) == 3
     assert await ended(mesh.one, ["/no/such/program"]) == 1
-    child = await mesh.one.launch(["true"], {}, "/root/no-way-in", *nothing())
+    child = await mesh.one.launch(["true"], {}, "/no/such/folder", *nothing())
     assert await child.wait() == 1
 
 
