@@ -28,10 +28,11 @@ from typing import Any
 import asyncpg
 
 from bench.pictures import Curve, draw
-from mediator.config import Limits
+from mediator.settings.config import Limits
+from mediator.settings.places import Place, PostgresUrl
 from mediator.stores.copying import Row, Table, copy_into
 from mediator.stores.interface import Store
-from mediator.stores.places import Place, PostgresUrl, open_store
+from mediator.stores.opening import open_store
 from tests.support.mediator_process import CHECKOUT, folder
 from tests.support.postgres import Cluster, cluster
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from mediator.app import running
-from mediator.config import Config, Limits
+from mediator.settings.config import Config, Limits
 from messaging import jwe
 from resolvers.local import LocalResolver
 from tests.support.mediator_client import Party

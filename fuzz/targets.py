@@ -55,7 +55,7 @@ def document() -> Target:
 
 
 def stun() -> Target:
-    from mediator.stun_server import answer
+    from mediator.entrance.stun_server import answer
     from traversal.candidate import Address
     from traversal.stun import MalformedStun, parse, serialize, verify_integrity
 
@@ -74,7 +74,7 @@ def stun() -> Target:
 
 def configuration() -> Target:
     from mediator.errors import ConfigError
-    from mediator.settings import load
+    from mediator.settings.loading import load
 
     file = Path(tempfile.mkdtemp(prefix="didmesh-fuzz-")) / "mediator.toml"
 

@@ -10,30 +10,30 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mediator import conversation, coordination, forwarding, pickup
 from mediator.addresses import OwnNames
-from mediator.admission import Gate
-from mediator.config import Config
-from mediator.dispatch import Dispatcher, Handler, Sealer
-from mediator.health import Health
+from mediator.delivery.live import LiveAccounts
+from mediator.delivery.outbound import Carrier
+from mediator.entrance.listening import Certificate, is_own, listen, serving, stun_serving, url_of
+from mediator.entrance.monitoring import Monitoring, monitored, watch_loop
+from mediator.entrance.pages import InvitationPage, Page, facts, health_pages
+from mediator.entrance.web import Web
+from mediator.guard.admission import Gate
+from mediator.guard.limits import Guard
+from mediator.handlers import conversation, coordination, forwarding, pickup
+from mediator.handlers.dispatch import Dispatcher, Handler, Sealer
+from mediator.handlers.ownership import Ownership
+from mediator.handlers.rotations import Rotations
 from mediator.identities import (
     MediatorIdentity,
     OwnDocuments,
     create_identity,
     document_path,
 )
-from mediator.limits import Guard
-from mediator.listening import Certificate, is_own, listen, serving, stun_serving, url_of
-from mediator.live import LiveAccounts
-from mediator.metrics import Metrics
-from mediator.monitoring import Monitoring, monitored, watch_loop
-from mediator.outbound import Carrier
-from mediator.ownership import Ownership
-from mediator.pages import InvitationPage, Page, facts, health_pages
-from mediator.rotations import Rotations
+from mediator.operation.health import Health
+from mediator.operation.metrics import Metrics
+from mediator.settings.config import Config
 from mediator.stores.interface import Store, StoreUnavailable
-from mediator.stores.places import open_administration, open_store
-from mediator.web import Web
+from mediator.stores.opening import open_administration, open_store
 from resolvers.guarded import GuardedHttp, Policy
 from resolvers.registry import default_registry
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import orjson
 import uvloop
 
-from mediator.config import Config
 from mediator.errors import CannotListen, DatabaseError
 from mediator.identities import MediatorIdentity
-from mediator.logs import configure
-from mediator.stores.places import Place, read_identities
+from mediator.operation.logs import configure
+from mediator.settings.config import Config
+from mediator.settings.places import Place
+from mediator.stores.opening import read_identities
 
 if TYPE_CHECKING:
     from mediator.app import Mediator

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from messaging.compat import STRICT, Leniency
 from messaging.encoding import MAX_BYTES, load_object
 from messaging.errors import Expired, MalformedMessage, NotAddressedToUs, UnprovenSender
-from messaging.jwe import DIDCOMM, Agreement, Dialect, Jwe
+from messaging.jwe import DIDCOMM, Dialect, Jwe
 from messaging.jws import Jws
+from messaging.key_agreement import Agreement
 from messaging.message import Message
 
 CLOCK_SKEW = 120  # seconds that two clocks may differ

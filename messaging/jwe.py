@@ -14,21 +14,12 @@ draft-amringer-jose-chacha-02, DIDComm Messaging v2.1 "DIDComm Encrypted Message
 """
 
 import hashlib
-import hmac
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
-import nacl.bindings as sodium
 import orjson
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import (
     InvalidUnwrap,
     aes_key_unwrap,
@@ -38,32 +29,25 @@ from nacl.exceptions import CryptoError
 
 from identity.did import MAX_DID, MAX_FRAGMENT
 from identity.errors import InvalidKey
-from identity.keys import Curve, PrivateKey, PublicKey
+from identity.keys import PrivateKey, PublicKey
 from messaging.compat import STRICT, Leniency
+from messaging.content_encryption import Encryption, Sealed, seal, unseal
 from messaging.encoding import b64decode, b64encode, load_object
 from messaging.errors import DecryptionFailed, MalformedMessage, UnsupportedAlgorithm
+from messaging.key_agreement import (
+    Agreement,
+    Ephemeral,
+    Recipients,
+    agree,
+    derive,
+    static_secret,
+)
 
 TYP = "application/didcomm-encrypted+json"
 MAX_RECIPIENTS = 100
 MAX_KID = MAX_DID + 1 + MAX_FRAGMENT
 MAX_PROTECTED = 16 * 1024  # characters: `skid` and `apu` of the longest DID fit
 MAX_ENCRYPTED_KEY = 128  # characters; 64 bytes of content key wrap to 96
-AGREEMENT_CURVES = (Curve.X25519, Curve.P256, Curve.P384, Curve.P521)
-
-
-class Agreement(StrEnum):
-    """`alg`: how the key that wraps the content key comes about."""
-
-    ANONYMOUS = "ECDH-ES+A256KW"
-    AUTHENTICATED = "ECDH-1PU+A256KW"
-
-
-class Encryption(StrEnum):
-    """`enc`: how the content is encrypted. Authcrypt has the first one only."""
-
-    A256CBC_HS512 = "A256CBC-HS512"
-    A256GCM = "A256GCM"
-    XC20P = "XC20P"
 
 
 class Dialect(NamedTuple):
@@ -75,7 +59,6 @@ class Dialect(NamedTuple):
 
 
 DIDCOMM = Dialect(Encryption.A256CBC_HS512, binds_tag=True)
-Recipients = Sequence[tuple[str, PublicKey]]  # kid and key, all on one curve
 
 
 def encrypt_anonymously(
@@ -84,14 +67,14 @@ def encrypt_anonymously(
     """Seal for all of `recipients`; nobody learns, or can prove, who did."""
     # By kid, as `apv` has them: one reader takes the order of the list instead.
     recipients = sorted(recipients, key=itemgetter(0))
-    ephemeral = _Ephemeral(recipients)
+    ephemeral = Ephemeral(recipients)
     apv = _party_v([kid for kid, _ in recipients])
     protected = _protected(Agreement.ANONYMOUS, encryption, ephemeral, apv, None)
-    content_key, sealed = _seal(encryption, plaintext, protected)
+    content_key, sealed = seal(encryption, plaintext, protected)
     keys = []
     for kid, key in recipients:
         secret = ephemeral.exchange(key)
-        wrapping = _derive(Agreement.ANONYMOUS, secret, b"", apv, b"")
+        wrapping = derive(Agreement.ANONYMOUS, secret, b"", apv, b"")
         keys.append((kid, aes_key_wrap(wrapping, content_key)))
     return _serialize(protected, keys, sealed)
 
@@ -107,15 +90,15 @@ def encrypt_authenticated(
     encryption = dialect.encryption
     # By kid, as `apv` has them: one reader takes the order of the list instead.
     recipients = sorted(recipients, key=itemgetter(0))
-    ephemeral = _Ephemeral(recipients)
+    ephemeral = Ephemeral(recipients)
     apv = _party_v([kid for kid, _ in recipients])
     protected = _protected(Agreement.AUTHENTICATED, encryption, ephemeral, apv, sender_kid)
-    content_key, sealed = _seal(encryption, plaintext, protected)
+    content_key, sealed = seal(encryption, plaintext, protected)
     apu, tag = sender_kid.encode(), sealed.tag if dialect.binds_tag else b""
     keys = []
     for kid, key in recipients:
-        secret = ephemeral.exchange(key) + _static_secret(sender, key)
-        wrapping = _derive(Agreement.AUTHENTICATED, secret, apu, apv, tag)
+        secret = ephemeral.exchange(key) + static_secret(sender, key)
+        wrapping = derive(Agreement.AUTHENTICATED, secret, apu, apv, tag)
         keys.append((kid, aes_key_wrap(wrapping, content_key)))
     return _serialize(protected, keys, sealed)
 
@@ -190,17 +173,17 @@ class Jwe(NamedTuple):
         """
         try:
             epk = self.epk if self.recipient_epks is None else self.recipient_epks[kid]
-            secret, tag = _agree(key, epk), b""
+            secret, tag = agree(key, epk), b""
             if self.agreement is Agreement.AUTHENTICATED:
                 if sender is None:
                     raise DecryptionFailed
-                secret += _static_secret(key, sender)
+                secret += static_secret(key, sender)
                 tag = self.tag if self.binds_tag else b""
-            wrapping = _derive(self.agreement, secret, self.apu, self.apv, tag)
+            wrapping = derive(self.agreement, secret, self.apu, self.apv, tag)
             content_key = aes_key_unwrap(wrapping, b64decode(self.recipients[kid]))
             iv, ciphertext = b64decode(self.iv), b64decode(self.ciphertext)
             aad = self.protected.encode()
-            return _open(self.encryption, content_key, iv, ciphertext, self.tag, aad)
+            return unseal(self.encryption, content_key, iv, ciphertext, self.tag, aad)
         except (InvalidKey, InvalidUnwrap, InvalidTag, CryptoError, ValueError) as error:
             raise DecryptionFailed from error
 
@@ -274,7 +257,7 @@ def _party_v(kids: Sequence[str] | Mapping[str, str]) -> bytes:
 def _protected(
     agreement: Agreement,
     encryption: Encryption,
-    ephemeral: "_Ephemeral",
+    ephemeral: Ephemeral,
     apv: bytes,
     skid: str | None,
 ) -> bytes:
@@ -291,146 +274,7 @@ def _protected(
     return b64encode(orjson.dumps(header))
 
 
-# -- key agreement
-
-
-class _Ephemeral:
-    """The key pair of one envelope."""
-
-    __slots__ = ("_private", "jwk")
-
-    def __init__(self, recipients: Recipients) -> None:
-        curve = recipients[0][1].curve
-        if curve is Curve.X25519:  # the usual case, without the detour over PublicKey
-            native = X25519PrivateKey.generate()
-            self._private: X25519PrivateKey | PrivateKey = native
-            x = b64encode(native.public_key().public_bytes_raw()).decode()
-            self.jwk = {"kty": "OKP", "crv": "X25519", "x": x}
-        elif curve in AGREEMENT_CURVES:
-            self._private = PrivateKey.generate(curve)
-            self.jwk = self._private.public.to_jwk()
-        else:
-            raise InvalidKey(f"{curve} is no curve for key agreement here")
-
-    def exchange(self, key: PublicKey) -> bytes:
-        if isinstance(self._private, PrivateKey):
-            return self._private.exchange(key)
-        if not isinstance(key.native, X25519PublicKey):
-            raise InvalidKey("the keys of one envelope are on one curve")
-        return self._private.exchange(key.native)
-
-
-def _agree(key: PrivateKey, epk: Mapping[str, Any]) -> bytes:
-    """Raises: InvalidKey, or ValueError: too short, or of small order, so that it agrees on 0."""
-    if epk.get("crv") != key.curve or key.curve not in AGREEMENT_CURVES:
-        raise InvalidKey("the ephemeral key is not on the curve of ours")
-    if isinstance(key.native, X25519PrivateKey):
-        return key.native.exchange(X25519PublicKey.from_public_bytes(b64decode(epk.get("x"))))
-    return key.exchange(PublicKey.from_jwk(epk))
-
-
-@lru_cache(maxsize=256)
-def _static_secret(ours: PrivateKey, theirs: PublicKey) -> bytes:
-    """The half of ECDH-1PU that is the same for every message between two keys.
-
-    Remembering it saves a third of the time, and gives away no more than the keys, which stay in
-    memory, too. Raises: InvalidKey, on different curves.
-    """
-    return ours.exchange(theirs)
-
-
-def _derive(agreement: Agreement, secret: bytes, apu: bytes, apv: bytes, tag: bytes) -> bytes:
-    """Concat KDF: one round of SHA-256 gives the 256 bits of the wrapping key.
-
-    For ECDH-1PU the content tag goes in, with its length in 4 bytes (draft 4, section 2.3).
-    """
-    parts = [
-        _ROUND_1,
-        secret,
-        _KDF_NAME[agreement],
-        _length(apu),
-        apu,
-        _length(apv),
-        apv,
-        _256_BITS,
-    ]
-    if tag:
-        parts += (_length(tag), tag)
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def _length(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big")
-
-
-_ROUND_1 = (1).to_bytes(4, "big")
-_KDF_NAME = {member: _length(member.encode()) + member.encode() for member in Agreement}
-_256_BITS = (256).to_bytes(4, "big")
-
-
-# -- content
-
-
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    iv: bytes
-    ciphertext: bytes
-    tag: bytes
-
-
-def _seal(encryption: Encryption, plaintext: bytes, protected: bytes) -> tuple[bytes, _Sealed]:
-    """A fresh content key, and the plaintext under it."""
-    if encryption is Encryption.A256CBC_HS512:
-        key, iv = os.urandom(64), os.urandom(16)
-        padding = 16 - len(plaintext) % 16
-        encryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(iv)).encryptor()
-        ciphertext = encryptor.update(plaintext + bytes([padding]) * padding) + encryptor.finalize()
-        return key, _Sealed(iv, ciphertext, _cbc_tag(key, iv, ciphertext, protected))
-    key = os.urandom(32)
-    if encryption is Encryption.A256GCM:
-        iv = os.urandom(12)
-        sealed = AESGCM(key).encrypt(iv, plaintext, protected)
-    else:
-        iv = os.urandom(24)
-        sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, protected, iv, key)
-    return key, _Sealed(iv, sealed[:-16], sealed[-16:])
-
-
-def _open(
-    encryption: Encryption, key: bytes, iv: bytes, ciphertext: bytes, tag: bytes, protected: bytes
-) -> bytes:
-    """Raises: ValueError, InvalidTag, CryptoError."""
-    if (len(key), len(iv), len(tag)) != _SIZES[encryption]:
-        raise ValueError("a key, iv or tag of the wrong size")
-    if encryption is Encryption.A256GCM:
-        return AESGCM(key).decrypt(iv, ciphertext + tag, protected)
-    if encryption is Encryption.XC20P:
-        return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            ciphertext + tag, protected, iv, key
-        )
-    if not hmac.compare_digest(tag, _cbc_tag(key, iv, ciphertext, protected)):
-        raise InvalidTag
-    decryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(iv)).decryptor()
-    padded = decryptor.update(ciphertext) + decryptor.finalize()
-    padding = padded[-1] if padded else 0
-    if not 0 < padding <= 16 or padded[-padding:] != bytes([padding]) * padding:
-        raise ValueError("padding")
-    return padded[:-padding]
-
-
-_SIZES = {  # bytes of key, iv and tag
-    Encryption.A256CBC_HS512: (64, 16, 32),
-    Encryption.A256GCM: (32, 12, 16),
-    Encryption.XC20P: (32, 24, 16),
-}
-
-
-def _cbc_tag(key: bytes, iv: bytes, ciphertext: bytes, protected: bytes) -> bytes:
-    bits = (8 * len(protected)).to_bytes(8, "big")
-    return hmac.digest(key[:32], b"".join((protected, iv, ciphertext, bits)), "sha512")[:32]
-
-
-def _serialize(protected: bytes, keys: Sequence[tuple[str, bytes]], sealed: _Sealed) -> bytes:
+def _serialize(protected: bytes, keys: Sequence[tuple[str, bytes]], sealed: Sealed) -> bytes:
     recipients = [
         {"header": {"kid": kid}, "encrypted_key": b64encode(key).decode()} for kid, key in keys
     ]

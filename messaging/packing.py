@@ -28,15 +28,9 @@ from messaging.errors import (
     Unreachable,
     UnresolvedSender,
 )
-from messaging.jwe import (
-    AGREEMENT_CURVES,
-    DIDCOMM,
-    Dialect,
-    Jwe,
-    encrypt_anonymously,
-    encrypt_authenticated,
-)
+from messaging.jwe import DIDCOMM, Dialect, Jwe, encrypt_anonymously, encrypt_authenticated
 from messaging.jws import Jws
+from messaging.key_agreement import AGREEMENT_CURVES
 from messaging.message import Attachment, Message
 from messaging.protocols.routing import Forward
 from messaging.replay import ReplayGuard

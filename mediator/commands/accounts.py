@@ -14,8 +14,8 @@ from identity.errors import InvalidDid
 from mediator.addresses import canonical, shorten
 from mediator.cli import EXIT_CODES
 from mediator.errors import MediatorError
-from mediator.operator import administer, age, place_of, size
-from mediator.options import json_option, print_json, store_options
+from mediator.operation.operator import administer, age, place_of, size
+from mediator.settings.options import json_option, print_json, store_options
 from mediator.stores.administration import (
     WILDCARD,
     AccountSummary,

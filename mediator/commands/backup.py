@@ -9,8 +9,8 @@ import click
 
 from mediator.cli import EXIT_CODES
 from mediator.errors import DatabaseError
-from mediator.options import store_options
-from mediator.settings import load
+from mediator.settings.loading import load
+from mediator.settings.options import store_options
 
 
 @click.command(

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from mediator.cli import EXIT_CODES
-from mediator.operator import administer, become_owner, place_of
-from mediator.options import json_option, print_json, store_options
+from mediator.operation.operator import administer, become_owner, place_of
+from mediator.settings.options import json_option, print_json, store_options
 from mediator.stores.administration import Administration, InvitationRecord
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}

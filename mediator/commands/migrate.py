@@ -27,8 +27,8 @@ def command(source: str, target: str) -> None:
     """
     import asyncio
 
+    from mediator.settings.places import parse_place
     from mediator.stores.copying import copy_store
-    from mediator.stores.places import parse_place
 
     counts = asyncio.run(copy_store(parse_place(source), parse_place(target)))
     click.echo(

@@ -10,8 +10,9 @@ import click
 
 from mediator.cli import EXIT_CODES
 from mediator.errors import StartedAsRoot
-from mediator.options import setting_options
-from mediator.settings import PREFIX, load
+from mediator.settings.loading import load
+from mediator.settings.options import setting_options
+from mediator.settings.table import PREFIX
 
 
 @click.command(

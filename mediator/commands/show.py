@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from mediator.cli import EXIT_CODES
-from mediator.options import json_option, store_options
-from mediator.settings import load
+from mediator.settings.loading import load
+from mediator.settings.options import json_option, store_options
 
 
 @click.command(

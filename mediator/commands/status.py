@@ -10,8 +10,8 @@ import click
 
 from mediator.addresses import shorten
 from mediator.cli import EXIT_CODES
-from mediator.operator import administer, age, place_of, size
-from mediator.options import json_option, print_json, store_options
+from mediator.operation.operator import administer, age, place_of, size
+from mediator.settings.options import json_option, print_json, store_options
 from mediator.stores.administration import AccountSummary, Administration, Admission, Totals
 
 

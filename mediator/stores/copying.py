@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from mediator.errors import DataFileError, MediatorError
-from mediator.stores.places import Place, PostgresUrl, driver_missing
+from mediator.settings.places import Place, PostgresUrl
+from mediator.stores.opening import driver_missing
 from mediator.stores.sqlite_file import connect, locked, prepare
 
 BATCH = 1_000  # rows in memory

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from mediator.config import Limits
+from mediator.settings.config import Limits
+from mediator.settings.places import PostgresUrl
 from mediator.stores.forward_groups import Forwarded, ForwardGroups, digest
 from mediator.stores.interface import (
     MAX_PARCEL_BYTES,
@@ -26,7 +27,6 @@ from mediator.stores.interface import (
     Waiting,
     Wake,
 )
-from mediator.stores.places import PostgresUrl
 from mediator.stores.postgres_database import IDENTITIES, Database, identities
 
 EXPIRY_BATCH = 500

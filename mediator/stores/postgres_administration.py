@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from mediator.errors import DatabaseError
+from mediator.settings.places import PostgresUrl
 from mediator.stores.administration import (
     AccountSummary,
     Admission,
@@ -19,7 +20,6 @@ from mediator.stores.administration import (
     Totals,
 )
 from mediator.stores.forward_groups import digest
-from mediator.stores.places import PostgresUrl
 from mediator.stores.postgres_database import LOST, connected, schema_version, words
 from mediator.stores.versions import migrations
 

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 
 from mediator.errors import DatabaseError
+from mediator.settings.places import PostgresUrl
 from mediator.stores.copying import NUMBERED, Row, Source, Table, Target
 from mediator.stores.forward_groups import digest
-from mediator.stores.places import PostgresUrl
 from mediator.stores.postgres_database import (
     APPLICATION,
     LOST,

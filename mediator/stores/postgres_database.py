@@ -17,8 +17,8 @@ from typing import Any
 import asyncpg
 
 from mediator.errors import DatabaseError
+from mediator.settings.places import PostgresUrl
 from mediator.stores.interface import IdentityRecord, StoreUnavailable, Wake
-from mediator.stores.places import PostgresUrl
 from mediator.stores.versions import migrations
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Sequence
 
-from mediator.config import Limits
+from mediator.settings.config import Limits
 from mediator.stores.interface import MAX_PARCEL_BYTES, MAX_PARCELS, OutgoingFull, Parcel
 
 EXPIRY_BATCH = 500

@@ -20,7 +20,7 @@ PORT_RESTRICTED, SYMMETRIC = "port-restricted", "symmetric"
 STUN = ("198.51.100.10", "3478", "3479")
 STUN_SERVICE = """
 import asyncio
-from mediator.stun_server import StunServer
+from mediator.entrance.stun_server import StunServer
 
 async def serve():
     await StunServer().start("0.0.0.0", [3478, 3479])

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from mediator.config import Compat
+from mediator.settings.config import Compat
 from tests.support.foreign_clients import CLIENTS, Kind, begun, mediator, registered
 from tests.support.peers import process
 from tests.support.peers.process import PeerError

@@ -7,6 +7,7 @@ import pytest
 from identity import did_peer
 from identity.keys import Curve, PrivateKey
 from messaging import jwe, packing
+from messaging.content_encryption import Encryption
 from messaging.message import Attachment, Message
 from messaging.protocols.routing import Forward
 from messaging.rotation import PriorDid, sign_prior
@@ -55,10 +56,10 @@ async def test_we_open_what_they_seal(peer, peer_name, curve: Curve, layers: str
     assert opened.signer == (alice.did if "signed" in layers else None)
 
 
-@pytest.mark.parametrize("encryption", jwe.Encryption)
+@pytest.mark.parametrize("encryption", Encryption)
 @pytest.mark.parametrize("curve", AGREEMENT)
 async def test_anoncrypt_in_every_content_encryption(
-    peer, peer_name, curve: Curve, encryption: jwe.Encryption
+    peer, peer_name, curve: Curve, encryption: Encryption
 ) -> None:
     skip_unless_known(peer_name, curve)
     _, bob = introduced(peer, curve)

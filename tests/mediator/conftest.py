@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from mediator.app import Mediator, running
-from mediator.config import Config, Limits
+from mediator.settings.config import Config, Limits
 from tests.support.mediator_client import Party
 from tests.support.postgres import Cluster, cluster, find_programs
 

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import errors, jwe, packing
 from messaging.compat import STRICT, Leniency
+from messaging.content_encryption import Encryption, Sealed, _cbc_tag
 from messaging.encoding import b64decode, b64encode
-from messaging.jwe import Dialect, Encryption
+from messaging.jwe import Dialect
+from messaging.key_agreement import Agreement, derive
 from messaging.message import Message
 from messaging.replay import ReplayGuard
 from tests.support.deviating import (
@@ -210,7 +212,7 @@ def draft_3_of_mallory_with_the_skid_changed_to_alice() -> bytes:
 @attack(errors.DecryptionFailed)
 def draft_3_anonymously_with_a_skid_added() -> bytes:
     sealed = without_apv(message(), keys([BOB]))
-    return reprotect(sealed, alg=str(jwe.Agreement.AUTHENTICATED), skid=ALICE.kid)
+    return reprotect(sealed, alg=str(Agreement.AUTHENTICATED), skid=ALICE.kid)
 
 
 @attack(errors.DecryptionFailed)
@@ -421,7 +423,7 @@ def rewritten_by_carol(envelope: bytes, **members: Any) -> bytes:
     secret += CAROL.encryption.exchange(ALICE.encryption.public)
     apu, apv = (b64decode(header.get(name, "")) for name in ("apu", "apv"))
     tag = b64decode(value["tag"]) if binds_tag else b""
-    wrapping = jwe._derive(jwe.Agreement.AUTHENTICATED, secret, apu, apv, tag)
+    wrapping = derive(Agreement.AUTHENTICATED, secret, apu, apv, tag)
     entries = {entry["header"]["kid"]: entry for entry in value["recipients"]}
     bob, carol = entries[BOB.kid], entries[CAROL.kid]
     content_key = aes_key_unwrap(wrapping, b64decode(carol["encrypted_key"]))
@@ -433,16 +435,16 @@ def rewritten_by_carol(envelope: bytes, **members: Any) -> bytes:
     return written(encoded, kept, sealed)
 
 
-def seal_under(content_key: bytes, encryption: Encryption, encoded: bytes) -> jwe._Sealed:
+def seal_under(content_key: bytes, encryption: Encryption, encoded: bytes) -> Sealed:
     content = message(body={"text": "pay 99"})
     if encryption is Encryption.A256GCM:
         iv = bytes(12)
         sealed = AESGCM(content_key).encrypt(iv, content, encoded)
-        return jwe._Sealed(iv, sealed[:-16], sealed[-16:])
+        return Sealed(iv, sealed[:-16], sealed[-16:])
     iv, padding = bytes(16), 16 - len(content) % 16
     encryptor = Cipher(algorithms.AES(content_key[32:]), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(content + bytes([padding]) * padding) + encryptor.finalize()
-    return jwe._Sealed(iv, ciphertext, jwe._cbc_tag(content_key, iv, ciphertext, encoded))
+    return Sealed(iv, ciphertext, _cbc_tag(content_key, iv, ciphertext, encoded))
 
 
 def beside_kid(envelope: bytes, epk: Any) -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from identity.errors import InvalidKey
 from identity.keys import Curve, PrivateKey, PublicKey
 from messaging import envelope, jwe, jws, packing
+from messaging.content_encryption import Encryption
 from messaging.errors import (
     DecryptionFailed,
     MalformedMessage,
@@ -97,9 +98,9 @@ def test_what_is_packed_is_unpacked(
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(AGREEMENT), st.sampled_from(jwe.Encryption))
+@given(st.binary(max_size=300), st.sampled_from(AGREEMENT), st.sampled_from(Encryption))
 def test_every_content_encryption_on_every_curve(
-    plaintext: bytes, curve: Curve, encryption: jwe.Encryption
+    plaintext: bytes, curve: Curve, encryption: Encryption
 ) -> None:
     party = PARTIES[curve, Curve.ED25519][0]
     sealed = jwe.encrypt_anonymously(plaintext, [(party.kid, party.encryption.public)], encryption)

@@ -1,7 +1,7 @@
 """Envelopes as clients that deviate from DIDComm v2.1 seal them, written out by hand.
 
 No code of ours seals so. What the derivation, the wrapping and the content encryption are in
-themselves is taken from `messaging.jwe`; foreign libraries prove those in tests/interop.
+themselves is taken from `messaging`; foreign libraries prove those in tests/interop.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import orjson
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
 
 from identity.keys import Curve, PrivateKey, PublicKey
-from messaging import jwe
+from messaging.content_encryption import Encryption, seal, unseal
 from messaging.encoding import b64decode, b64encode
-from messaging.jwe import Agreement, Encryption, Recipients
+from messaging.key_agreement import Agreement, Recipients, derive
 
 
 def draft_3(
@@ -38,11 +38,11 @@ def epk_beside_kid(content: bytes, recipients: Recipients) -> bytes:
     apv = hashlib.sha256(".".join(sorted(kid for kid, _ in recipients)).encode()).digest()
     header = {"alg": Agreement.ANONYMOUS.value, "enc": "XC20P", "apv": b64encode(apv).decode()}
     encoded = b64encode(orjson.dumps(header))
-    content_key, sealed = jwe._seal(Encryption.XC20P, content, encoded)
+    content_key, sealed = seal(Encryption.XC20P, content, encoded)
     entries = []
     for kid, key in recipients:
         ephemeral = PrivateKey.generate(Curve.X25519)
-        wrapping = jwe._derive(Agreement.ANONYMOUS, ephemeral.exchange(key), b"", apv, b"")
+        wrapping = derive(Agreement.ANONYMOUS, ephemeral.exchange(key), b"", apv, b"")
         entry = _wrapped(kid, wrapping, content_key)
         entry["header"]["epk"] = ephemeral.public.to_jwk()
         entries.append(entry)
@@ -55,12 +55,12 @@ def open_draft_3(envelope: bytes, kid: str, key: PrivateKey, sender: PublicKey) 
     header = orjson.loads(b64decode(value["protected"]))
     apu, apv = (b64decode(header.get(name, "")) for name in ("apu", "apv"))
     secret = key.exchange(PublicKey.from_jwk(header["epk"])) + key.exchange(sender)
-    wrapping = jwe._derive(Agreement.AUTHENTICATED, secret, apu, apv, b"")
+    wrapping = derive(Agreement.AUTHENTICATED, secret, apu, apv, b"")
     [wrapped] = [e["encrypted_key"] for e in value["recipients"] if e["header"]["kid"] == kid]
     content_key = aes_key_unwrap(wrapping, b64decode(wrapped))
     iv, ciphertext, tag = (b64decode(value[name]) for name in ("iv", "ciphertext", "tag"))
     aad = value["protected"].encode()
-    return jwe._open(Encryption(header["enc"]), content_key, iv, ciphertext, tag, aad)
+    return unseal(Encryption(header["enc"]), content_key, iv, ciphertext, tag, aad)
 
 
 def _sealed(
@@ -79,11 +79,11 @@ def _sealed(
     if sender is not None:
         header["skid"] = sender[0]
     encoded = b64encode(orjson.dumps(header))
-    content_key, sealed = jwe._seal(encryption, content, encoded)
+    content_key, sealed = seal(encryption, content, encoded)
     entries = []
     for kid, key in recipients:
         secret = ephemeral.exchange(key) + (sender[1].exchange(key) if sender else b"")
-        entries.append(_wrapped(kid, jwe._derive(agreement, secret, b"", b"", b""), content_key))
+        entries.append(_wrapped(kid, derive(agreement, secret, b"", b"", b""), content_key))
     return written(encoded, entries, sealed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediator.config import Limits
+from mediator.settings.config import Limits
 from mediator.stores.interface import Store
 
 ALICE, BOB, CAROL = "did:example:alice", "did:example:bob", "did:example:carol"

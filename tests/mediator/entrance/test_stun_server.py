@@ -1,0 +1,124 @@
+import asyncio
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mediator.entrance.stun_server import StunServer, answer
+from traversal import stun
+from traversal.candidate import Address
+from traversal.stun import Class, Message
+
+ID = bytes(range(12))
+SOURCE = Address("203.0.113.7", 40000)
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.mark.parametrize("source", [SOURCE, Address("2001:db8::7", 40000)])
+def test_a_binding_request_is_answered_with_its_source(source: Address) -> None:
+    reply = answer(request(), source)
+    assert reply is not None
+    parsed = stun.parse(reply)
+    assert (parsed.cls, parsed.transaction) == (Class.SUCCESS, ID)
+    assert dict(parsed.attributes) == {"XOR-MAPPED-ADDRESS": source}
+
+
+def test_an_answer_holds_the_address_and_nothing_else() -> None:
+    assert len(answer(request(), SOURCE) or b"") == 20 + 12
+    assert len(answer(request(fingerprint=True), SOURCE) or b"") == 20 + 12 + 8
+
+
+def test_who_sends_a_fingerprint_gets_one() -> None:
+    assert "FINGERPRINT" in stun.parse(answer(request(fingerprint=True), SOURCE) or b"").attributes
+
+
+def test_an_unknown_required_attribute_is_refused_by_number() -> None:
+    data = bytes.fromhex("000100082112a442") + ID + bytes.fromhex("0003000400000000")
+    parsed = stun.parse(answer(data, SOURCE) or b"")
+    assert parsed.cls is Class.ERROR
+    assert parsed.attributes["ERROR-CODE"][0] == 420
+    assert parsed.attributes["UNKNOWN-ATTRIBUTES"] == (3,)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        bytes(1400),
+        b"\x01\x00\x00\x00" + bytes(144),
+        stun.serialize(Message(Class.INDICATION, ID)),
+        stun.serialize(Message(Class.SUCCESS, ID, {"XOR-MAPPED-ADDRESS": SOURCE})),
+        stun.serialize(Message(Class.ERROR, ID, {"ERROR-CODE": (400, "")})),
+        stun.serialize(Message(Class.REQUEST, ID, method=3)),
+        stun.serialize(Message(Class.REQUEST, ID))[:-1] + b"\0",
+    ],
+    ids=[
+        "empty",
+        "text",
+        "zeros",
+        "wireguard",
+        "indication",
+        "answer",
+        "error",
+        "other method",
+        "wrong fingerprint",
+    ],
+)
+def test_anything_but_a_binding_request_is_not_answered(data: bytes) -> None:
+    assert answer(data, SOURCE) is None
+
+
+@given(st.binary(max_size=1300))
+def test_no_bytes_crash_the_server_or_are_answered_at_length(data: bytes) -> None:
+    reply = answer(data, SOURCE)
+    assert reply is None or len(reply) <= len(data) + 12
+
+
+@given(st.lists(st.integers(0, 0x7FFF), min_size=1, max_size=100))
+def test_a_refusal_is_hardly_longer_than_its_request(numbers: list[int]) -> None:
+    body = b"".join(number.to_bytes(2, "big") + bytes(2) for number in numbers)
+    data = b"\x00\x01" + len(body).to_bytes(2, "big") + stun.COOKIE + ID + body
+    reply = answer(data, SOURCE)
+    assert reply is None or len(reply) <= len(data) + 12
+
+
+async def test_both_ports_answer_until_the_server_is_closed() -> None:
+    server = StunServer()
+    await server.start(LOOPBACK, [0, 0])
+    ports = server.ports
+    assert len(set(ports)) == 2
+    for port in ports:
+        assert (await ask(port)).attributes["XOR-MAPPED-ADDRESS"].host == LOOPBACK
+    server.close()
+    server.close()
+    assert server.ports == ()
+    await asyncio.sleep(0)
+    for port in ports:
+        with pytest.raises(OSError):
+            await ask(port)
+
+
+async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((LOOPBACK, 0))
+        server = StunServer()
+        with pytest.raises(OSError):
+            await server.start(LOOPBACK, [0, taken.getsockname()[1]])
+        assert server.ports == ()
+        await asyncio.sleep(0)
+
+
+def request(*, fingerprint: bool = False) -> bytes:
+    return stun.serialize(Message(Class.REQUEST, ID), fingerprint=fingerprint)
+
+
+async def ask(port: int) -> Message:
+    """A closed port is an OSError, by the kernel's own refusal."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((LOOPBACK, port))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, request())
+        return stun.parse(await asyncio.wait_for(loop.sock_recv(sock, 1500), 2.0))
