@@ -57,6 +57,10 @@ class Address(NamedTuple):
         ip = ipaddress.ip_address(self.host)
         return any(ip in network for network in PRIVATE_NETWORKS)
 
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
 
 class Kind(StrEnum):
     """How an address was found out."""

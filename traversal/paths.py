@@ -1,86 +1,81 @@
-"""Finding a direct path to one party: which of its addresses works, and agreeing on one.
+"""Finding a path to one party, and a better one, for as long as the session lives.
 
-Both sides send checks (authenticated STUN requests) to every address the other offered, from one
-socket, again and again: a check that a NAT swallows has still opened our own NAT, so that one of
-the other side's checks comes through. A check that arrives from an address nobody offered shows
-one (a peer-reflexive candidate), and is answered by a check of our own at once.
+Both sides send checks (authenticated STUN requests) to every address the other offered, again and
+again: a check that a NAT swallows has still opened our own NAT, so that one of the other side's
+checks comes through. A check that arrives from an address nobody offered shows one (a
+peer-reflexive candidate), and is answered by a check of our own at once. A relay is an address
+like the others, tried first. Which of the working pairs is used is agreed on in `agreement`.
 
-    CHECKING  a path is looked for
-    CHOSEN    ours is proven in both directions; the other side may not know yet
-    SETTLED   both sides know
+Nothing here gives up: as long as timers are handled, a path that becomes possible is found, and
+the checks that this takes become rare. Strangers get no answer at all, and leave no state.
 
-The controlling side picks the best answered address and nominates it (USE-CANDIDATE). The
-controlled side, once its own check there is answered, takes it and confirms with USE-CANDIDATE in
-a check of its own; RFC 8445 gives that no meaning, we use it so that neither side leaves while
-the other still asks. Each repeats its word until it hears the other's, so the loss of any datagram
-costs time only; whoever hears nothing more for a while leaves by itself.
+    finder = PathFinder(local, remote, controlling=rank < their_rank, now=now)
+    finder.handle_datagram(data, source, now)
+    finder.datagrams_to_send(now)    # -> list[Datagram]
+    finder.next_timer()              # -> float | None
+    finder.next_event()              # -> PathFound | PathSettled | PairFailed | None
 
-Nothing here gives up: as long as timers are handled, a path that becomes possible is found.
-Strangers get no answer at all, and leave no state.
 Source: RFC 8445, sections 5 to 8; the pairs of one socket collapse to one per remote address.
 """
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from traversal import stun
-from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, priority
-from traversal.pairs import Pair, Path, Tried
+from traversal.agreement import (
+    Agreement,
+    Controlled,
+    Controlling,
+    Event,
+    PairFailed,
+    PathFound,
+    PathSettled,
+    State,
+)
+from traversal.candidate import (
+    MAX_CANDIDATES,
+    Address,
+    Candidate,
+    Kind,
+    LocalSide,
+    RemoteSide,
+    priority,
+)
+from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, MalformedStun, Message
+
+__all__ = [
+    "Datagram",
+    "Event",
+    "PairFailed",
+    "PathFinder",
+    "PathFound",
+    "PathSettled",
+    "State",
+]
 
 PACE = 0.005  # seconds between two checks of one finder (RFC 8445 14.2 allows no less)
 BURST = 4  # checks that may be made up for at once when a timer was late
-PATIENCE = 0.1  # seconds the controlling side waits for something better than its first answer
-NOMINATION_WAIT = 0.05  # seconds, at least, between nominations and between confirmations
-NOMINATION_LIFE = 1.0  # seconds, at least, until an unanswered nomination is taken back
-GRACE = 0.1  # seconds, at least, that the controlling side stays to answer a repeated confirmation
-LINGER = 1.0  # seconds of silence, at least, after which a side with a path leaves unconfirmed
-KEEPALIVE = 10.0  # seconds between checks of a settled path, so that NATs keep their mapping
+KEEPALIVE = 10.0  # seconds between checks of the path in use, so that NATs keep their mapping
+MAX_PAIRS = 2 * MAX_CANDIDATES  # that many are tried, whatever is offered in a long session
 MAX_REFLEXIVE = 8  # addresses learnt from checks; two varying NATs would show new ones for ever
+FORGET_REFLEXIVE = 60.0  # seconds after which such an address may make room for another
 MAX_REMEMBERED = 256  # transactions of theirs that would be noticed if they came again
 ROLE_CONFLICT = 487
 
 
-class State(Enum):
-    CHECKING = "checking"
-    CHOSEN = "chosen"
-    SETTLED = "settled"
+Way = tuple[Address, int | None]  # an address of theirs, and the port of ours, None for the usual
 
 
 class Datagram(NamedTuple):
+    """`source_port` is a port of ours that it must leave from; None: the session's own."""
+
     data: bytes
     destination: Address
-
-
-@dataclass(frozen=True)
-class PathFound:
-    """Datagrams pass in both directions; a later PathFound replaces the earlier one."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
-class PathSettled:
-    """The other side has the same path, or has not been heard for a while; we may leave."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
-class PairFailed:
-    """An address has not answered while it was young; it is still tried, but rarely."""
-
-    address: Address
-
-
-Event = PathFound | PathSettled | PairFailed
+    source_port: int | None = None
 
 
 class PathFinder:
@@ -95,29 +90,24 @@ class PathFinder:
         now: float,
         token: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self.state = State.CHECKING
         self.role_conflict = False
-        self._local = local
-        self._remote = remote
+        self._local, self._remote = local, remote
+        self._ours: tuple[Candidate, ...] = local.candidates
+        self._theirs: dict[Address, Candidate] = {}
         self._controlling = controlling
         self._token = token
         self._tie_breaker = int.from_bytes(token(8), "big")
-        self._pairs: dict[Address, Pair] = {}
-        self._chosen: Pair | None = None
-        self._nominated: Pair | None = None
-        self._nominated_at = -math.inf
-        self._decide_at: float | None = None
-        self._last_heard = -math.inf
-        self._left = False
-        self._reflexive = 0
+        self._pairs: dict[Way, Pair] = {}
+        role = Controlling if controlling else Controlled
+        self._agreement: Agreement = role(self._pairs.values())
         self._next_slot = now
         self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
-        self._events: deque[Event] = deque()
-        versions = {ours.address.version for ours in local.candidates}
-        for theirs in sorted(remote.candidates, key=lambda c: -c.priority):
-            if theirs.address.version in versions:
-                self._learn(theirs, now)
+        self.add_remote(remote.candidates, now)
+
+    @property
+    def state(self) -> State:
+        return self._agreement.state
 
     @property
     def username(self) -> str:
@@ -126,7 +116,9 @@ class PathFinder:
 
     @property
     def path(self) -> Path | None:
-        return self._chosen.path if self._chosen else None
+        """Where to send; after distress without a way out still the old one."""
+        chosen = self._agreement.chosen
+        return chosen.path if chosen else None
 
     def tried(self) -> tuple[Tried, ...]:
         return tuple(pair.tried for pair in self._pairs.values())
@@ -135,8 +127,47 @@ class PathFinder:
         """Whether an answer with this transaction is for us."""
         return any(transaction in pair.in_flight for pair in self._pairs.values())
 
-    def handle_datagram(self, data: bytes, source: Address, now: float) -> None:
-        """Never raises on what a stranger sent; who does not know the offers is not answered."""
+    def add_remote(self, candidates: Iterable[Candidate], now: float) -> None:
+        """More addresses of the other party; one known already is tried as if it were new."""
+        for theirs in candidates:
+            self._theirs.pop(theirs.address, None)
+            self._theirs[theirs.address] = theirs
+        while len(self._theirs) > MAX_PAIRS:
+            del self._theirs[next(iter(self._theirs))]
+        for theirs in sorted(candidates, key=lambda c: (c.kind is not Kind.RELAY, -c.priority)):
+            if self._can_reach(theirs.address):
+                self._try_anew(theirs, now)
+        self._forget_hopeless()
+        self._agreement.turn(now)
+
+    def set_local(self, candidates: Sequence[Candidate], now: float) -> None:
+        """Our network changed: prove everything anew, most of all the path in use."""
+        if {c.address for c in candidates} == {c.address for c in self._ours}:
+            self._ours = tuple(candidates)
+            return
+        self._ours = tuple(candidates)
+        self._agreement.doubt(now)
+        for pair in self._pairs.values():
+            if pair is not self._agreement.chosen:
+                pair.recent.clear()
+        self._check_all(now)
+        known = {address for address, _ in self._pairs}
+        fresh = [theirs for theirs in self._theirs.values() if theirs.address not in known]
+        self.add_remote(fresh, now)
+
+    def distress(self, now: float) -> None:
+        """WireGuard says that the path in use is dead: leave it, and check all others at once."""
+        if self.state is not State.CHECKING:
+            self._agreement.distress(now)
+            self._check_all(now)
+
+    def handle_datagram(
+        self, data: bytes, source: Address, now: float, source_port: int | None = None
+    ) -> None:
+        """Never raises on what a stranger sent; who does not know the offers is not answered.
+
+        `source_port` is the port of ours it came to, if that is not the session's own.
+        """
         try:
             message = stun.parse(data)
         except MalformedStun:
@@ -144,27 +175,25 @@ class PathFinder:
         if message.method != stun.BINDING or message.unknown:
             return
         if message.cls is Class.REQUEST:
-            self._handle_request(message, data, source, now)
+            self._handle_request(message, data, (source, source_port), now)
         elif message.cls in (Class.SUCCESS, Class.ERROR):
-            self._handle_response(message, data, source, now)
+            self._handle_response(message, data, (source, source_port), now)
 
     def handle_timer(self, now: float) -> None:
-        self._decide(now)
-        self._leave_when_quiet(now)
-        for pair in sorted(self._due(now), key=lambda p: (not p.urgent, p.next_check)):
+        self._agreement.turn(now)
+        due = [pair for pair in self._pairs.values() if pair.next_check <= now]
+        for pair in sorted(due, key=lambda pair: (not pair.urgent, pair.next_check)):
             if now < self._next_slot:
                 break
             self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
             self._send_check(pair, now)
 
     def next_timer(self) -> float | None:
-        times = [pair.next_check for pair in self._pairs.values() if pair.next_check is not None]
-        timers = [max(min(times), self._next_slot)] if times else []
-        if self._decide_at is not None:
-            timers.append(self._decide_at)
-        if self._chosen is not None and not self._left:
-            timers.append(self._leave_at(self._chosen))
-        return min(timers, default=None)
+        agreement = self._agreement.next_timer()
+        if not self._pairs:
+            return None
+        first = min(pair.next_check for pair in self._pairs.values())
+        return min(max(first, self._next_slot), agreement)
 
     def datagrams_to_send(self, now: float) -> list[Datagram]:
         self.handle_timer(now)
@@ -172,11 +201,12 @@ class PathFinder:
         return out
 
     def next_event(self) -> Event | None:
-        return self._events.popleft() if self._events else None
+        events = self._agreement.events
+        return events.popleft() if events else None
 
     # What arrives
 
-    def _handle_request(self, request: Message, data: bytes, source: Address, now: float) -> None:
+    def _handle_request(self, request: Message, data: bytes, way: Way, now: float) -> None:
         attributes = request.attributes
         if attributes.get("USERNAME") != self.username:
             return
@@ -186,33 +216,33 @@ class PathFinder:
             return
         if ("ICE-CONTROLLING" in attributes) == self._controlling:
             self.role_conflict = True
-            self._answer(request, source, {"ERROR-CODE": (ROLE_CONFLICT, "")}, Class.ERROR)
+            self._answer(request, way, {"ERROR-CODE": (ROLE_CONFLICT, "")}, Class.ERROR)
             return
-        pair = self._pairs.get(source) or self._learn_reflexive(source, request, now)
-        nominating = "USE-CANDIDATE" in attributes
-        if nominating and self._controlling and not self._accept_confirmation(pair, now):
-            return
-        self._last_heard = now
-        self._answer(request, source, {"XOR-MAPPED-ADDRESS": source}, Class.SUCCESS)
-        if pair is None:
-            return
-        pair.heard += 1
-        if nominating and not self._controlling:
-            self._nominated = pair
-        if not pair.works:
-            pair.trigger(now)
-        self._take_nominated(now)
+        pair = self._pairs.get(way) or self._learn_reflexive(way, request, now)
+        if self._hear(attributes, pair):
+            self._answer(request, way, {"XOR-MAPPED-ADDRESS": way[0]}, Class.SUCCESS)
+        if pair is not None:
+            pair.heard += 1
+            if not pair.works:
+                pair.trigger(now)
+        self._agreement.turn(now)
 
-    def _handle_response(self, response: Message, data: bytes, source: Address, now: float) -> None:
-        pair = self._pairs.get(
-            source
-        )  # an answer from elsewhere proves nothing: RFC 8445 7.2.5.2.1
+    def _hear(self, attributes: Mapping[str, Any], pair: Pair | None) -> bool:
+        """What a check says besides asking; whether to answer it."""
+        if "DISTRESS" in attributes:
+            self._agreement.hear_complaint(attributes["DISTRESS"])
+        if "NOMINATION" not in attributes:
+            return True
+        return pair is not None and self._agreement.hear(attributes["NOMINATION"], pair)
+
+    def _handle_response(self, response: Message, data: bytes, way: Way, now: float) -> None:
+        """An answer from elsewhere than the check went to proves nothing (RFC 8445 7.2.5.2.1)."""
+        pair = self._pairs.get(way)
         if pair is None or response.transaction not in pair.in_flight:
             return
         if not stun.verify_integrity(data, self._remote.password.encode()):
             return
         check = pair.in_flight.pop(response.transaction)
-        self._last_heard = now
         if response.cls is Class.ERROR:
             code, _ = response.attributes.get("ERROR-CODE", (0, ""))
             self.role_conflict = self.role_conflict or code == ROLE_CONFLICT
@@ -220,25 +250,11 @@ class PathFinder:
         mapped = response.attributes.get("XOR-MAPPED-ADDRESS")
         if mapped is None:
             return
-        self._prove(pair, mapped, now - check.sent_at)
-        if check.nominating:
-            self._hear_agreement(pair, now)
-        self._take_nominated(now)
-        self._decide(now)
-
-    def _prove(self, pair: Pair, mapped: Address, rtt: float) -> None:
-        kinds = {ours.address: ours.kind for ours in reversed(self._local.candidates)}
-        pair.prove(kinds.get(mapped, Kind.PEER_REFLEXIVE), rtt)
-
-    def _learn_reflexive(self, source: Address, request: Message, now: float) -> Pair | None:
-        if self._reflexive == MAX_REFLEXIVE:
-            return None
-        self._reflexive += 1
-        said = request.attributes.get("PRIORITY", 0)
-        return self._learn(Candidate(Kind.PEER_REFLEXIVE, source, said, "prflx"), now)
-
-    def _learn(self, remote: Candidate, now: float) -> Pair:
-        return self._pairs.setdefault(remote.address, Pair(remote, now, now))
+        kinds = {ours.address: ours.kind for ours in reversed(self._ours)}
+        pair.prove(kinds.get(mapped, Kind.PEER_REFLEXIVE), now - check.sent_at, now)
+        if check.word is not None:
+            self._agreement.answered(check.word, pair, now)
+        self._agreement.turn(now)
 
     def _is_repeated(self, transaction: bytes) -> bool:
         """Our other side never sends the same check twice: the network did, or an attacker."""
@@ -249,139 +265,99 @@ class PathFinder:
             del self._remembered[next(iter(self._remembered))]
         return False
 
-    # Agreement
+    # Pairs
 
-    def _decide(self, now: float) -> None:
-        """The controlling side: nominate the best, or take an unanswered nomination back."""
-        if not self._controlling or self.state is not State.CHECKING:
+    def _check_all(self, now: float) -> None:
+        for pair in self._pairs.values():
+            if pair.works:
+                pair.hurry(now)
+            else:
+                pair.renew(now)
+
+    def _can_reach(self, address: Address) -> bool:
+        return address.loopback or address.version in {ours.address.version for ours in self._ours}
+
+    def _try_anew(self, theirs: Candidate, now: float) -> None:
+        pair = self._pairs.get((theirs.address, None))
+        if pair is None:
+            self._pairs[theirs.address, None] = Pair(theirs, now, now)
             return
-        if self._nominated is not None:
-            if now < self._nominated_at + max(NOMINATION_LIFE, 6 * self._nominated.rtt):
-                return
-            self._nominated.rtt = math.inf
-            self._nominated = self._decide_at = None
-        working = [pair for pair in self._pairs.values() if pair.works]
-        if not working:
-            return
-        if self._decide_at is None:
-            self._decide_at = now + PATIENCE
-        best = min(working, key=lambda pair: pair.preference)
-        if now >= self._decide_at or not self._better_is_possible(best):
-            self._nominate(best, now)
+        if pair.remote.kind is Kind.PEER_REFLEXIVE:
+            pair.remote = theirs
+        if not pair.works:
+            pair.renew(now)
 
-    def _better_is_possible(self, best: Pair) -> bool:
-        return any(
-            pair.best_hope[:3] < best.preference[:3]
-            for pair in self._pairs.values()
-            if not pair.works
-        )
+    def _learn_reflexive(self, way: Way, request: Message, now: float) -> Pair | None:
+        learnt = [p for p in self._pairs.values() if p.remote.kind is Kind.PEER_REFLEXIVE]
+        if len(learnt) >= MAX_REFLEXIVE:
+            old = [p for p in learnt if not self._is_needed(p) and now > p.born + FORGET_REFLEXIVE]
+            if not old:
+                return None
+            self._drop(old[0])
+        address, source_port = way
+        said = request.attributes.get("PRIORITY", 0)
+        remote = Candidate(Kind.PEER_REFLEXIVE, address, said, "prflx")
+        pair = self._pairs[way] = Pair(remote, now, now, source_port)
+        return pair
 
-    def _nominate(self, pair: Pair, now: float) -> None:
-        self._nominated, self._nominated_at = pair, now
-        self._decide_at = now + max(NOMINATION_LIFE, 6 * pair.rtt)
-        pair.hurry(now)
+    def _forget_hopeless(self) -> None:
+        """Addresses of networks that a party has left long ago make room for new ones."""
+        excess = len(self._pairs) - MAX_PAIRS
+        hopeless = [pair for pair in self._pairs.values() if not self._is_needed(pair)]
+        for pair in sorted(hopeless, key=lambda pair: pair.born)[: max(0, excess)]:
+            self._drop(pair)
 
-    def _accept_confirmation(self, pair: Pair | None, now: float) -> bool:
-        """The controlling side hears: the other one has taken this path.
+    def _is_needed(self, pair: Pair) -> bool:
+        return pair.works or pair is self._agreement.chosen
 
-        A confirmation of any path but ours stays unanswered, so that the other side hears our
-        nomination again before it believes that we agree.
-        """
-        if pair is None or pair is not (self._chosen or self._nominated):
-            return False
-        self._choose(pair)
-        self._settle(pair, now)
-        return True
-
-    def _take_nominated(self, now: float) -> None:
-        """The controlled side: choose what was nominated as soon as our own check proves it."""
-        pair = self._nominated
-        if self._controlling or pair is None or not pair.works or pair is self._chosen:
-            return
-        self._choose(pair)
-        self.state, self._left = State.CHOSEN, False
-        self._last_heard = now
-        pair.hurry(now)
-
-    def _hear_agreement(self, pair: Pair, now: float) -> None:
-        """Our nomination or confirmation of this pair was answered."""
-        if self._controlling and pair is self._nominated and self.state is State.CHECKING:
-            self._choose(pair)
-            self.state = State.CHOSEN
-        elif not self._controlling and pair is self._chosen:
-            self._settle(pair, now)
-
-    def _settle(self, pair: Pair, now: float) -> None:
-        self.state = State.SETTLED
-        pair.next_check = now + KEEPALIVE
-
-    def _choose(self, pair: Pair) -> None:
-        if pair is not self._chosen:
-            self._chosen, self._decide_at = pair, None
-            self._events.append(PathFound(pair.path))
-            for other in self._pairs.values():
-                if other is not pair:
-                    other.next_check = None
-
-    def _leave_when_quiet(self, now: float) -> None:
-        if self._chosen is not None and not self._left and now >= self._leave_at(self._chosen):
-            self._left = True
-            self._settle(self._chosen, now)
-            self._events.append(PathSettled(self._chosen.path))
-
-    def _leave_at(self, chosen: Pair) -> float:
-        if self.state is not State.SETTLED:
-            return self._last_heard + max(LINGER, 5 * chosen.rtt)
-        if self._controlling:
-            return self._last_heard + max(GRACE, 3 * chosen.rtt)
-        return self._last_heard
+    def _drop(self, pair: Pair) -> None:
+        del self._pairs[pair.remote.address, pair.source_port]
 
     # What is sent
 
-    def _due(self, now: float) -> list[Pair]:
-        return [
-            pair
-            for pair in self._pairs.values()
-            if pair.next_check is not None and pair.next_check <= now
-        ]
-
     def _send_check(self, pair: Pair, now: float) -> None:
-        nominating = pair is (self._nominated if self._controlling else self._chosen)
+        word, complaint = self._agreement.word_on(pair), self._agreement.complaint
         role = "ICE-CONTROLLING" if self._controlling else "ICE-CONTROLLED"
         attributes: dict[str, object] = {
             "USERNAME": f"{self._remote.ufrag}:{self._local.ufrag}",
             "PRIORITY": priority(Kind.PEER_REFLEXIVE, pair.remote.address.version),
             role: self._tie_breaker,
         }
-        if nominating:
-            attributes["USE-CANDIDATE"] = True
+        if word is not None:
+            attributes["NOMINATION"] = word
+        if complaint is not None:
+            attributes["DISTRESS"] = complaint
         transaction = self._token(12)
         request = Message(Class.REQUEST, transaction, attributes)
         data = stun.serialize(request, self._remote.password.encode())
-        self._out.append(Datagram(data, pair.remote.address))
-        pair.note_sent(transaction, now, nominating)
-        self._plan_next_check(pair, now, nominating)
+        self._out.append(Datagram(data, pair.remote.address, pair.source_port))
+        pair.note_sent(transaction, now, word)
+        self._plan_next_check(pair, now)
 
-    def _plan_next_check(self, pair: Pair, now: float, nominating: bool) -> None:
-        if self._chosen is not None and pair is not self._chosen:
-            pair.next_check = None
-        elif self.state is State.SETTLED:
+    def _plan_next_check(self, pair: Pair, now: float) -> None:
+        if self._agreement.is_pending(pair):
+            pair.next_check = now + self._agreement.repeat_wait(pair, now)
+        elif pair is self._agreement.chosen and self.state is not State.CHECKING:
             pair.next_check = now + KEEPALIVE
-        elif nominating:
-            pair.next_check = now + max(NOMINATION_WAIT, 0.5 * pair.rtt)
         else:
+            if pair.works and now > pair.proven_at + PROOF_LIFE:
+                pair.renew(now)
             pair.next_check = now + pair.wait(now)
             self._tell_failure(pair, now)
 
     def _tell_failure(self, pair: Pair, now: float) -> None:
         if not (pair.failed or pair.works or pair.is_young(now)):
             pair.failed = True
-            self._events.append(PairFailed(pair.remote.address))
+            self._agreement.events.append(PairFailed(pair.remote.address))
 
     def _answer(
-        self, request: Message, source: Address, attributes: dict[str, object], cls: Class
+        self,
+        request: Message,
+        way: Way,
+        attributes: dict[str, object],
+        cls: Class,
     ) -> None:
         """Never longer than the request, which had more attributes."""
         response = Message(cls, request.transaction, attributes)
         data = stun.serialize(response, self._local.password.encode())
-        self._out.append(Datagram(data, source))
+        self._out.append(Datagram(data, *way))

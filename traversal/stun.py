@@ -7,7 +7,8 @@ and two short loops. It knows no sockets.
     message = parse(data)
     verify_integrity(data, key)
 
-Source: RFC 8489; RFC 8445, section 7.1 (ICE attributes); RFC 5780, section 7 (OTHER-ADDRESS).
+Source: RFC 8489; RFC 8445, section 7.1 (ICE attributes); RFC 5780, section 7 (OTHER-ADDRESS);
+draft-thatcher-ice-renomination, section 5 (NOMINATION); DISTRESS is ours (docs/protocols/paths.md).
 """
 
 from __future__ import annotations
@@ -293,6 +294,8 @@ ATTRIBUTES = (
     _Attribute(0x8029, "ICE-CONTROLLED", _pack_number(8), _unpack_number(8)),
     _Attribute(0x802A, "ICE-CONTROLLING", _pack_number(8), _unpack_number(8)),
     _Attribute(0x802C, "OTHER-ADDRESS", _pack_address, _unpack_address),
+    _Attribute(0xC001, "NOMINATION", _pack_number(4), _unpack_number(4)),
+    _Attribute(0xC0DE, "DISTRESS", _pack_number(4), _unpack_number(4)),
 )
 BY_NUMBER = {entry.number: entry for entry in ATTRIBUTES}
 BY_NAME = {entry.name: entry for entry in ATTRIBUTES}

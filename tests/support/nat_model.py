@@ -47,6 +47,13 @@ class Network:
     def host(self, port: int = 40000) -> "Host":
         return self._add(Host(self, self._next_address(), port))
 
+    @property
+    def nodes(self) -> list["Host | NatBox | Relay"]:
+        return list(self._nodes.values())
+
+    def relay(self, port: int = 50000) -> "Relay":
+        return self._add(Relay(self, self._next_address(), port))
+
     def nat(
         self,
         mapping: Mapping,
@@ -93,13 +100,36 @@ class Host:
         if destination == self.address:
             self.on_datagram(data, source, self.network.internet.now)
 
-    def seen_from(self, server: "Host") -> Address:
+    def seen_from(self, server: "Host | Relay") -> Address:
         """What a STUN server answers, at once and without loss."""
         outside, address = self.network, self.address
         while (gateway := outside.gateway) is not None:
             address = gateway.map(address, server.address)
             outside = gateway.outside
         return address
+
+
+class Relay:
+    """One port of a mediator that passes datagrams between two addresses; the port is all they see.
+
+    Binding happens at once and without loss; from then it forwards what comes from either.
+    """
+
+    def __init__(self, network: Network, ip: str, port: int) -> None:
+        self.network = network
+        self.address = Address(ip, port)
+        self._sides: list[Address] = []
+        self.forwarded = 0
+        self.up = True
+
+    def bind(self, *hosts: Host) -> None:
+        self._sides = [host.seen_from(self) for host in hosts]
+
+    def inward(self, data: bytes, source: Address, destination: Address) -> None:
+        if destination == self.address and source in self._sides and self.up:
+            self.forwarded += 1
+            other = self._sides[1 - self._sides.index(source)]
+            self.network.carry(data, self.address, other)
 
 
 class NatBox:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from tests.support.nat_model import Host, Internet
-from traversal.candidate import Candidate, Kind, LocalSide, RemoteSide, candidate
-from traversal.paths import Event, PathFinder, PathSettled
+from tests.support.nat_model import Host, Internet, Relay
+from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.pairs import Path
+from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettled, State
 
 
 @dataclass
@@ -13,10 +14,21 @@ class Party:
     finder: PathFinder
     sent: int = 0
     events: list[Event] = field(default_factory=list)
+    paths: list[tuple[float, Path]] = field(default_factory=list)  # when found, which
 
     @property
     def settled(self) -> bool:
-        return any(isinstance(event, PathSettled) for event in self.events)
+        """Whether it has told that both sides use the path it found last."""
+        told = [event for event in self.events if not isinstance(event, PairFailed)]
+        return self.finder.state is State.SETTLED and isinstance(told[-1], PathSettled)
+
+    @property
+    def endpoint(self) -> Address | None:
+        return self.finder.path.endpoint if self.finder.path else None
+
+    def found_at(self) -> float:
+        """When it found the path it has now."""
+        return self.paths[-1][0]
 
 
 def candidates_of(host: Host, stun_servers: list[Host]) -> list[Candidate]:
@@ -29,12 +41,25 @@ def candidates_of(host: Host, stun_servers: list[Host]) -> list[Candidate]:
 
 
 def meet(
-    internet: Internet, hosts: tuple[Host, Host], *, starts: tuple[float, float] = (0.0, 0.0)
+    internet: Internet,
+    hosts: tuple[Host, Host],
+    *,
+    starts: tuple[float, float] = (0.0, 0.0),
+    relays: tuple[Relay, ...] = (),
+    known: bool = True,
 ) -> tuple[Party, Party]:
-    """Gather, exchange offers, and start each side's checks at its time."""
+    """Gather, exchange offers, and start each side's checks at its time.
+
+    Unless `known`, neither side is told an address of the other.
+    """
     servers = [internet.host(3478), internet.host(3479)]
-    offers = [LocalSide.fresh(candidates_of(host, servers)) for host in hosts]
+    for relay in relays:
+        relay.bind(*hosts)
+    relayed = [candidate(Kind.RELAY, relay.address) for relay in relays]
+    offers = [LocalSide.fresh(candidates_of(host, servers) + relayed) for host in hosts]
     read = [RemoteSide.from_json(offer.to_json()) for offer in offers]
+    if not known:
+        read = [RemoteSide(side.ufrag, side.password, ()) for side in read]
     parties = tuple(
         Party(
             hosts[i],
@@ -54,10 +79,23 @@ def meet(
 
 
 def run(internet: Internet, parties: tuple[Party, Party], until: float) -> None:
-    """Until both are settled, or until then."""
-    while not all(party.settled for party in parties):
+    """Until both are settled on a direct path, or until then."""
+    while not all(party.settled and not party.finder.path.relayed for party in parties):
         if not internet.step(until):
             return
+
+
+def run_for(internet: Internet, seconds: float) -> None:
+    until = internet.now + seconds
+    while internet.step(until):
+        pass
+    internet.now = until
+
+
+def distress(internet: Internet, party: Party) -> None:
+    """WireGuard of this party says that its path is dead."""
+    party.finder.distress(internet.now)
+    flush(internet, party)
 
 
 def agree(first: Party, second: Party) -> bool:
@@ -67,20 +105,22 @@ def agree(first: Party, second: Party) -> bool:
 
 def _start(internet: Internet, party: Party) -> None:
     party.host.on_datagram = lambda data, source, now: _received(internet, party, data, source)
-    _flush(internet, party)
+    flush(internet, party)
 
 
 def _received(internet: Internet, party: Party, data: bytes, source) -> None:
     party.finder.handle_datagram(data, source, internet.now)
-    _flush(internet, party)
+    flush(internet, party)
 
 
-def _flush(internet: Internet, party: Party) -> None:
+def flush(internet: Internet, party: Party) -> None:
     for datagram in party.finder.datagrams_to_send(internet.now):
         party.sent += 1
         party.host.send(datagram.data, datagram.destination)
     while (event := party.finder.next_event()) is not None:
         party.events.append(event)
+        if isinstance(event, PathFound):
+            party.paths.append((internet.now, event.path))
     timer = party.finder.next_timer()
     if timer is not None:
         internet.at(max(timer, internet.now), lambda: _wake(internet, party, timer))
@@ -88,7 +128,7 @@ def _flush(internet: Internet, party: Party) -> None:
 
 def _wake(internet: Internet, party: Party, planned: float) -> None:
     if party.finder.next_timer() == planned:
-        _flush(internet, party)
+        flush(internet, party)
 
 
 def _arrives(sender: Party, receiver: Party) -> bool:

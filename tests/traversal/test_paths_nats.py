@@ -7,7 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.nat_model import Filtering, Host, Internet, Mapping
-from tests.support.two_parties import agree, meet, run
+from tests.support.two_parties import agree, meet, run, run_for
 from traversal.candidate import Kind
 
 PATIENCE = 30.0
@@ -100,7 +100,7 @@ def test_parties_in_one_lan_connect_inside_it(
     lan = internet.nat(*nat, hairpin=hairpin)
     hosts = (lan.host(), lan.host())
     parties = meet(internet, hosts)
-    run(internet, parties, until=PATIENCE)
+    run_for(internet, PATIENCE)
     paths = [party.finder.path for party in parties]
     assert [path and path.endpoint for path in paths] == [hosts[1].address, hosts[0].address]
     assert all(path and path.same_lan for path in paths)
