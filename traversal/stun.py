@@ -7,8 +7,9 @@ and two short loops. It knows no sockets.
     message = parse(data)
     verify_integrity(data, key)
 
-Source: RFC 8489; RFC 8445, section 7.1 (ICE attributes); RFC 5780, section 7 (OTHER-ADDRESS);
-draft-thatcher-ice-renomination, section 5 (NOMINATION); DISTRESS is ours (docs/protocols/paths.md).
+Source: RFC 8489; RFC 8445, section 7.1 (ICE); RFC 5780, section 7 (OTHER-ADDRESS, PADDING);
+RFC 8656, section 18 (LIFETIME); draft-thatcher-ice-renomination, section 5 (NOMINATION). Ours are
+DISTRESS (docs/protocols/paths.md), BIND and OTHER-SIDE-BOUND (docs/protocols/relay.md).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 HEADER = struct.Struct("!HHI12s")
 ATTRIBUTE_HEADER = struct.Struct("!HH")
 BINDING = 0x001
+BIND = 0xD1D  # of our relay; from the range that RFC 8489 18.1 leaves to designated experts
 MAX_SIZE = 1280  # what every path carries; longer ones are not STUN to us
 FINGERPRINT_XOR = 0x5354554E
 FINGERPRINT_SIZE = 8
@@ -231,6 +233,10 @@ def _unpack_bytes(size: int) -> Callable[[bytes, bytes], bytes]:
     return lambda data, _: _sized(data, size)
 
 
+def _unpack_all(data: bytes, _: bytes) -> bytes:
+    return data
+
+
 def _pack_flag(_value: bool, _: bytes) -> bytes:
     return b""
 
@@ -283,12 +289,14 @@ ATTRIBUTES = (
     _Attribute(0x0008, "MESSAGE-INTEGRITY", _pack_bytes, _unpack_bytes(20)),
     _Attribute(0x0009, "ERROR-CODE", _pack_error, _unpack_error),
     _Attribute(0x000A, "UNKNOWN-ATTRIBUTES", _pack_numbers, _unpack_numbers),
+    _Attribute(0x000D, "LIFETIME", _pack_number(4), _unpack_number(4)),
     _Attribute(0x0014, "REALM", _pack_text, _unpack_text(TEXT_LIMIT)),
     _Attribute(0x0015, "NONCE", _pack_text, _unpack_text(TEXT_LIMIT)),
     _Attribute(0x001C, "MESSAGE-INTEGRITY-SHA256", _pack_bytes, _unpack_bytes(32)),
     _Attribute(0x0020, "XOR-MAPPED-ADDRESS", _pack_xor_address, _unpack_xor_address),
     _Attribute(0x0024, "PRIORITY", _pack_number(4), _unpack_number(4)),
     _Attribute(0x0025, "USE-CANDIDATE", _pack_flag, _unpack_flag),
+    _Attribute(0x0026, "PADDING", _pack_bytes, _unpack_all),
     _Attribute(0x8022, "SOFTWARE", _pack_text, _unpack_text(TEXT_LIMIT)),
     _Attribute(0x8028, "FINGERPRINT", _pack_number(4), _unpack_number(4)),
     _Attribute(0x8029, "ICE-CONTROLLED", _pack_number(8), _unpack_number(8)),
@@ -296,6 +304,7 @@ ATTRIBUTES = (
     _Attribute(0x802C, "OTHER-ADDRESS", _pack_address, _unpack_address),
     _Attribute(0xC001, "NOMINATION", _pack_number(4), _unpack_number(4)),
     _Attribute(0xC0DE, "DISTRESS", _pack_number(4), _unpack_number(4)),
+    _Attribute(0xFD1D, "OTHER-SIDE-BOUND", _pack_flag, _unpack_flag),
 )
 BY_NUMBER = {entry.number: entry for entry in ATTRIBUTES}
 BY_NAME = {entry.name: entry for entry in ATTRIBUTES}

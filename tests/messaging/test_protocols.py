@@ -12,6 +12,7 @@ from messaging.protocols import (
     empty,
     message_pickup,
     out_of_band,
+    relay,
     report_problem,
     routing,
     traversal,
@@ -298,6 +299,55 @@ def test_a_delivered_message_without_id_cannot_be_acknowledged_and_is_refused() 
     message = Message(message_pickup.Delivery.TYPE, attachments=(Attachment(json={}),))
     with pytest.raises(MalformedMessage):
         message_pickup.Delivery.from_message(message)
+
+
+A_TICKET: dict[str, Any] = {
+    "hosts": ["198.51.100.9", "relay.example"],
+    "port": 41007,
+    "ticket": "t" * 63,
+    "secrets": ["a" * 43, "b" * 43],
+    "bind_by": 1_800_000_600,
+    "until": 1_800_086_400,
+    "rate": 100_000_000,
+}
+
+
+def test_relay_tickets_keep_what_they_say() -> None:
+    written = Message(relay.Tickets.TYPE, {"tickets": [A_TICKET]})
+    tickets = relay.Tickets.from_message(written)
+    assert tickets.pairs[0].secrets == ("a" * 43, "b" * 43)
+    assert tickets.to_message().body == written.body
+    request = relay.Request("ab" * 32, 2)
+    assert request.to_message().type == "https://didmesh.org/relay/1.0/request"
+    assert relay.Request.from_message(request.to_message()) == request
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hosts": ["not a host"]},
+        {"hosts": ["::"]},
+        {"hosts": "198.51.100.9"},
+        {"port": 0},
+        {"secrets": ["a" * 43]},
+        {"secrets": ["a" * 43, "b"]},
+        {"ticket": "t" * 200},
+        {"bind_by": -1},
+        {"rate": 0},
+        {"websocket": "https://relay.example"},
+    ],
+    ids=str,
+)
+def test_a_relay_ticket_nobody_can_use_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(MalformedMessage):
+        relay.Tickets.from_message(Message(relay.Tickets.TYPE, {"tickets": [A_TICKET | change]}))
+
+
+@pytest.mark.parametrize("change", [{"count": 0}, {"count": 64}, {"session": "ab"}, {"count": "1"}])
+def test_a_relay_request_is_for_one_session_and_few_pairs(change: dict[str, Any]) -> None:
+    good = {"session": "ab" * 32, "count": 1}
+    with pytest.raises(MalformedMessage):
+        relay.Request.from_message(Message(relay.Request.TYPE, good | change))
 
 
 def test_traversal_servers_leave_out_the_mediators_own_host() -> None:
