@@ -21,6 +21,7 @@ COMMANDS = {
     "create-did": "Make keys and a DID, and register it at a mediator.",
     "show": "Show your DID, as text or as a QR code.",
     "run": "Compute something together with other parties.",
+    "program": "Keep, show and approve the programs that you compute with.",
     "verify": "Check a transcript, offline.",
     "ping": "Ask whether another agent answers, through the mediators.",
     "status": "Show your mail at the mediator and the sessions that run.",

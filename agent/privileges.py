@@ -34,12 +34,14 @@ def ordinary_user(environment: Mapping[str, str]) -> int:
 
 @contextlib.contextmanager
 def acting_as(user: int | None) -> Iterator[None]:
-    """Read files as `user` may, and no others; None if we are not root."""
+    """Read files as `user` may, from that user's home; None if we are not root."""
     if user is None:
         yield
         return
     group, groups = _groups(user)
     before = os.getegid(), os.getgroups()
+    variables = dict(os.environ)
+    os.environ |= _variables(user)
     os.setgroups(groups)
     os.setegid(group)
     os.seteuid(user)
@@ -49,17 +51,24 @@ def acting_as(user: int | None) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(before[0])
         os.setgroups(before[1])
+        os.environ.clear()
+        os.environ |= variables
 
 
 def drop_root(user: int) -> None:
     """Become `user` with that user's groups; there is no way back."""
     group, groups = _groups(user)
-    with contextlib.suppress(KeyError):
-        entry = pwd.getpwuid(user)
-        os.environ |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+    os.environ |= _variables(user)
     os.setgroups(groups)
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)
+
+
+def _variables(user: int) -> dict[str, str]:
+    with contextlib.suppress(KeyError):
+        entry = pwd.getpwuid(user)
+        return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+    return {}
 
 
 def _groups(user: int) -> tuple[int, list[int]]:

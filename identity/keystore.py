@@ -51,7 +51,7 @@ def profile_path(name: str, home: Path | None = None, *, encrypted: bool = True)
 
     Raises: KeystoreError, if no file can have this name.
     """
-    folder = (home or _home()) / "profiles"
+    folder = (home or home_folder()) / "profiles"
     if not _NAME.fullmatch(name):
         problem = f"{name!r} is no name for a profile: letters, digits, '.', '_', '-'"
         raise KeystoreError(folder, problem)
@@ -156,7 +156,7 @@ class Keystore:
         _sync_folder(self.path.parent)
 
 
-def _home() -> Path:
+def home_folder() -> Path:
     if home := os.environ.get("DIDMESH_HOME"):
         return Path(home)
     if data := os.environ.get("XDG_DATA_HOME"):

@@ -114,6 +114,14 @@ class Crew:
             for member, process in zip(group, processes, strict=True):
                 member.did = _did(member, process)
 
+    def approve(self, program: Path, *, at_once: int) -> None:
+        """Every member allows this program to run."""
+        for first in range(0, len(self.members), at_once):
+            group = self.members[first : first + at_once]
+            processes = [member.start("program", "approve", str(program)) for member in group]
+            for member, process in zip(group, processes, strict=True):
+                _complete(member, process, "program approve")
+
     def _folder(self, name: str, user: int) -> Path:
         folder = self.lab.directory / name
         folder.mkdir(mode=0o700)
@@ -122,18 +130,26 @@ class Crew:
 
 
 def _did(member: Member, process: "subprocess.Popen[bytes]") -> str:
+    output = _complete(member, process, "create-did")
+    told = [event for line in output.splitlines() if (event := read_event(line)) is not None]
+    did = next((event["did"] for event in told if "did" in event), None)
+    if not isinstance(did, str):
+        raise LabError(f"{member.name}: agent create-did tells no DID: {told}")
+    return did
+
+
+def _complete(member: Member, process: "subprocess.Popen[bytes]", called: str) -> bytes:
+    """What the command printed. Raises: LabError, unless it ended well."""
     with process:
         try:
             output, errors = process.communicate(timeout=SECONDS_TO_START)
         except subprocess.TimeoutExpired as error:
             process.kill()
-            raise LabError(f"{member.name}: agent create-did does not end") from error
-    told = [event for line in output.splitlines() if (event := read_event(line)) is not None]
-    did = next((event["did"] for event in told if "did" in event), None)
-    if process.returncode != 0 or not isinstance(did, str):
-        words = errors.decode(errors="replace").strip().splitlines() or [str(told)]
-        raise LabError(f"{member.name}: agent create-did failed: {words[-1]}")
-    return did
+            raise LabError(f"{member.name}: agent {called} does not end") from error
+    if process.returncode != 0:
+        words = (errors or output).decode(errors="replace").strip().splitlines() or ["no word"]
+        raise LabError(f"{member.name}: agent {called} failed: {words[-1]}")
+    return output
 
 
 def read_event(line: bytes | str) -> dict[str, Any] | None:

@@ -108,6 +108,7 @@ def matrix(
         verify(lab, {f"{p.name}-{side}": p for p in chosen for side in "ab"})
         say("every NAT behaves as it is called; making DIDs")
         crew.create_dids(url, at_once=2 * jobs)
+        crew.approve(PROGRAM, at_once=2 * jobs)
         cells = [
             Cell(a.name, b.name, (rows[a.name], columns[b.name]), meet(a, b))
             for a, b in itertools.combinations_with_replacement(chosen, 2)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import click
 
+from agent.approval import allowed_program
 from agent.errors import Exit, UsageMistake
 from agent.launch import adapters
 from agent.launch.inputs import read_inputs
-from agent.launch.program import Program, load
+from agent.launch.program import Program
+from agent.launch.store import ProgramStore
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
@@ -32,7 +34,7 @@ from agent.session.statements import Speaker
 from agent.session.story import Ending, Story
 from identity.did import parse_did
 from identity.document import DidDocument
-from identity.keystore import Profile
+from identity.keystore import Profile, home_folder
 from resolvers.registry import default_registry
 
 EXIT_CODES = {
@@ -56,7 +58,8 @@ Inputs stay on this machine; @FILE keeps them out of the shell's history as well
 carries the program's result and nothing else.
 
 Exit codes: 0 the computation ran and all results are equal; 1 it failed or a party was lost;
-2 usage; 3 somebody did not come in time; 6 another party wants something else; 7 privilege
+2 usage; 3 somebody did not come in time; 6 another party wants something else, or you
+have not approved the program; 7 privilege
 missing."""
 )
 @click.argument("program")
@@ -95,11 +98,12 @@ def command(
 ) -> None:
     """Compute PROGRAM together with the parties named by --with.
 
-    PROGRAM is a program that comes along (auction) or the path of a folder with a manifest.
+    PROGRAM is a program that comes along (auction), one that you added, by name or hash, or the
+    path of a folder with a manifest. What does not come along wants your approval first.
     """
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
-        loaded = load(program)
+        loaded = allowed_program(ProgramStore(home_folder()), program)
         values = read_inputs(loaded.manifest, inputs)
     for did in others:
         parse_did(did)

@@ -1,37 +1,24 @@
-"""A program: a folder with a manifest, known by the SHA-256 of its deterministic archive.
+"""A program: files with a manifest, known by the SHA-256 of their deterministic archive.
 
-The archive is a ustar file of the program's regular files, sorted by name, with zero times and
-owners, so that equal folders have equal hashes on every machine. What runs is what was read
-here once, not what the folder holds later.
+What runs is what was read here once, not what a folder holds later.
 
     ProgramError        tell the person; it names the folder and the file
-    └── UnknownProgram  no such program: the message lists those that come along
+    └── UnknownProgram  no such program: the message lists those there are
 """
 
-import hashlib
-import io
 import os
-import re
 import stat
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.launch import manifest
+from agent.launch import archive, manifest
+from agent.launch.archive import CACHE, MAX_ARCHIVE, MAX_FILES, MAX_SIZE, ArchiveRefused
 from agent.launch.manifest import Manifest
 
 SHIPPED: Final = Path(__file__).parent.parent / "programs"
 ALIASES: Final = {"auction": "second_price_auction"}
-
-MAX_FILES: Final = 200
-MAX_SIZE: Final = 512 * 1024  # bytes of all files; fits an envelope after base64
-MAX_NAME: Final = 100  # bytes; what a plain ustar header holds
-
-_SHIPPED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_CACHE = "__pycache__"  # what Python leaves behind is not part of the program
 
 
 class ProgramError(Exception):
@@ -39,19 +26,24 @@ class ProgramError(Exception):
 
 
 class UnknownProgram(ProgramError):
-    def __init__(self, name: str) -> None:
-        names = ", ".join(sorted({*ALIASES, *shipped()}))
-        super().__init__(f'no program "{name}"; name one of {names}, or the path of a folder')
+    def __init__(self, name: str, others: tuple[str, ...] = ()) -> None:
+        names = ", ".join(sorted({*ALIASES, *shipped(), *others}))
+        super().__init__(
+            f'no program "{name}"; name one of {names}, or the path of a folder or an archive'
+        )
 
 
 @dataclass(frozen=True)
 class Program:
     name: str
-    folder: Path
     manifest: Manifest
     sha256: str
     files: Mapping[str, bytes] = field(repr=False)
-    """The content of every file by its name relative to the folder, as hashed."""
+    """The content of every file by its name, as hashed."""
+
+    def archive(self) -> bytes:
+        """As it travels; its SHA-256 is `sha256`."""
+        return archive.archive(self.files)
 
 
 def shipped() -> tuple[str, ...]:
@@ -59,32 +51,45 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{manifest.FILE_NAME}")))
 
 
-def load(name_or_path: str) -> Program:
-    """The program of that name or alias, or in the folder at that path (which has a "/").
+def load_shipped(name: str) -> Program | None:
+    """The program of that name or alias that comes along, if there is one. Raises: ProgramError."""
+    name = ALIASES.get(name, name)
+    return load_folder(SHIPPED / name) if name in shipped() else None
 
-    Raises: UnknownProgram; ProgramError, for a folder that cannot be a program; ManifestError.
+
+def load_path(path: Path) -> Program:
+    """The program in that folder or archive.
+
+    Raises: ProgramError, for what cannot be a program; ManifestError.
     """
-    folder = _find(name_or_path)
-    files = _read(folder)
+    return load_folder(path) if path.is_dir() else from_archive(_bounded(path), str(path))
+
+
+def load_folder(folder: Path) -> Program:
+    """Raises: ProgramError, for a folder that cannot be a program; ManifestError."""
+    return from_files(_read(folder), f"{folder}/")
+
+
+def from_archive(data: bytes, source: str) -> Program:
+    """The program in an archive; `source` names it in errors.
+
+    Raises: ProgramError, ManifestError; nothing else, whatever the bytes are.
+    """
+    try:
+        return from_files(archive.unpack(data), f"{source}: ")
+    except ArchiveRefused as error:
+        raise ProgramError(f"{source}: {error}") from error
+
+
+def from_files(files: Mapping[str, bytes], source: str) -> Program:
+    """Raises: ProgramError, ManifestError, whose words start with `source`."""
     if manifest.FILE_NAME not in files:
-        raise ProgramError(f"{folder} has no {manifest.FILE_NAME}")
-    source = str(folder / manifest.FILE_NAME)
-    described = manifest.parse(files[manifest.FILE_NAME], source)
+        raise ProgramError(f"{source.rstrip('/: ')} has no {manifest.FILE_NAME}")
+    named = f"{source}{manifest.FILE_NAME}"
+    described = manifest.parse(files[manifest.FILE_NAME], named)
     if described.entry not in files:
-        raise manifest.ManifestError(source, "entry", f'there is no file "{described.entry}"')
-    digest = hashlib.sha256(archive(files)).hexdigest()
-    return Program(described.name, folder, described, digest, files)
-
-
-def archive(files: Mapping[str, bytes]) -> bytes:
-    """The deterministic archive of these files: equal files, equal bytes."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in sorted(files.items()):
-            entry = tarfile.TarInfo(name)  # time, owner and group are 0 and empty
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return target.getvalue()
+        raise manifest.ManifestError(named, "entry", f'there is no file "{described.entry}"')
+    return Program(described.name, described, archive.digest(files), files)
 
 
 def write_files(files: Mapping[str, bytes], workdir: Path) -> None:
@@ -104,19 +109,6 @@ def memory_file(content: bytes) -> int:
         file.write(content)
     os.lseek(handle, 0, os.SEEK_SET)
     return handle
-
-
-def _find(name_or_path: str) -> Path:
-    if "/" in name_or_path:
-        folder = Path(name_or_path)
-    else:
-        name = ALIASES.get(name_or_path, name_or_path)
-        folder = SHIPPED / name
-        if not _SHIPPED_NAME.fullmatch(name):
-            raise UnknownProgram(name_or_path)
-    if not folder.is_dir():
-        raise UnknownProgram(name_or_path)
-    return folder
 
 
 def _read(folder: Path) -> dict[str, bytes]:
@@ -139,13 +131,12 @@ def _names(folder: Path, below: str) -> Iterator[str]:
         raise ProgramError(f"cannot read {folder / below}: {error.strerror}") from error
     for entry in entries:
         name = below + entry.name
-        if entry.name == _CACHE:
+        if entry.name == CACHE:
             continue
-        if not _FILE_NAME.fullmatch(entry.name) or len(name) > MAX_NAME:
-            raise ProgramError(
-                f"{str(folder / name)!r} cannot be part of a program: names are at most {MAX_NAME} "
-                'letters, digits, "/" and "._+-", and no part starts with a dot'
-            )
+        try:
+            archive.check_name(name)
+        except ArchiveRefused as error:
+            raise ProgramError(f"{str(folder)!r}: {error}") from error
         if entry.is_dir(follow_symlinks=False):
             yield from _names(folder, name + "/")
         elif entry.is_file(follow_symlinks=False):
@@ -155,15 +146,20 @@ def _names(folder: Path, below: str) -> Iterator[str]:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    try:
-        # NONBLOCK: if the file was swapped for a pipe meanwhile, opening must not wait.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise ProgramError(f"{path} cannot be part of a program: it is no plain file")
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise ProgramError(f"cannot read {path}: {error.strerror}") from error
+    content = _bounded(path, limit, follow=False)
     if len(content) > limit:
         raise ProgramError(f"{path} makes the program larger than {MAX_SIZE} bytes")
     return content
+
+
+def _bounded(path: Path, limit: int = MAX_ARCHIVE, *, follow: bool = True) -> bytes:
+    """At most one byte more than the limit of a plain file."""
+    try:
+        # NONBLOCK: if the file was swapped for a pipe meanwhile, opening must not wait.
+        flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ProgramError(f"{path} cannot be part of a program: it is no plain file")
+            return file.read(limit + 1)
+    except OSError as error:
+        raise ProgramError(f"cannot read {path}: {error.strerror}") from error

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.launch import program
 from agent.launch.adapters import (
     ADAPTERS,
     Adapter,
@@ -17,8 +16,8 @@ from agent.launch.adapters import (
     plan,
     runtime_versions,
 )
+from tests.support.launched import AUCTION
 
-AUCTION = program.load("auction")
 SEATS = Seats(1, ("10.77.0.1", "10.77.0.2", "10.77.0.3"), (22000, 22001, 22002), 1)
 WORK = Path("/work folder/{rank}")
 

@@ -24,7 +24,7 @@ LOOPS = pytest.mark.parametrize("env", [{}, {"MPYC_NOUVLOOP": "1"}], ids=["uvloo
 async def test_a_stranger_who_claims_an_index_is_refused_and_the_run_is_right(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path, env) as victim:
         assert await says(other_address(hosts), hosts[2], claim(0)) == b""
         ended = await honest_run(auction, hosts, victim, tmp_path, env)
@@ -38,7 +38,7 @@ async def test_a_stranger_who_claims_an_index_is_refused_and_the_run_is_right(
 async def test_an_insider_who_claims_another_index_is_refused_and_the_run_is_right(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path, env) as victim:
         heard = await says(hosts[1], hosts[2], claim(0))
         ended = await honest_run(auction, hosts, victim, tmp_path, env)
@@ -49,7 +49,7 @@ async def test_an_insider_who_claims_another_index_is_refused_and_the_run_is_rig
 
 
 async def test_an_index_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path) as victim:
         for index in (2, 3, 0xFFFF):
             await says(hosts[0], hosts[2], claim(index))
@@ -61,7 +61,7 @@ async def test_an_index_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 async def test_an_index_is_taken_once_even_by_two_who_connected_at_the_same_time(
     tmp_path: Path,
 ) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path) as victim:
         first, second = await dialled(hosts[1], hosts[2]), await dialled(hosts[1], hosts[2])
         with first, second:
@@ -80,7 +80,7 @@ async def test_an_index_is_taken_once_even_by_two_who_connected_at_the_same_time
 
 
 async def test_half_a_claim_blocks_nobody(tmp_path: Path) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path) as victim:
         with await dialled(hosts[1], hosts[2]) as silent, await dialled(hosts[0], hosts[2]) as half:
             await send(half, b"\x00")
@@ -90,7 +90,7 @@ async def test_half_a_claim_blocks_nobody(tmp_path: Path) -> None:
 
 
 async def test_a_party_listens_on_its_own_mesh_address_only(tmp_path: Path) -> None:
-    auction, hosts = program.load("auction"), launched.addresses(3)
+    auction, hosts = launched.AUCTION, launched.addresses(3)
     async with listening(auction, hosts, tmp_path):
         for elsewhere in (other_address(hosts), "127.0.0.1"):
             with pytest.raises(ConnectionRefusedError):

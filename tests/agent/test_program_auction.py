@@ -59,7 +59,7 @@ def model(bids: list[int]) -> tuple[int, int]:
 async def test_every_party_prints_exactly_the_winner_and_the_second_price(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
-    ended = await launched.run(program.load("auction"), (120, 150, 135), tmp_path, env=env)
+    ended = await launched.run(launched.AUCTION, (120, 150, 135), tmp_path, env=env)
     wanted = (Exit.DONE, "winner=party1 price=135\n")
     assert [(party.code, party.stdout) for party in ended] == [wanted] * 3
     for party in ended:
@@ -70,7 +70,7 @@ async def test_every_party_prints_exactly_the_winner_and_the_second_price(
 async def test_nothing_a_party_writes_or_shows_to_others_on_its_machine_has_its_bid(
     tmp_path: Path,
 ) -> None:
-    auction, secret = program.load("auction"), 777_777_771
+    auction, secret = launched.AUCTION, 777_777_771
     hosts = launched.addresses(3)
     party = await launched.start(auction, hosts, 0, secret, tmp_path)
     process = Path("/proc") / str(party.process.pid)
@@ -112,7 +112,7 @@ async def test_any_number_of_real_parties_agrees_with_the_plain_model(
     folder = tmp_path / "probe"
     launched.write_program(folder, MANY)
     (folder / "bids.json").write_text(json.dumps(cases))
-    ended = await launched.run(program.load(str(folder)), [0] * parties, tmp_path)
+    ended = await launched.run(program.load_folder(folder), [0] * parties, tmp_path)
     wanted = "".join(f"{winner} {price}\n" for winner, price in map(model, cases))
     assert [party.stdout for party in ended] == [wanted] * parties, ended[0].stderr
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.launch import program
 from agent.launch.inputs import InputError, parse_inputs, read_inputs
+from tests.support.launched import AUCTION
 
-MANIFEST = program.load("auction").manifest
+MANIFEST = AUCTION.manifest
 
 
 def test_an_input_is_read_from_the_argument() -> None:

@@ -153,6 +153,7 @@ class Party:
     internet: Internet = field(repr=False)
     did: str = ""
     killed: bool = False
+    allowed: set[str] = field(default_factory=set)
 
     def start(
         self,
@@ -183,6 +184,13 @@ class Party:
         command.wait(timeout)
         return command
 
+    def allow(self, program: str) -> None:
+        """Approve a program that does not come along, once."""
+        if "/" in program and program not in self.allowed:
+            command = self.agent("program", "approve", program)
+            assert command.wait() == 0, command.told()
+            self.allowed.add(program)
+
     def environment(self) -> dict[str, str]:
         return {
             "HOME": str(self.folder),
@@ -209,11 +217,13 @@ class Party:
 
     def remains(self) -> list[str]:
         """Files that no session should have left; a party that was killed could not help it."""
-        kept = [self.folder / name for name in ("profiles", "transcripts", "mine")]
+        names = ("profiles", "transcripts", "programs", "mine")
+        kept = [self.folder / name for name in names]
+        consents = [self.folder / f"consents.{ending}" for ending in ("json", "lock")]
         return [
             str(path)
             for path in self.folder.rglob("*")
-            if not path.is_dir() and not any(folder in path.parents for folder in kept)
+            if not (path.is_dir() or path in consents or any(one in path.parents for one in kept))
         ]
 
     def _note_kill(self) -> None:
@@ -320,6 +330,7 @@ class Internet:
         **how: Any,
     ) -> Command:
         """`agent run` at one party; it drops root by itself unless `how` says otherwise."""
+        party.allow(program)
         others = [other.did for other in everybody if other is not party]
         order = ",".join(other.did for other in everybody)
         return party.start(

@@ -13,6 +13,7 @@ from agent.launch.adapters import Seats, plan
 from agent.launchers.progress import Event, Progress, parse_progress
 
 PORT = 22_000
+AUCTION = program.load_folder(program.SHIPPED / "second_price_auction")
 _networks = itertools.count(1)
 
 
@@ -39,7 +40,7 @@ def write_program(folder: Path, main: str, *, start: int = 20, lost: int = 3) ->
         f'[[opens]]\nwhat = "nothing"\nto = "all"\n'
         f"[timeouts]\nstart = {start}\nlost = {lost}\n"
     )
-    return program.load(str(folder))
+    return program.load_folder(folder)
 
 
 @dataclass(frozen=True)

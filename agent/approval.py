@@ -1,0 +1,38 @@
+"""Asks a person to allow a program, where the person can answer."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from agent.launch import describing
+from agent.launch.difference import difference
+from agent.launch.program import Program
+from agent.launch.store import NotApproved, ProgramStore
+from agent.plain import plain
+
+
+def allowed_program(store: ProgramStore, word: str) -> Program:
+    """The program that a person calls by this word, once they have allowed it to run.
+
+    Raises: NotApproved, if they have not, and say no or there is no terminal to ask.
+    """
+    program = store.find(word)
+    if not store.is_approved(program.sha256) and not ask(store, program):
+        raise NotApproved(program.name, program.sha256, word)
+    return program
+
+
+def ask(store: ProgramStore, program: Program) -> bool:
+    """Show the program and ask; a yes is remembered for its hash."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    earlier = store.last_approved(program.name, but=program.sha256)
+    changes = None if earlier is None else difference(earlier, program)
+    for line in describing.lines(program, changes, approved=False):
+        click.echo(plain(line), err=True)
+    if not click.confirm("Let this program run with your inputs?", err=True):
+        return False
+    store.approve(program)
+    return True
