@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.network_helper.client import NetworkHelper
-from agent.wireguard.config import Interface, Peer
+from agent.wireguard.config import Endpoint, Interface, Peer
 
 HOMES = ("dmbench1", "dmbench2")
 USER = 65534
@@ -260,12 +260,11 @@ async def _our_pair(stack: AsyncExitStack) -> list[str]:
         with _in_namespace(f"/run/netns/{home}"):
             helper = await stack.enter_async_context(NetworkHelper.start(USER))
         await helper.create([f"10.7.0.{number}"], 1280)
-        endpoint = (f"192.0.2.{3 - number}", 50003 - number)
-        peer = Peer(bytes(keys[2 - number].public_key), endpoint, (f"10.7.0.{3 - number}/32",), 25)
-        interface = Interface(
-            bytes(keys[number - 1]), 50000 + number, (f"10.7.0.{number}/32",), 1280, (peer,)
-        )
-        await helper.apply(interface)
+        theirs = bytes(keys[2 - number].public_key)
+        peer = Peer(theirs, (f"10.7.0.{3 - number}/32",))
+        await helper.apply(Interface(bytes(keys[number - 1]), 50000 + number, (peer,)))
+        address = (f"192.0.2.{3 - number}", 50003 - number)
+        await helper.set_endpoints([Endpoint(theirs, address, 25)])
         child = await helper.launch(["sleep", "infinity"], {"PATH": "/bin"}, "/", 0, 1, 2)
         stack.callback(child.kill)
         namespaces.append(f"/proc/{child.pid}/ns/net")

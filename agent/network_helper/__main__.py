@@ -89,14 +89,18 @@ def _serve(agent: socket.socket, session: Session) -> None:
 
 
 def _wait(agent: socket.socket, session: Session) -> bool:
-    """Until the agent has a request; meanwhile look after the program."""
+    """Until the agent has a request; meanwhile look after the program, and pass checks on."""
     while True:
         with selectors.PollSelector() as selector:
             selector.register(agent, selectors.EVENT_READ)
             if session.program is not None:
                 selector.register(session.program.descriptor, selectors.EVENT_READ)
                 selector.register(session.program.leash, selectors.EVENT_READ)
+            for check_socket in session.checks.sockets if session.checks is not None else ():
+                selector.register(check_socket, selectors.EVENT_READ)
             ready = {key.fileobj for key, _ in selector.select()}
+        if session.checks is not None and not ready.isdisjoint(session.checks.sockets):
+            session.pass_checks_on()
         if session.program is not None:
             if session.program.leash in ready:
                 session.program.stop()

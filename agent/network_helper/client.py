@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from agent.errors import AgentError, Exit
-from agent.wireguard.config import Interface, Peer, PeerStatus
+from agent.wireguard.config import Endpoint, Interface, Peer, PeerStatus
 
 HELPER_SOCKET = Path("/run/didmesh/network-helper.sock")  # where systemd may listen for us
 MAX_REPLY = 60_000
@@ -88,13 +88,37 @@ class NetworkHelper:
         return Created(reply["interface"], reply["implementation"])
 
     async def apply(self, interface: Interface) -> None:
-        """Key, port and peers; called again, it may change endpoints and keepalives alone."""
+        """Key, port and peers, once; nothing is sent before `set_endpoints`."""
         await self._ask(
             "apply",
             private_key=_base64(interface.private_key),
             listen_port=interface.listen_port,
             peers=[_peer(peer) for peer in interface.peers],
         )
+
+    async def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        """Where some peers are reached from now on; takes a few milliseconds."""
+        await self._ask(
+            "endpoints",
+            endpoints=[
+                {
+                    "public_key": _base64(endpoint.public_key),
+                    "address": list(endpoint.address),
+                    "keepalive": endpoint.keepalive,
+                }
+                for endpoint in endpoints
+            ],
+        )
+
+    async def checks(self) -> socket.socket:
+        """Sends and receives checks on WireGuard's own port; once, after `apply`; non-blocking.
+
+        `agent.network_helper.checks` says in which form.
+        """
+        _, descriptors = await self._ask("checks")
+        made = socket.socket(fileno=descriptors[0])
+        made.setblocking(False)
+        return made
 
     async def status(self) -> tuple[PeerStatus, ...]:
         reply, _ = await self._ask("status")
@@ -250,9 +274,7 @@ def _peer(peer: Peer) -> dict[str, object]:
     return {
         "public_key": _base64(peer.public_key),
         "preshared_key": None if peer.preshared_key is None else _base64(peer.preshared_key),
-        "endpoint": None if peer.endpoint is None else list(peer.endpoint),
         "allowed_ips": list(peer.allowed_ips),
-        "keepalive": peer.keepalive,
     }
 
 

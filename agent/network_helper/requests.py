@@ -5,7 +5,8 @@
 
 The caller is an ordinary user who may be hostile, or whose agent a stranger has taken over. What
 it can reach at most: one namespace with nothing but loopback and one WireGuard interface inside,
-whose addresses are private ones, and programs that run there as that very user.
+whose addresses are private ones, programs that run there as that very user, and datagrams that
+look like STUN from that interface's port (`checks`).
 """
 
 import base64
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NoReturn, cast
 
-from agent.wireguard.config import Peer
+from agent.wireguard.config import Endpoint, Peer
 
 MAX_REQUEST = 60_000  # bytes; below a pipe's 64 KiB, so that handing on a `launch` never blocks
 MAX_PARTIES = 64
@@ -40,11 +41,23 @@ class Create:
 
 @dataclass(frozen=True)
 class Apply:
-    """Key, port and peers; repeated, it may change endpoints and keepalives alone."""
+    """Key, port and peers, once; nothing is sent before `Endpoints`."""
 
     private_key: bytes = field(repr=False)
     listen_port: int
     peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where some of the peers are reached from now on; the session with them goes on."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """A local socket for connectivity checks on the port that WireGuard has."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Remove:
     """The end of programs, interface and namespace."""
 
 
-Request = Create | Apply | Status | Socket | Launch | Remove
+Request = Create | Apply | Endpoints | Checks | Status | Socket | Launch | Remove
 
 
 def parse(data: bytes, descriptors: int) -> Request:
@@ -105,7 +118,8 @@ TRANSITIONS: dict[tuple[State, type[Request]], State] = {
     (State.CREATED, Status): State.CREATED,
     (State.CREATED, Socket): State.CREATED,
     (State.CREATED, Remove): State.REMOVED,
-    (State.RUNNING, Apply): State.RUNNING,
+    (State.RUNNING, Endpoints): State.RUNNING,
+    (State.RUNNING, Checks): State.RUNNING,
     (State.RUNNING, Status): State.RUNNING,
     (State.RUNNING, Socket): State.RUNNING,
     (State.RUNNING, Launch): State.RUNNING,
@@ -120,7 +134,8 @@ class Order:
     def __init__(self) -> None:
         self.state = State.NEW
         self._own: tuple[str, ...] = ()
-        self._applied: Apply | None = None
+        self._peers: frozenset[bytes] = frozenset()
+        self._checks = False
 
     def admit(self, request: Request) -> None:
         """Raises: RequestRefused; then nothing has changed."""
@@ -131,19 +146,25 @@ class Order:
             self._own = request.addresses
         elif isinstance(request, Apply):
             self._admit_apply(request)
-            self._applied = request
+        elif isinstance(request, Endpoints):
+            self._admit_endpoints(request)
+        elif isinstance(request, Checks):
+            self._admit_checks()
         self.state = following
 
     def _admit_apply(self, request: Apply) -> None:
         if any(address in self._own for peer in request.peers for address in peer.allowed_ips):
             _refuse("a peer with our own address")
-        if self._applied is not None and _settled(request) != _settled(self._applied):
-            _refuse("only endpoints and keepalives can change")
+        self._peers = frozenset(peer.public_key for peer in request.peers)
 
+    def _admit_endpoints(self, request: Endpoints) -> None:
+        if not self._peers.issuperset(endpoint.public_key for endpoint in request.endpoints):
+            _refuse("endpoints: of somebody who is no peer")
 
-def _settled(request: Apply) -> tuple[object, ...]:
-    peers = [(peer.public_key, peer.allowed_ips, peer.preshared_key) for peer in request.peers]
-    return request.private_key, request.listen_port, peers
+    def _admit_checks(self) -> None:
+        if self._checks:
+            _refuse("checks: once")
+        self._checks = True
 
 
 def _create(words: dict[str, Any]) -> Create:
@@ -167,15 +188,34 @@ def _apply(words: dict[str, Any]) -> Apply:
 
 
 def _peer(words: object) -> Peer:
-    names = ("public_key", "preshared_key", "endpoint", "allowed_ips", "keepalive")
-    public_key, preshared_key, endpoint, allowed_ips, keepalive = _members(words, *names)
+    public_key, preshared_key, allowed_ips = _members(
+        words, "public_key", "preshared_key", "allowed_ips"
+    )
     return Peer(
         public_key=_key(public_key),
         preshared_key=None if preshared_key is None else _key(preshared_key),
-        endpoint=None if endpoint is None else _endpoint(endpoint),
         allowed_ips=_hosts(allowed_ips),
-        keepalive=_number(keepalive, "keepalive", 0, 3600),
     )
+
+
+def _endpoints(words: dict[str, Any]) -> Endpoints:
+    (endpoints,) = _members(words, "endpoints")
+    if not isinstance(endpoints, list) or not 1 <= len(endpoints) < MAX_PARTIES:
+        _refuse("endpoints: wants a list of 1 to 63")
+    made = tuple(map(_endpoint, endpoints))
+    if len({endpoint.public_key for endpoint in made}) < len(made):
+        _refuse("endpoints: a public key twice")
+    return Endpoints(made)
+
+
+def _endpoint(words: object) -> Endpoint:
+    public_key, address, keepalive = _members(words, "public_key", "address", "keepalive")
+    return Endpoint(_key(public_key), _address(address), _number(keepalive, "keepalive", 0, 3600))
+
+
+def _checks(words: dict[str, Any]) -> Checks:
+    _members(words)
+    return Checks()
 
 
 def _status(words: dict[str, Any]) -> Status:
@@ -210,6 +250,8 @@ def _remove(words: dict[str, Any]) -> Remove:
 READERS = {
     "create": _create,
     "apply": _apply,
+    "endpoints": _endpoints,
+    "checks": _checks,
     "status": _status,
     "socket": _socket,
     "launch": _launch,
@@ -241,16 +283,16 @@ def _host(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return host
 
 
-def _endpoint(value: object) -> tuple[str, int]:
+def _address(value: object) -> tuple[str, int]:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
-        _refuse("endpoint: wants an address and a port")
+        _refuse("address: wants an address and a port")
     try:
         address = ipaddress.ip_address(value[0])
     except ValueError:
-        _refuse("endpoint: not an address")
+        _refuse("address: not an address")
     if address.is_multicast or address.is_unspecified or "%" in value[0]:
-        _refuse("endpoint: not the address of one host")
-    return str(address), _number(value[1], "endpoint", 1, 65535)
+        _refuse("address: not the address of one host")
+    return str(address), _number(value[1], "address", 1, 65535)
 
 
 def _key(value: object) -> bytes:

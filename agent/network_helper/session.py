@@ -4,11 +4,14 @@ import base64
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from agent.network_helper.check_port import CheckPort
 from agent.network_helper.namespace import Namespace
 from agent.network_helper.program import Program
 from agent.network_helper.requests import (
     Apply,
+    Checks,
     Create,
+    Endpoints,
     Launch,
     Remove,
     Request,
@@ -26,8 +29,9 @@ class Session:
         self._uid = uid
         self._namespace: Namespace | None = None
         self._device: Device | None = None
+        self._listen_port = 0
         self.program: Program | None = None
-        self._applied = False
+        self.checks: CheckPort | None = None
 
     def serve(self, request: Request, stdio: Sequence[int]) -> Reply:
         """The reply's descriptors belong to the caller of this function.
@@ -39,6 +43,12 @@ class Session:
                 return self._create(request)
             case Apply():
                 return self._apply(request)
+            case Endpoints():
+                self._mesh.set_endpoints(request.endpoints)
+                return {}, []
+            case Checks():
+                self.checks = CheckPort(self._listen_port)
+                return {}, [self.checks.hand_out()]
             case Status():
                 return self._status()
             case Socket():
@@ -59,10 +69,8 @@ class Session:
         }, []
 
     def _apply(self, request: Apply) -> Reply:
-        if not self._applied:
-            self._mesh.configure(request.private_key, request.listen_port, request.peers)
-            self._applied = True
-        self._mesh.set_paths(request.peers)
+        self._mesh.configure(request.private_key, request.listen_port, request.peers)
+        self._listen_port = request.listen_port
         return {}, []
 
     def _status(self) -> Reply:
@@ -84,6 +92,10 @@ class Session:
         self.program = Program(request, stdio, self._uid, self._inside)
         return {"pid": self.program.pid}, [self.program.callers_end.detach()]
 
+    def pass_checks_on(self) -> None:
+        if self.checks is not None and not self.checks.pass_on():
+            self._end_checks()
+
     def program_ended(self) -> None:
         if self.program is not None:
             self.program.finish()
@@ -94,6 +106,7 @@ class Session:
         if self.program is not None:
             self.program.stop()
             self.program_ended()
+        self._end_checks()
         left = {"interfaces": 0, "namespaces": 0, "processes": 0}
         device, self._device = self._device, None
         namespace, self._namespace = self._namespace, None
@@ -105,6 +118,11 @@ class Session:
             namespace.close()
             left["namespaces"] = int(namespace.is_left())
         return left
+
+    def _end_checks(self) -> None:
+        if self.checks is not None:
+            self.checks.close()
+            self.checks = None
 
     @property
     def _inside(self) -> Namespace:

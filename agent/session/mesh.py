@@ -7,42 +7,29 @@ from collections.abc import Mapping
 from agent.connection.connectivity import Found
 from agent.session.descriptor import Descriptor
 from agent.session.offers import OwnSide, peer_key
-from agent.wireguard.config import Interface, Peer
+from agent.wireguard.config import Endpoint, Interface, Peer
 from messaging.protocols.session import Offer
 
 KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 
 
-def plan(
-    descriptor: Descriptor,
-    me: str,
-    own: OwnSide,
-    offers: Mapping[str, Offer],
-    paths: Mapping[str, Found],
-    *,
-    mtu: int,
-) -> Interface:
-    """Our interface with a peer for every path.
+def plan(descriptor: Descriptor, me: str, own: OwnSide, offers: Mapping[str, Offer]) -> Interface:
+    """Our interface with everybody else as a peer, nobody's endpoint known yet.
 
     A peer may use exactly its own two addresses: source address = key = DID = rank.
     """
-    addresses = dict(
-        zip(
-            descriptor.parties,
-            zip(descriptor.addresses, descriptor.addresses6, strict=True),
-            strict=True,
-        )
-    )
+    places = zip(descriptor.parties, descriptor.addresses, descriptor.addresses6, strict=True)
     peers = tuple(
-        Peer(
-            public_key=peer_key(offers[did]),
-            endpoint=path.endpoint,
-            allowed_ips=(f"{addresses[did][0]}/32", f"{addresses[did][1]}/128"),
-            keepalive=KEEPALIVE,
-        )
-        for did, path in paths.items()
+        Peer(peer_key(offers[did]), (f"{address}/32", f"{address6}/128"))
+        for did, address, address6 in places
+        if did != me
     )
-    return Interface(own.private_key, own.port.port, addresses[me], mtu, peers)
+    return Interface(own.private_key, own.port.port, peers)
+
+
+def endpoint(offer: Offer, path: Found) -> Endpoint:
+    """Where WireGuard reaches the party that made this offer."""
+    return Endpoint(peer_key(offer), path.endpoint, KEEPALIVE)
 
 
 def describe(path: Found, rtt: float | None) -> dict[str, object]:

@@ -119,8 +119,10 @@ class Meshing:
         self, own: OwnSide, complete: OffersComplete, paths: Mapping[str, Found]
     ) -> None:
         stage = self.stage
-        plan = mesh.plan(self.descriptor, stage.me, own, complete.offers, paths, mtu=MTU)
-        await stage.helper.apply(plan)
+        await stage.helper.apply(mesh.plan(self.descriptor, stage.me, own, complete.offers))
+        await stage.helper.set_endpoints(
+            [mesh.endpoint(complete.offers[did], path) for did, path in paths.items()]
+        )
         stage.heart = await Heart.start(
             stage.helper, self.descriptor, stage.me, stage.on_said, stage.on_lost
         )

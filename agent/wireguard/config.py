@@ -7,19 +7,26 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Peer:
+    """Who a peer is; where it is, is said by an `Endpoint`, and may change."""
+
     public_key: bytes
-    endpoint: tuple[str, int] | None  # IP literal and port; None: wait until the peer speaks
     allowed_ips: tuple[str, ...]  # "10.1.2.3/32": exactly the peer's own addresses
-    keepalive: int  # seconds, 0: none
     preshared_key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a peer is reached from now on."""
+
+    public_key: bytes
+    address: tuple[str, int]  # IP literal and port
+    keepalive: int  # seconds, 0: none
 
 
 @dataclass(frozen=True)
 class Interface:
     private_key: bytes = field(repr=False)
     listen_port: int
-    addresses: tuple[str, ...]
-    mtu: int
     peers: tuple[Peer, ...]
 
 
@@ -33,30 +40,26 @@ class PeerStatus:
 
 
 def serialize(private_key: bytes, listen_port: int, peers: Sequence[Peer]) -> str:
-    """The text for `wg setconf`: everything but the keepalives.
+    """The text for `wg setconf`: who the peers are, and nothing that makes WireGuard send.
 
-    A keepalive makes WireGuard send at once, and what reaches a peer that is not configured yet
-    is lost for five seconds. So they are switched on afterwards, see `paths`.
+    What reaches a peer that is not configured yet is lost for five seconds. So endpoints and
+    keepalives are given afterwards, see `paths`.
     """
     lines = ["[Interface]", f"PrivateKey = {_text(private_key)}", f"ListenPort = {listen_port}"]
     for peer in peers:
         lines += ["[Peer]", f"PublicKey = {_text(peer.public_key)}"]
         if peer.preshared_key is not None:
             lines.append(f"PresharedKey = {_text(peer.preshared_key)}")
-        if peer.endpoint is not None:
-            lines.append(f"Endpoint = {_endpoint(peer.endpoint)}")
         lines.append(f"AllowedIPs = {', '.join(peer.allowed_ips)}")
     return "\n".join(lines) + "\n"
 
 
-def paths(peers: Sequence[Peer]) -> list[str]:
+def paths(endpoints: Sequence[Endpoint]) -> list[str]:
     """The arguments for `wg set NAME` that give each peer its endpoint and keepalive."""
     words = []
-    for peer in peers:
-        words += ["peer", _text(peer.public_key)]
-        if peer.endpoint is not None:
-            words += ["endpoint", _endpoint(peer.endpoint)]
-        words += ["persistent-keepalive", str(peer.keepalive)]
+    for endpoint in endpoints:
+        words += ["peer", _text(endpoint.public_key), "endpoint", _endpoint(endpoint.address)]
+        words += ["persistent-keepalive", str(endpoint.keepalive)]
     return words
 
 

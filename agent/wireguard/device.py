@@ -18,7 +18,7 @@ from typing import Literal
 
 from agent.network_helper.commands import ENVIRONMENT, CommandFailed, log, run
 from agent.network_helper.namespace import Namespace
-from agent.wireguard.config import Peer, PeerStatus, parse_dump, paths, serialize
+from agent.wireguard.config import Endpoint, Peer, PeerStatus, parse_dump, paths, serialize
 
 CONTROL_SOCKETS = "/run/wireguard"
 SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
@@ -56,7 +56,7 @@ class Device:
             self._await(lambda: self._wg("show", self.name, "listen-port").strip() not in ("", "0"))
 
     def configure(self, private_key: bytes, listen_port: int, peers: Sequence[Peer]) -> None:
-        """Everything but when to send, once; the caller goes on with `set_paths`."""
+        """Everything but where to send, once; the caller goes on with `set_endpoints`."""
         text = serialize(private_key, listen_port, peers)
         run(*self._where.inside("wg", "setconf", self.name, "/dev/stdin"), text=text, quiet=True)
         hosts = [address for peer in peers for address in peer.allowed_ips]
@@ -64,8 +64,8 @@ class Device:
         if self._userspace is not None:
             _enlarge_buffers(self._userspace.pid)
 
-    def set_paths(self, peers: Sequence[Peer]) -> None:
-        self._wg("set", self.name, *paths(peers))
+    def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        self._wg("set", self.name, *paths(endpoints))
 
     def status(self) -> tuple[PeerStatus, ...]:
         return parse_dump(self._wg("show", self.name, "dump"))

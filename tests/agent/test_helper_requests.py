@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from agent.network_helper.__main__ import served_user
 from agent.network_helper.requests import (
     MAX_REQUEST,
+    READERS,
     TRANSITIONS,
     Apply,
+    Checks,
     Create,
+    Endpoints,
     Launch,
     Order,
     Remove,
@@ -25,7 +28,7 @@ from agent.network_helper.requests import (
     Status,
     parse,
 )
-from agent.wireguard.config import Peer
+from agent.wireguard.config import Endpoint, Peer
 
 KEY, OTHER_KEY, PRIVATE = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 
@@ -40,7 +43,13 @@ def test_an_apply_is_read_whole() -> None:
     assert parse(apply(), 0) == Apply(
         b"\3" * 32,
         50000,
-        (Peer(b"\1" * 32, ("198.51.100.7", 4500), ("10.0.0.2/32",), 25, b"\2" * 32),),
+        (Peer(b"\1" * 32, ("10.0.0.2/32",), b"\2" * 32),),
+    )
+
+
+def test_endpoints_are_read_whole() -> None:
+    assert parse(endpoints(), 0) == Endpoints(
+        (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25),),
     )
 
 
@@ -52,6 +61,7 @@ def test_a_launch_is_read_with_its_three_descriptors() -> None:
     ("words", "request_"),
     [
         ({"request": "status"}, Status()),
+        ({"request": "checks"}, Checks()),
         ({"request": "socket", "kind": "tcp"}, Socket("tcp")),
         ({"request": "socket", "kind": "udp"}, Socket("udp")),
         ({"request": "remove"}, Remove()),
@@ -79,10 +89,16 @@ def peer(**changes: Any) -> dict[str, Any]:
     return {
         "public_key": KEY,
         "preshared_key": OTHER_KEY,
-        "endpoint": ["198.51.100.7", 4500],
         "allowed_ips": ["10.0.0.2/32"],
-        "keepalive": 25,
     } | changes
+
+
+def endpoints(**changes: Any) -> bytes:
+    return encoded({"request": "endpoints", "endpoints": [endpoint()]}, changes)
+
+
+def endpoint(**changes: Any) -> dict[str, Any]:
+    return {"public_key": KEY, "address": ["198.51.100.7", 4500], "keepalive": 25} | changes
 
 
 def launch(**changes: Any) -> bytes:
@@ -166,13 +182,19 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "a peer without addresses": (apply(peers=[peer(allowed_ips=[])]), 0),
     "a peer of text": (apply(peers=["peer"]), 0),
     "a peer with a setting": (apply(peers=[peer(fwmark=1)]), 0),
-    "an endpoint by name": (apply(peers=[peer(endpoint=["example.org", 1])]), 0),
-    "an endpoint for all": (apply(peers=[peer(endpoint=["224.0.0.1", 1])]), 0),
-    "an endpoint nowhere": (apply(peers=[peer(endpoint=["0.0.0.0", 1])]), 0),
-    "an endpoint in a zone": (apply(peers=[peer(endpoint=["fe80::1%eth0 x", 1])]), 0),
-    "an endpoint with port 0": (apply(peers=[peer(endpoint=["192.0.2.1", 0])]), 0),
-    "an endpoint of one": (apply(peers=[peer(endpoint=["192.0.2.1"])]), 0),
-    "a negative keepalive": (apply(peers=[peer(keepalive=-1)]), 0),
+    "an endpoint by name": (endpoints(endpoints=[endpoint(address=["example.org", 1])]), 0),
+    "an endpoint for all": (endpoints(endpoints=[endpoint(address=["224.0.0.1", 1])]), 0),
+    "an endpoint nowhere": (endpoints(endpoints=[endpoint(address=["0.0.0.0", 1])]), 0),
+    "an endpoint in a zone": (endpoints(endpoints=[endpoint(address=["fe80::1%eth0 x", 1])]), 0),
+    "an endpoint with port 0": (endpoints(endpoints=[endpoint(address=["192.0.2.1", 0])]), 0),
+    "an endpoint of one": (endpoints(endpoints=[endpoint(address=["192.0.2.1"])]), 0),
+    "a negative keepalive": (endpoints(endpoints=[endpoint(keepalive=-1)]), 0),
+    "a peer with an endpoint": (apply(peers=[peer(endpoint=["198.51.100.7", 1])]), 0),
+    "no endpoints": (endpoints(endpoints=[]), 0),
+    "too many endpoints": (endpoints(endpoints=[endpoint()] * 64), 0),
+    "an endpoint twice": (endpoints(endpoints=[endpoint(), endpoint(keepalive=1)]), 0),
+    "an endpoint for everybody": (endpoints(endpoints=[endpoint(allowed_ips=["::/0"])]), 0),
+    "checks on another port": (b'{"request": "checks", "port": 53}', 0),
     "a raw socket": (b'{"request": "socket", "kind": "raw"}', 0),
     "a socket of many kinds": (b'{"request": "socket", "kind": ["tcp"]}', 0),
     "two descriptors": (launch(), 2),
@@ -219,9 +241,9 @@ JSON = st.recursive(
 )
 MEMBERS = [
     *("addresses", "mtu", "private_key", "listen_port", "peers"),
-    *("kind", "argv", "env", "cwd"),
+    *("endpoints", "kind", "argv", "env", "cwd"),
 ]
-NAMES = st.sampled_from(["create", "apply", "status", "socket", "launch", "remove"])
+NAMES = st.sampled_from(sorted(READERS))
 
 
 @settings(deadline=None)
@@ -249,6 +271,12 @@ def test_no_member_of_a_peer_crashes_the_reader(name: str, value: Any) -> None:
 
 
 @settings(deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(endpoint(), JSON)))
+def test_no_endpoint_crashes_the_reader(words: dict[str, Any]) -> None:
+    assert_read_or_refused(endpoints(endpoints=[words]), 0)
+
+
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789abcdefABCDEF:./% \n-", max_size=50))
 def test_every_address_that_is_let_through_is_one_private_host(text: str) -> None:
     try:
@@ -271,23 +299,26 @@ def assert_read_or_refused(data: bytes, descriptors: int) -> None:
 # The order of requests
 
 CREATE, APPLY, LAUNCH = parse(create(), 0), parse(apply(), 0), parse(launch(), 3)
+ENDPOINTS, CHECKS = parse(endpoints(), 0), Checks()
 STATUS, SOCKET, REMOVE = Status(), Socket("tcp"), Remove()
-EVERY = (CREATE, APPLY, LAUNCH, STATUS, SOCKET, REMOVE)
 
 
 def test_a_session_goes_from_create_to_remove() -> None:
-    order = after(CREATE, SOCKET, STATUS, APPLY, STATUS, LAUNCH, LAUNCH, APPLY, SOCKET, REMOVE)
+    order = after(CREATE, SOCKET, STATUS, APPLY, CHECKS, ENDPOINTS, STATUS, LAUNCH, LAUNCH)
+    for request in (ENDPOINTS, SOCKET, REMOVE):
+        order.admit(request)
     assert order.state is State.REMOVED
 
 
 @pytest.mark.parametrize(
     ("done", "refused"),
     [
-        ((), (APPLY, LAUNCH, STATUS, SOCKET)),
-        ((CREATE,), (CREATE, LAUNCH)),
-        ((CREATE, APPLY), (CREATE,)),
-        ((REMOVE,), (CREATE, APPLY, LAUNCH, STATUS, SOCKET)),
-        ((CREATE, APPLY, REMOVE), (CREATE, APPLY, LAUNCH, STATUS, SOCKET)),
+        ((), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE,), (CREATE, ENDPOINTS, CHECKS, LAUNCH)),
+        ((CREATE, APPLY), (CREATE, APPLY)),
+        ((CREATE, APPLY, CHECKS), (CHECKS,)),
+        ((REMOVE,), (CREATE, APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE, APPLY, REMOVE), (CREATE, APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
     ],
 )
 def test_a_request_out_of_order_is_refused(
@@ -305,20 +336,10 @@ def test_a_removal_can_be_asked_for_at_any_time() -> None:
     assert all((state, Remove) in TRANSITIONS for state in State)
 
 
-def test_only_endpoints_and_keepalives_of_a_running_mesh_change() -> None:
-    order = after(CREATE, APPLY)
-    order.admit(parse(apply(peers=[peer(endpoint=["192.0.2.9", 9], keepalive=1)]), 0))
-    order.admit(parse(apply(peers=[peer(endpoint=None)]), 0))
-    for changed in (
-        apply(private_key=KEY),
-        apply(listen_port=50001),
-        apply(peers=[peer(public_key=OTHER_KEY)]),
-        apply(peers=[peer(preshared_key=None)]),
-        apply(peers=[peer(allowed_ips=["10.0.0.3"])]),
-        apply(peers=[peer(), peer(public_key=OTHER_KEY, allowed_ips=["10.0.0.3"])]),
-    ):
-        with pytest.raises(RequestRefused):
-            order.admit(parse(changed, 0))
+def test_nobody_becomes_a_peer_by_an_endpoint() -> None:
+    stranger = endpoints(endpoints=[endpoint(public_key=OTHER_KEY)])
+    with pytest.raises(RequestRefused):
+        after(CREATE, APPLY).admit(parse(stranger, 0))
 
 
 def test_a_peer_cannot_have_our_own_address() -> None:

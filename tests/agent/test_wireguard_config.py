@@ -4,7 +4,15 @@ import base64
 
 import pytest
 
-from agent.wireguard.config import Interface, Peer, PeerStatus, parse_dump, paths, serialize
+from agent.wireguard.config import (
+    Endpoint,
+    Interface,
+    Peer,
+    PeerStatus,
+    parse_dump,
+    paths,
+    serialize,
+)
 
 OURS, THEIRS, SHARED = bytes(range(32)), b"\x01" * 32, b"\x02" * 32
 
@@ -17,31 +25,27 @@ def test_the_configuration_gives_each_peer_exactly_its_addresses() -> None:
         "[Peer]\n"
         "PublicKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n"
         "PresharedKey = AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n"
-        "Endpoint = [2001:db8::1]:4500\n"
         "AllowedIPs = 10.0.0.2/32, fd00::2/128\n"
     )
 
 
 def test_nothing_that_makes_wireguard_send_is_in_the_configuration() -> None:
-    assert "Keepalive" not in serialize(OURS, 51820, [a_peer()])
-
-
-def test_a_peer_without_an_endpoint_is_waited_for() -> None:
-    peer = Peer(THEIRS, None, ("10.0.0.2/32",), 0)
-    assert "Endpoint" not in serialize(OURS, 51820, [peer])
-    assert paths([peer]) == ["peer", text(THEIRS), "persistent-keepalive", "0"]
+    configuration = serialize(OURS, 51820, [a_peer()])
+    assert "Keepalive" not in configuration
+    assert "Endpoint" not in configuration
 
 
 def test_endpoint_and_keepalive_go_together_for_each_peer() -> None:
-    second = Peer(OURS, ("192.0.2.7", 7), ("10.0.0.3/32",), 5)
-    assert paths([a_peer(), second]) == [
+    first = Endpoint(THEIRS, ("2001:db8::1", 4500), 25)
+    second = Endpoint(OURS, ("192.0.2.7", 7), 5)
+    assert paths([first, second]) == [
         *("peer", text(THEIRS), "endpoint", "[2001:db8::1]:4500", "persistent-keepalive", "25"),
         *("peer", text(OURS), "endpoint", "192.0.2.7:7", "persistent-keepalive", "5"),
     ]
 
 
 def test_secret_keys_are_not_shown() -> None:
-    interface = Interface(OURS, 51820, ("10.0.0.1/32",), 1280, (a_peer(),))
+    interface = Interface(OURS, 51820, (a_peer(),))
     for shown in (repr(interface), repr(a_peer())):
         assert repr(OURS) not in shown
         assert repr(SHARED) not in shown
@@ -75,7 +79,7 @@ def test_a_broken_dump_is_an_error(line: str) -> None:
 
 
 def a_peer() -> Peer:
-    return Peer(THEIRS, ("2001:db8::1", 4500), ("10.0.0.2/32", "fd00::2/128"), 25, SHARED)
+    return Peer(THEIRS, ("10.0.0.2/32", "fd00::2/128"), SHARED)
 
 
 def text(key: bytes) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from nacl.public import PrivateKey
 
+from agent.network_helper.checks import Check, parse, serialize
 from agent.network_helper.client import (
     Child,
     HelperFailed,
@@ -29,7 +30,7 @@ from agent.network_helper.client import (
     PrivilegeMissing,
     Removed,
 )
-from agent.wireguard.config import Interface, Peer
+from agent.wireguard.config import Endpoint, Interface, Peer
 
 pytestmark = [
     pytest.mark.root,
@@ -38,6 +39,7 @@ pytestmark = [
 ]
 USER = 65534
 MTU = 1280
+STUN = bytes.fromhex("00010000 2112a442") + bytes(12)
 CLEAN = Removed(interfaces=0, namespaces=0, processes=0)
 
 
@@ -59,10 +61,45 @@ async def test_the_mesh_is_still_there_after_seconds(mesh: "Mesh") -> None:
 async def test_a_new_endpoint_keeps_the_session(mesh: "Mesh") -> None:
     await mesh.exchange(b"before")
     (before,) = await mesh.one.status()
-    await mesh.one.apply(mesh.interface_of_one(("192.0.2.2", 50002), keepalive=5))
+    await mesh.one.set_endpoints([mesh.endpoint_of_two(keepalive=5)])
     assert await mesh.exchange(b"after") == b"after"
     (after,) = await mesh.one.status()
     assert after.last_handshake == before.last_handshake
+
+
+async def test_checks_go_from_wireguards_port_and_only_stun_is_heard_there(mesh: "Mesh") -> None:
+    with await mesh.one.checks() as one, await mesh.two.checks() as two:
+        one.send(serialize(Check("192.0.2.2", 50002, STUN)))
+        await mesh.exchange(b"WireGuard's own packets pass by meanwhile")
+        assert parse(two.recv(2000)) == Check("192.0.2.1", 50001, STUN)
+        for ear in (one, two):
+            with pytest.raises(BlockingIOError):
+                ear.recv(2000)
+
+
+async def test_what_is_no_check_is_not_sent_and_harms_nothing(mesh: "Mesh") -> None:
+    with await mesh.one.checks() as one, await mesh.two.checks() as two:
+        for order in (b"x", bytes(1400), serialize(Check("192.0.2.2", 50002, bytes(100)))):
+            one.send(order)
+        one.send(serialize(Check("198.51.100.1", 1, STUN)))  # no route
+        one.send(serialize(Check("192.0.2.2", 50002, STUN)))
+        assert await mesh.exchange(b"goes on") == b"goes on"
+        assert parse(two.recv(2000)) == Check("192.0.2.1", 50001, STUN)
+        with pytest.raises(BlockingIOError):
+            two.recv(2000)
+    assert await mesh.exchange(b"and on") == b"and on"
+    assert await mesh.one.remove() == CLEAN
+
+
+async def test_a_flood_of_checks_is_lost_and_the_helper_still_answers(mesh: "Mesh") -> None:
+    with await mesh.one.checks() as one, await mesh.two.checks():  # which nobody reads
+        order = serialize(Check("192.0.2.2", 50002, STUN))
+        for _ in range(5000):
+            with contextlib.suppress(BlockingIOError):
+                one.send(order)
+        for helper in (mesh.one, mesh.two):
+            async with asyncio.timeout(2):
+                await helper.status()
 
 
 async def test_nobody_but_the_parties_can_be_reached(mesh: "Mesh") -> None:
@@ -306,12 +343,14 @@ print(json.dumps({
 AN_AGENT = """
 import asyncio
 from agent.network_helper.client import NetworkHelper
-from agent.wireguard.config import Interface, Peer
+from agent.network_helper.checks import Check, parse, serialize
+from agent.wireguard.config import Endpoint, Interface, Peer
 async def main():
     async with NetworkHelper.start(65534) as helper:
         created = await helper.create(["10.7.0.1"], 1280)
-        peer = Peer(b"\\1" * 32, ("192.0.2.2", 50002), ("10.7.0.2/32",), 25)
-        await helper.apply(Interface(b"\\2" * 32, 50001, ("10.7.0.1",), 1280, (peer,)))
+        peer = Peer(b"\\1" * 32, ("10.7.0.2/32",))
+        await helper.apply(Interface(b"\\2" * 32, 50001, (peer,)))
+        await helper.set_endpoints([Endpoint(b"\\1" * 32, ("192.0.2.2", 50002), 25)])
         await helper.launch(["sleep", "988"], {"PATH": "/bin"}, "/", 0, 1, 2)
         print(created.interface, flush=True)
         await asyncio.sleep(60)
@@ -364,18 +403,21 @@ class Mesh:
             self.two.create(["10.7.0.2", "fd07::2"], MTU),
         )
         self.name_of_one = created.interface
-        await self.one.apply(self.interface_of_one(("192.0.2.2", 50002)))
-        await self.two.apply(self._interface(1, ("192.0.2.1", 50001)))
+        await self.one.apply(self._interface(0))
+        await self.two.apply(self._interface(1))
+        await self.one.set_endpoints([self.endpoint_of_two()])
+        await self.two.set_endpoints([Endpoint(self._key(0), ("192.0.2.1", 50001), 25)])
 
-    def interface_of_one(self, endpoint: tuple[str, int], keepalive: int = 25) -> Interface:
-        return self._interface(0, endpoint, keepalive)
+    def endpoint_of_two(self, keepalive: int = 25) -> Endpoint:
+        return Endpoint(self._key(1), ("192.0.2.2", 50002), keepalive)
 
-    def _interface(self, rank: int, endpoint: tuple[str, int], keepalive: int = 25) -> Interface:
+    def _key(self, rank: int) -> bytes:
+        return bytes(self._keys[rank].public_key)
+
+    def _interface(self, rank: int) -> Interface:
         other = 1 - rank
-        allowed = (f"10.7.0.{other + 1}/32", f"fd07::{other + 1}/128")
-        peer = Peer(bytes(self._keys[other].public_key), endpoint, allowed, keepalive)
-        own = (f"10.7.0.{rank + 1}", f"fd07::{rank + 1}")
-        return Interface(bytes(self._keys[rank]), 50001 + rank, own, MTU, (peer,))
+        peer = Peer(self._key(other), (f"10.7.0.{other + 1}/32", f"fd07::{other + 1}/128"))
+        return Interface(bytes(self._keys[rank]), 50001 + rank, (peer,))
 
     async def exchange(self, data: bytes) -> bytes:
         """Send from one to two, and back what came."""
