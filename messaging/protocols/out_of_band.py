@@ -13,6 +13,7 @@ from messaging.message import Attachment, Message, new_id
 from messaging.protocols import body
 
 REQUEST_MEDIATE = "request-mediate"  # goal code of an invitation to take mail for somebody
+JOIN_LOBBY = "https://didmesh.org/lobby/1.0"  # of an invitation to knock at a lobby
 MAX_URL = 16 * 1024  # characters
 
 

@@ -1,0 +1,66 @@
+"""What a party of a lobby signs: I have seen this roster, and no other, and take part.
+
+An echo names the descriptor that follows from the roster, as the session will; but it is no
+statement of the session: a signature for the lobby starts nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import rfc8785
+
+from agent.session.descriptor import Descriptor
+from agent.session.statements import Speaker
+from identity.codec import parse_json
+from identity.document import DidDocument
+from identity.errors import IdentityError
+from identity.keys import PublicKey
+from messaging.errors import MessagingError
+from messaging.jws import sign_compact, verify_compact
+
+_TYPE = "didmesh-lobby+jws"
+
+
+def sign(lobby: str, descriptor: Descriptor, me: str, speaker: Speaker) -> str:
+    content = _content(lobby, descriptor, me)
+    return sign_compact(content, speaker.key, "#" + speaker.kid.partition("#")[2], typ=_TYPE)
+
+
+def is_echo(
+    text: str, lobby: str, descriptor: Descriptor, party: str, documents: Mapping[str, DidDocument]
+) -> bool:
+    """Whether `party` signed exactly this descriptor for this lobby."""
+    document = documents.get(party)
+    if document is None:
+        return False
+    try:
+        payload, _ = verify_compact(text, lambda kid: _key(document, kid))
+        parse_json(payload, depth=2)
+    except (MessagingError, IdentityError, ValueError, LookupError, TypeError):
+        return False
+    return payload == _content(lobby, descriptor, party)
+
+
+def all_echo(
+    texts: Sequence[str],
+    lobby: str,
+    descriptor: Descriptor,
+    documents: Mapping[str, DidDocument],
+) -> bool:
+    parties = descriptor.parties
+    return len(texts) == len(parties) and all(
+        is_echo(text, lobby, descriptor, party, documents)
+        for text, party in zip(texts, parties, strict=True)
+    )
+
+
+def _content(lobby: str, descriptor: Descriptor, party: str) -> bytes:
+    return rfc8785.dumps({"lobby": lobby, "session": descriptor.id, "rank": descriptor.rank(party)})
+
+
+def _key(document: DidDocument, kid: str) -> PublicKey:
+    method = document.method(kid)
+    if method.id not in document.authentication or method.key is None:
+        raise ValueError("signed with a key that is not for authentication")
+    return method.key

@@ -1,0 +1,173 @@
+"""What a lobby's machines tell: their states, and the events that others act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from agent.session.descriptor import Descriptor, Draft, Proposal, describe
+from messaging.protocols.lobby import Roster, Settle
+
+# The draft that we make ourselves for these parties, in this order, with these roles.
+DraftMaker = Callable[[Sequence[str], Sequence[str]], Draft]
+
+
+class HostState(StrEnum):
+    OPEN = "open"  # seats are free, or somebody is not ready
+    SETTLING = "settling"  # the final roster is out, echoes come in
+    BEGUN = "begun"
+    CLOSED = "closed"
+
+
+class GuestState(StrEnum):
+    KNOCKING = "knocking"
+    CHOOSING = "choosing"  # let in; gets the program, its owner decides
+    READY = "ready"
+    SETTLED = "settled"  # has the final roster, and signs when its owner has compared
+    BEGUN = "begun"
+    LEFT = "left"
+
+
+class Presence(StrEnum):
+    """Where a guest is, as its host sees it."""
+
+    KNOCKING = "knocking"
+    ADMITTED = "admitted"
+    READY = "ready"
+    GONE = "gone"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a lobby ends with: everything that a session begins with."""
+
+    draft: Draft
+    nonces: tuple[str, ...]  # by rank
+    created: int  # Unix milliseconds
+
+    def descriptor(self) -> Descriptor:
+        return describe_settled(self.draft, self.nonces, self.created)
+
+
+def describe_settled(draft: Draft, nonces: Sequence[str], created: int) -> Descriptor:
+    """The descriptor that the session will have if everybody proposes what was settled."""
+    proposals = [Proposal(draft.to_json(), nonce, created) for nonce in nonces]
+    return describe(draft, proposals)
+
+
+def saved(gathered: Gathered | None) -> dict[str, Any] | None:
+    """What of it goes to the disk; a draft is made again from the program."""
+    if gathered is None:
+        return None
+    return {
+        "parties": list(gathered.draft.parties),
+        "roles": list(roles_of(gathered.draft.to_json())),
+        "nonces": list(gathered.nonces),
+        "created": gathered.created,
+    }
+
+
+def roles_of(draft: Mapping[str, Any]) -> tuple[str, ...]:
+    """The roles in a draft's JSON, by rank; none where the parties are all alike."""
+    roles = draft.get("roles")
+    return tuple(map(str, roles)) if isinstance(roles, list) else ()
+
+
+# of a host
+
+
+@dataclass(frozen=True)
+class Knocked:
+    """Somebody wants in: call `admit` or `refuse`."""
+
+    did: str
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Came:
+    """A guest is in; `waiting` are the ones, and free seats, that are waited for."""
+
+    did: str
+
+
+@dataclass(frozen=True)
+class GotReady:
+    did: str
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A guest left, or was sent away."""
+
+    did: str
+    reason: str
+
+
+# of a guest
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """We are in: get the program, and ask our owner; then call `approve`."""
+
+    roster: Roster
+
+
+@dataclass(frozen=True)
+class RosterChanged:
+    roster: Roster
+
+
+@dataclass(frozen=True)
+class PieceCame:
+    have: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ProgramCame:
+    archive: bytes
+
+
+# of both
+
+
+@dataclass(frozen=True)
+class Settling:
+    """The roster is final: look up all parties, compare the phrase, then call `confirm`."""
+
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """The roster was final and is not any more; why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Began:
+    gathered: Gathered
+
+
+@dataclass(frozen=True)
+class Over:
+    """Nothing will begin here."""
+
+    reason: str
+    ours: bool = False  # it was our own owner's wish
+
+
+HostEvent = Knocked | Came | GotReady | Parted | Settling | Reopened | Began | Over
+GuestEvent = Admitted | RosterChanged | PieceCame | ProgramCame | Settling | Reopened | Began | Over
+
+
+def settle_of(lobby: str, seq: int, gathered: Gathered) -> Settle:
+    draft: Mapping[str, Any] = gathered.draft.to_json()
+    return Settle(lobby, seq, draft, gathered.nonces, gathered.created)

@@ -1,0 +1,450 @@
+"""The host's side of a lobby, without a socket, a clock or a file.
+
+Like a session's machine it is a board: the newest that each guest said is pinned, and the lobby
+moves on whenever the board has all that its state waits for:
+
+    state      waits for                                        then
+    OPEN       every seat taken, everybody ready (or `start`)   sends `settle`, event Settling
+    SETTLING   our owner's `confirm`, everybody's echo          sends `begin`, event Began
+    BEGUN      nothing any more; repeats `begin` on request
+    CLOSED     nothing any more
+
+A guest that leaves, or comes back having lost everything, opens a settled lobby again: the next
+roster has a higher number, and echoes of the old one count for nothing.
+
+News of the roster are gathered: a round of them goes out at most every second a guest, so that a
+lobby of twenty costs its host about one message a second however people come and go.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from agent.lobby.echo import all_echo, is_echo, sign
+from agent.lobby.events import (
+    Began,
+    Came,
+    DraftMaker,
+    Gathered,
+    GotReady,
+    HostEvent,
+    HostState,
+    Knocked,
+    Over,
+    Parted,
+    Presence,
+    Reopened,
+    Settling,
+    saved,
+    settle_of,
+)
+from agent.session.statements import Speaker, clip
+from identity.document import DidDocument
+from messaging.protocols.lobby import (
+    Begin,
+    Close,
+    Echo,
+    FromGuest,
+    FromHost,
+    Knock,
+    Leave,
+    Offered,
+    Piece,
+    Ready,
+    Refuse,
+    Roster,
+    Seat,
+    Want,
+)
+
+MAX_GUESTS = 256  # that a lobby remembers; more with the link are not heard
+NEWS_SECONDS = 1.0  # a guest, between two rounds of news
+REPEAT_SECONDS = 30.0  # until a settled roster goes again to who has not echoed it
+MAX_PIECES_SENT = 512  # to one guest: enough to send the largest program again and again
+OUTSIDE = (Presence.GONE, Presence.REFUSED)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a lobby is for; never changes."""
+
+    lobby: str
+    token: str = field(repr=False)
+    title: str
+    program: Offered
+    seats: int
+    least: int  # parties that the program needs
+    roles: tuple[str, ...]  # by seat; the first is the host's
+    expires: int  # UTC seconds
+
+
+@dataclass(frozen=True)
+class Guest:
+    did: str
+    nonce: str
+    name: str
+    role: str
+    stage: Presence
+    seat: int = 0
+    sent: int = 0  # pieces of the program
+
+
+class Host:
+    """Feed it messages and what happened here; take events, and messages to send."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        me: str,
+        name: str,
+        nonce: str,
+        speaker: Speaker,
+        draft_for: DraftMaker,
+        pieces: Sequence[bytes],
+    ) -> None:
+        self.terms = terms
+        self.state = HostState.OPEN
+        self.locked = False
+        self.guests: dict[str, Guest] = {}
+        self.gathered: Gathered | None = None
+        self._me, self._name, self._nonce = me, name, nonce
+        self._speaker = speaker
+        self._draft_for = draft_for
+        self._pieces = pieces
+        self._seats = terms.seats
+        self._seq = 1
+        self._echoes: dict[str, str] = {}
+        self._unchecked: dict[str, str] = {}
+        self._confirmed = False
+        self._documents: dict[str, DidDocument] = {}
+        self._events: list[HostEvent] = []
+        self._outbox: list[tuple[str, FromHost]] = []
+        self._news_at: float | None = None
+        self._last_news = 0.0
+        self._repeat_at: float | None = None
+
+    # what the outside takes
+
+    def next_event(self) -> HostEvent | None:
+        return self._events.pop(0) if self._events else None
+
+    def messages_to_send(self) -> list[tuple[str, FromHost]]:
+        """(guest's DID, message) pairs; each is handed out once."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def next_timer(self) -> float | None:
+        if self.state in (HostState.BEGUN, HostState.CLOSED):
+            return None
+        timers = (self._news_at, self._repeat_at, float(self.terms.expires))
+        return min(timer for timer in timers if timer is not None)
+
+    def roster(self) -> Roster:
+        """Who is in, in the order of the seats, ourselves first."""
+        mine = Seat(self._me, self.terms.roles[0], self._name, str(Presence.READY))
+        others = [Seat(g.did, g.role, g.name, str(g.stage)) for g in self._seated()]
+        terms = self.terms
+        return Roster(
+            lobby=terms.lobby,
+            seq=self._seq,
+            title=terms.title,
+            program=terms.program,
+            seats=self._seats,
+            locked=self.locked,
+            expires=terms.expires,
+            entries=(mine, *others),
+        )
+
+    def knocking(self) -> list[Guest]:
+        return [guest for guest in self.guests.values() if guest.stage is Presence.KNOCKING]
+
+    def waiting_for(self) -> list[str]:
+        """DIDs of the guests that the present state waits for; free seats are in the roster."""
+        if self.state is HostState.SETTLING:
+            return [guest.did for guest in self._seated() if guest.did not in self._echoes]
+        return [guest.did for guest in self._seated() if guest.stage is not Presence.READY]
+
+    def to_json(self) -> dict[str, Any]:
+        """All that must outlive this process; the token is a secret."""
+        return {
+            "terms": asdict(self.terms),
+            "state": str(self.state),
+            "locked": self.locked,
+            "seats": self._seats,
+            "seq": self._seq,
+            "nonce": self._nonce,
+            "name": self._name,
+            "guests": [asdict(guest) for guest in self.guests.values()],
+            "gathered": None if self.state is not HostState.BEGUN else saved(self.gathered),
+        }
+
+    def restore(self, kept: Mapping[str, Any], now: float) -> None:
+        """Go on where another process stopped. A settled lobby is settled anew."""
+        self.locked, self._seats = bool(kept["locked"]), int(kept["seats"])
+        self._seq = int(kept["seq"]) + 1
+        for value in kept["guests"]:
+            guest = Guest(**{**value, "stage": Presence(value["stage"])})
+            self.guests[guest.did] = guest
+        self._news(now, at_once=True)
+        self._advance(now)
+
+    # what comes in from guests
+
+    def handle_message(self, sender: str, message: FromGuest, now: float) -> None:
+        """Take in an authenticated message; one that does not fit is dropped."""
+        if message.lobby != self.terms.lobby or sender == self._me:
+            return
+        if isinstance(message, Knock):
+            self._handle_knock(sender, message, now)
+            return
+        guest = self.guests.get(sender)
+        if guest is None or guest.stage in OUTSIDE or self.state is HostState.CLOSED:
+            return
+        match message:
+            case Leave():
+                self._part(guest, clip(message.reason), now)
+            case Want() if guest.stage is not Presence.KNOCKING:
+                self._send_pieces(guest, message)
+            case Ready() if guest.stage is Presence.ADMITTED:
+                if message.sha256 == self.terms.program.sha256:
+                    self._set(replace(guest, stage=Presence.READY))
+                    self._events.append(GotReady(sender))
+                    self._news(now)
+            case Echo() if self.state is HostState.SETTLING and message.seq == self._seq:
+                self._unchecked[sender] = message.statement
+        self._advance(now)
+
+    def handle_timer(self, now: float) -> None:
+        if self.state in (HostState.BEGUN, HostState.CLOSED):
+            return
+        if now >= self.terms.expires:
+            self.close("the lobby has expired")
+            return
+        if self._news_at is not None and now >= self._news_at:
+            self._news_at, self._last_news = None, now
+            if self.state is HostState.OPEN:
+                self._send_all(self.roster())
+        if self._repeat_at is not None and now >= self._repeat_at:
+            self._send_settle(now, self.waiting_for())
+
+    # what our owner wants
+
+    def admit(self, did: str, now: float, role: str | None = None) -> None:
+        """Let a guest that knocks in. Raises: ValueError, with a sentence for a person."""
+        guest = self.guests.get(did)
+        if guest is None or guest.stage is not Presence.KNOCKING:
+            raise ValueError("nobody of that name knocks")
+        if self.state is not HostState.OPEN or len(self._seated()) + 1 >= self._seats:
+            raise ValueError("all seats are taken")
+        free = self._free_roles()
+        wanted = role or (guest.role if guest.role in free else free[0])
+        if wanted not in free:
+            raise ValueError(f"no seat is free for {wanted!r}")
+        seat = 1 + max((other.seat for other in self._seated()), default=0)
+        self._set(replace(guest, stage=Presence.ADMITTED, seat=seat, role=wanted))
+        self._seq += 1
+        self._outbox.append((did, self.roster()))
+        self._events.append(Came(did))
+        self._news(now)
+        self._advance(now)
+
+    def refuse(self, did: str, reason: str, now: float) -> None:
+        """Send a guest away, whether it knocks or is in."""
+        guest = self.guests.get(did)
+        if guest is not None and guest.stage not in OUTSIDE:
+            self._outbox.append((did, Refuse(self.terms.lobby, reason)))
+            self._part(guest, reason, now, Presence.REFUSED)
+            self._advance(now)
+
+    def lock(self, now: float) -> None:
+        """Nobody new may knock from now on."""
+        self.locked = True
+        self._news(now)
+
+    def start(self, now: float) -> None:
+        """Go on without the free seats. Raises: ValueError, with a sentence for a person."""
+        parties = len(self._seated()) + 1
+        if parties < self.terms.least:
+            raise ValueError(f"the program needs {self.terms.least} parties, these are {parties}")
+        self._seats, self.locked = parties, True
+        self._news(now)
+        self._advance(now)
+
+    def know(self, documents: Mapping[str, DidDocument], now: float) -> None:
+        """DID documents of parties, so that their echoes can be checked."""
+        self._documents.update(documents)
+        self._advance(now)
+
+    def confirm(self, now: float) -> None:
+        """Our owner has seen the final roster, and its phrase; after Settling."""
+        self._confirmed = True
+        self._advance(now)
+
+    def close(self, reason: str, *, ours: bool = False) -> None:
+        if self.state not in (HostState.BEGUN, HostState.CLOSED):
+            there = [guest.did for guest in self.guests.values() if guest.stage not in OUTSIDE]
+            self._outbox += [(did, Close(self.terms.lobby, reason)) for did in there]
+            self.state = HostState.CLOSED
+            self._events.append(Over(reason, ours))
+
+    # inside
+
+    def _handle_knock(self, sender: str, knock: Knock, now: float) -> None:
+        if not hmac.compare_digest(knock.token.encode(), self.terms.token.encode()):
+            return
+        known = self.guests.get(sender)
+        if self.state is HostState.CLOSED:
+            self._outbox.append((sender, Close(self.terms.lobby, "the lobby is closed")))
+        elif known is not None and known.stage in (Presence.ADMITTED, Presence.READY):
+            self._come_back(known, knock, now)
+        elif self.state is HostState.BEGUN:
+            self._outbox.append((sender, Refuse(self.terms.lobby, "it has begun without you")))
+        elif why := self._why_not(known):
+            self._outbox.append((sender, Refuse(self.terms.lobby, why)))
+        elif known is not None or len(self.guests) < MAX_GUESTS:
+            again = known is not None and known.stage is Presence.KNOCKING
+            self._set(Guest(sender, knock.nonce, knock.name, knock.role, Presence.KNOCKING))
+            if not again:
+                self._events.append(Knocked(sender, knock.name, knock.role))
+
+    def _why_not(self, known: Guest | None) -> str | None:
+        if known is not None and known.stage is Presence.REFUSED:
+            return "the host does not let you in"
+        if self.locked:
+            return "the lobby is locked"
+        if len(self._seated()) + 1 >= self._seats:
+            return "all seats are taken"
+        return None
+
+    def _come_back(self, guest: Guest, knock: Knock, now: float) -> None:
+        """A guest that is in knocks again: it repeats itself, or has lost everything."""
+        if guest.nonce == knock.nonce:
+            self._repeat(guest)
+        elif self.state is HostState.BEGUN:
+            self._outbox.append((guest.did, Refuse(self.terms.lobby, "it has begun already")))
+        else:
+            self._set(replace(guest, nonce=knock.nonce, stage=Presence.ADMITTED))
+            self._open_again("a guest has started over", now)
+            self._outbox.append((guest.did, self.roster()))
+            self._news(now)
+
+    def _repeat(self, guest: Guest) -> None:
+        """What this guest should know by now."""
+        gathered = self.gathered
+        self._outbox.append((guest.did, self.roster()))
+        if gathered is None or self.state is HostState.OPEN:
+            return
+        self._outbox.append((guest.did, settle_of(self.terms.lobby, self._seq, gathered)))
+        if self.state is HostState.BEGUN:
+            self._outbox.append((guest.did, self._begin(gathered)))
+
+    def _part(self, guest: Guest, reason: str, now: float, stage: Presence = Presence.GONE) -> None:
+        if self.state is HostState.BEGUN:
+            return  # the session hears of it in its own way
+        was_in = guest.stage is not Presence.KNOCKING
+        self._set(replace(guest, stage=stage))
+        self._events.append(Parted(guest.did, reason))
+        if was_in:
+            self._open_again(reason, now)
+            self._news(now)
+
+    def _open_again(self, reason: str, now: float) -> None:
+        self._seq += 1
+        if self.state is HostState.SETTLING:
+            self.state = HostState.OPEN
+            self.gathered = None
+            self._confirmed = False
+            self._echoes.clear()
+            self._unchecked.clear()
+            self._repeat_at = None
+            self._events.append(Reopened(reason))
+            self._news(now, at_once=True)
+
+    def _advance(self, now: float) -> None:
+        """Move on for as long as the board has what the state waits for."""
+        if self.state is HostState.OPEN and self._complete():
+            seated = self._seated()
+            parties = (self._me, *(guest.did for guest in seated))
+            roles = (self.terms.roles[0], *(guest.role for guest in seated))
+            nonces = (self._nonce, *(guest.nonce for guest in seated))
+            self.gathered = Gathered(self._draft_for(parties, roles), nonces, int(now * 1000))
+            self._seq += 1
+            self.state = HostState.SETTLING
+            self._news_at = None
+            self._events.append(Settling(self.gathered.descriptor()))
+            self._send_settle(now, parties[1:])
+        if self.state is HostState.SETTLING and self.gathered is not None:
+            self._try_begin(self.gathered)
+
+    def _complete(self) -> bool:
+        seated = self._seated()
+        return len(seated) + 1 == self._seats and all(
+            guest.stage is Presence.READY for guest in seated
+        )
+
+    def _try_begin(self, gathered: Gathered) -> None:
+        descriptor = gathered.descriptor()
+        lobby = self.terms.lobby
+        for did in self._unchecked.keys() & self._documents.keys():
+            echo = self._unchecked.pop(did)
+            if is_echo(echo, lobby, descriptor, did, self._documents):
+                self._echoes[did] = echo
+        if self.waiting_for() or not self._confirmed:
+            return
+        self._echoes[self._me] = sign(lobby, descriptor, self._me, self._speaker)
+        begin = self._begin(gathered)
+        if not all_echo(begin.statements, lobby, descriptor, self._documents):
+            return
+        self.state = HostState.BEGUN
+        self._send_all(begin)
+        self._events.append(Began(gathered))
+
+    def _begin(self, gathered: Gathered) -> Begin:
+        echoes = tuple(self._echoes[did] for did in gathered.draft.parties)
+        return Begin(self.terms.lobby, self._seq, echoes)
+
+    def _send_settle(self, now: float, to: Sequence[str]) -> None:
+        if self.gathered is not None:
+            settle = settle_of(self.terms.lobby, self._seq, self.gathered)
+            self._outbox += [(did, settle) for did in to]
+        self._repeat_at = now + REPEAT_SECONDS
+
+    def _send_pieces(self, guest: Guest, want: Want) -> None:
+        if want.sha256 != self.terms.program.sha256:
+            return
+        wanted = [index for index in want.pieces if index < len(self._pieces)]
+        wanted = wanted[: MAX_PIECES_SENT - guest.sent]
+        self._set(replace(guest, sent=guest.sent + len(wanted)))
+        lobby = self.terms.lobby
+        self._outbox += [
+            (guest.did, Piece(lobby, want.sha256, index, self._pieces[index])) for index in wanted
+        ]
+
+    def _news(self, now: float, *, at_once: bool = False) -> None:
+        """Tell everybody of the present roster, not more often than we may."""
+        pause = 0.0 if at_once else NEWS_SECONDS * len(self._seated())
+        at = max(now, self._last_news + pause)
+        self._news_at = at if self._news_at is None else min(at, self._news_at)
+
+    def _send_all(self, message: FromHost) -> None:
+        self._outbox += [(guest.did, message) for guest in self._seated()]
+
+    def _seated(self) -> list[Guest]:
+        inside = (Presence.ADMITTED, Presence.READY)
+        return sorted(
+            (guest for guest in self.guests.values() if guest.stage in inside),
+            key=lambda guest: guest.seat,
+        )
+
+    def _free_roles(self) -> list[str]:
+        free = list(self.terms.roles[1:])
+        for guest in self._seated():
+            free.remove(guest.role)
+        return free
+
+    def _set(self, guest: Guest) -> None:
+        self.guests[guest.did] = guest
