@@ -23,6 +23,7 @@ check:  ## style, types, and the direction of imports
 bench:  ## ours, the peers and the floor side by side; prints tables
 	@scripts/setup dev
 	@scripts/interop
+	@scripts/interop veramo_mediator
 	@$(PY) -m bench
 
 clean:  ## remove everything that these goals made, and what a killed lab left behind

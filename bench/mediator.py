@@ -3,9 +3,8 @@
     python -m bench.mediator [--forwards N] [--rounds N] [--json]
 
 The load comes from this process, over 8 connections; the mediator is a process of its own with
-full synchronisation, as it is run in earnest. Beside it, in the same minutes, the floor: a bare
-aiohttp server that commits the same bytes in groups to SQLite with full synchronisation, and
-opens and checks nothing. Rates depend on the machine and its neighbours; CPU time much less.
+full synchronisation, as it is run in earnest. Beside it, in the same minutes, the floor
+(`bench.floor`). Rates depend on the machine and its neighbours; CPU time much less.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from bench.floor import floor
+from bench.load import CONNECTIONS, cpu_seconds, post_all
 from messaging.message import Message
 from messaging.packing import pack
 from tests.support.mediator_client import Party
 from tests.support.mediator_process import facts, folder, process, run_argv
 
-CONNECTIONS = 8
 RECIPIENTS = 16
 BODY = 512  # bytes in the innermost message
 PUSHES = 300
@@ -60,16 +58,12 @@ def main() -> None:
     parser.add_argument("--forwards", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--floor", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.floor:
-        _serve_floor(options.floor)
-        return
     results: dict[str, list[Run]] = {"floor": [], "mediator": []}
     pickups: list[PickupRun] = []
     for _ in range(options.rounds):
-        with folder() as path, process(["bench.mediator", "--floor", str(path / "db")]) as server:
-            results["floor"].append(asyncio.run(_measure_floor(server.pid, facts(server), options)))
+        with floor() as (pid, there):
+            results["floor"].append(asyncio.run(_measure_floor(pid, there, options)))
         with folder() as path, process(run_argv(path / "data.db")) as server:
             run, pickup = asyncio.run(_measure_mediator(server.pid, facts(server), options))
             results["mediator"].append(run)
@@ -104,7 +98,7 @@ def _print(results: dict[str, list[Run]], pickups: list[PickupRun]) -> None:
 
 
 async def _measure_floor(pid: int, there: dict[str, Any], options: argparse.Namespace) -> Run:
-    bodies = [os.urandom(_FORWARD_SIZE) for _ in range(options.forwards)]
+    bodies = [os.urandom(FORWARD_SIZE) for _ in range(options.forwards)]
     return await _measure_load(pid, there["http"], bodies)
 
 
@@ -116,7 +110,7 @@ async def _measure_mediator(
         for party in parties:
             await party.register()
         envelopes = [
-            await _forward(parties[0], parties[number % RECIPIENTS])
+            await sealed_forward(parties[0], parties[number % RECIPIENTS])
             for number in range(options.forwards)
         ]
         run = await _measure_load(pid, there["http"], envelopes)
@@ -127,10 +121,10 @@ async def _measure_mediator(
 
 async def _measure_load(pid: int, url: str, envelopes: Sequence[bytes]) -> Run:
     warming = CONNECTIONS * 10
-    await _load(url, envelopes[:warming])
-    cpu, began = _cpu_seconds(pid), time.perf_counter()
-    latencies = sorted(await _load(url, envelopes[warming:]))
-    took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
+    await post_all(url, envelopes[:warming])
+    cpu, began = cpu_seconds(pid), time.perf_counter()
+    latencies = sorted(await post_all(url, envelopes[warming:]))
+    took, used = time.perf_counter() - began, cpu_seconds(pid) - cpu
     count = len(latencies)
     return Run(
         cpu_ms=1000 * used / count,
@@ -141,12 +135,12 @@ async def _measure_load(pid: int, url: str, envelopes: Sequence[bytes]) -> Run:
 
 
 async def _measure_pickup(pid: int, parties: Sequence[Party]) -> PickupRun:
-    cpu, began, fetched = _cpu_seconds(pid), time.perf_counter(), 0
+    cpu, began, fetched = cpu_seconds(pid), time.perf_counter(), 0
     for party in parties:
         while messages := await party.fetch(100):
             await party.acknowledge([message.id for message in messages])
             fetched += len(messages)
-    took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
+    took, used = time.perf_counter() - began, cpu_seconds(pid) - cpu
     pushes = sorted(await _pushes(parties[0], parties[1]))
     return PickupRun(
         cpu_ms=1000 * used / fetched,
@@ -159,7 +153,7 @@ async def _measure_pickup(pid: int, parties: Sequence[Party]) -> PickupRun:
 async def _pushes(sender: Party, recipient: Party) -> list[float]:
     seconds = []
     async with recipient.socket() as socket:
-        for envelope in [await _forward(sender, recipient) for _ in range(PUSHES)]:
+        for envelope in [await sealed_forward(sender, recipient) for _ in range(PUSHES)]:
             began = time.perf_counter()
             posted = asyncio.create_task(sender.post(envelope))
             await socket.connection.receive_str()
@@ -168,7 +162,7 @@ async def _pushes(sender: Party, recipient: Party) -> list[float]:
     return seconds
 
 
-async def _forward(sender: Party, recipient: Party) -> bytes:
+async def sealed_forward(sender: Party, recipient: Party) -> bytes:
     """A sealed forward with a sealed letter in it; every one is different."""
     letter = await pack(
         Message("https://example.org/letter", {"text": "x" * BODY}),
@@ -180,94 +174,7 @@ async def _forward(sender: Party, recipient: Party) -> bytes:
     return await sender.sealed_forward(recipient.did, json.loads(letter))
 
 
-_FORWARD_SIZE = 9700  # bytes, about what `_forward` makes
-
-
-async def _load(url: str, envelopes: Sequence[bytes]) -> list[float]:
-    """Send all, over several connections at once; the seconds each took."""
-    waiting = iter(envelopes)
-    latencies: list[float] = []
-
-    async def connection() -> None:
-        host, port = urlsplit(url).hostname, urlsplit(url).port
-        reader, writer = await asyncio.open_connection(host, port)
-        for envelope in waiting:
-            began = time.perf_counter()
-            writer.write(
-                b"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n"
-                b"Content-Type: application/didcomm-encrypted+json\r\n\r\n"
-                % (str(host).encode(), len(envelope))
-                + envelope
-            )
-            head = await reader.readuntil(b"\r\n\r\n")
-            latencies.append(time.perf_counter() - began)
-            if not head.startswith(b"HTTP/1.1 200") or b"Content-Length: 0" not in head:
-                raise SystemExit(f"not accepted: {head.decode()}")
-        writer.close()
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(CONNECTIONS):
-            tasks.create_task(connection())
-    return latencies
-
-
-# Servers
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _serve_floor(data: Path) -> None:
-    """A bare server: what any durable POST costs in this language, on this machine."""
-    import sqlite3
-    from concurrent.futures import ThreadPoolExecutor
-
-    import uvloop
-    from aiohttp import web
-
-    async def serve() -> None:
-        db = sqlite3.connect(data, isolation_level=None, check_same_thread=False)
-        db.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-            "CREATE TABLE queue (id INTEGER PRIMARY KEY, envelope BLOB)"
-        )
-        thread, loop = ThreadPoolExecutor(1), asyncio.get_running_loop()
-        waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        work = asyncio.Event()
-
-        async def commit() -> None:
-            while True:
-                await work.wait()
-                work.clear()
-                while waiting:
-                    group = waiting[:]
-                    waiting.clear()
-                    db.execute("BEGIN")
-                    for body, _ in group:
-                        db.execute("INSERT INTO queue (envelope) VALUES (?)", (body,))
-                    await loop.run_in_executor(thread, db.execute, "COMMIT")
-                    for _, future in group:
-                        future.set_result(None)
-
-        async def handle(request: web.BaseRequest) -> web.Response:
-            future = loop.create_future()
-            waiting.append((await request.read(), future))
-            work.set()
-            await future
-            return web.Response()
-
-        runner = web.ServerRunner(web.Server(handle, access_log=None))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        print(json.dumps({"http": f"http://127.0.0.1:{port}"}), flush=True)
-        await commit()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+FORWARD_SIZE = 9700  # bytes, about what `sealed_forward` makes
 
 
 if __name__ == "__main__":

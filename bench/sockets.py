@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.mediator import _cpu_seconds
+from bench.load import cpu_seconds
 from messaging.protocols.message_pickup import LiveDeliveryChange
 from tests.support.mediator_client import Party
 from tests.support.mediator_process import facts, folder, process, run_argv
@@ -75,7 +75,7 @@ async def _sockets(pid: int, parties: list[Party], count: int, storm: int) -> No
     live = [await parties[number % len(parties)].seal(change()) for number in range(count)]
     latencies: list[float] = []
     sockets: list[aiohttp.ClientWebSocketResponse[bool]] = []
-    before, cpu, began = _resident(pid), _cpu_seconds(pid), time.perf_counter()
+    before, cpu, began = _resident(pid), cpu_seconds(pid), time.perf_counter()
 
     async def open_one(number: int) -> None:
         at = began + number / storm
@@ -90,7 +90,7 @@ async def _sockets(pid: int, parties: list[Party], count: int, storm: int) -> No
     async with asyncio.TaskGroup() as tasks:
         for number in range(count):
             tasks.create_task(open_one(number))
-    took, used = time.perf_counter() - began, _cpu_seconds(pid) - cpu
+    took, used = time.perf_counter() - began, cpu_seconds(pid) - cpu
     await asyncio.sleep(1)
     resident = _resident(pid)
     latencies.sort()
@@ -103,9 +103,9 @@ async def _sockets(pid: int, parties: list[Party], count: int, storm: int) -> No
         f"  the mediator holds {resident / 2**20:.0f} MiB,"
         f" {(resident - before) / count / 1024:.1f} KiB for each socket"
     )
-    cpu = _cpu_seconds(pid)
+    cpu = cpu_seconds(pid)
     await asyncio.sleep(5)
-    print(f"  idle, they take {100 * (_cpu_seconds(pid) - cpu) / 5:.1f} % of a core")
+    print(f"  idle, they take {100 * (cpu_seconds(pid) - cpu) / 5:.1f} % of a core")
     for socket in sockets:
         if socket._response.connection is not None:
             socket._response.connection.transport.abort()  # type: ignore[union-attr]

@@ -27,6 +27,7 @@ from typing import Any
 
 import asyncpg
 
+from bench.load import tree_cpu_seconds
 from bench.pictures import Curve, draw
 from mediator.settings.config import Limits
 from mediator.settings.places import Place, PostgresUrl
@@ -42,7 +43,6 @@ AT_ONCE = 32
 CALLS = 1_000  # of each kind, at each size
 NOW = 1_000_000
 SECONDS = 6.0  # of the throughput of processes
-TICKS = os.sysconf("SC_CLK_TCK")
 CALL_NAMES = ("forward", "count", "fetch", "acknowledge")
 
 
@@ -151,20 +151,7 @@ async def _cost(run: Callable[[], Awaitable[None]], server: Cluster | None) -> C
 
 
 def _cpu(server: Cluster | None) -> float:
-    """Seconds of the server with all its processes, those that ended too."""
-    if server is None:
-        return 0.0
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return sum(_used(int(pid)) for pid in [server.pid, *children])
-
-
-def _used(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    own, ended = fields[11:13], fields[13:15]
-    return sum(map(int, own + ended)) / TICKS
+    return 0.0 if server is None else tree_cpu_seconds(server.pid)
 
 
 class _Filled:
