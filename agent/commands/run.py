@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import secrets
-import signal
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from agent.approval import allowed_program
-from agent.errors import Exit, UsageMistake
-from agent.launch import adapters
+from agent.errors import UsageMistake
 from agent.launch.inputs import read_inputs
 from agent.launch.program import Program
 from agent.launch.store import ProgramStore
-from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
-from agent.running import Traces
-from agent.session import transcript
-from agent.session.descriptor import Draft, check_roster
-from agent.session.events import Outcome
-from agent.session.machine import SessionMachine
-from agent.session.statements import Speaker
-from agent.session.story import Ending, Story
+from agent.session.descriptor import check_roster
+from agent.session.start import Computer, make_draft
 from identity.did import parse_did
-from identity.document import DidDocument
-from identity.keystore import Profile, home_folder
+from identity.keystore import home_folder
 from resolvers.registry import default_registry
-
-EXIT_CODES = {
-    Outcome.DONE: Exit.OK,
-    Outcome.FAILED: Exit.FAILED,
-    Outcome.MISMATCH: Exit.FAILED,
-    Outcome.TIMEOUT: Exit.TIMEOUT,
-    Outcome.REFUSED: Exit.REFUSED,
-}
 
 
 @click.command(
@@ -127,36 +105,14 @@ async def _run(
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
         profile = choice.load()
-        draft = make_draft(program, profile.did, others, order)
+        draft = make_draft(program, in_order(profile.did, others, order))
         resolver = default_registry()
-        documents = {did: await resolver.resolve(did) for did in draft.parties}
-        machine = SessionMachine(
-            draft,
-            me=profile.did,
-            speaker=speaker_of(profile, documents[profile.did]),
-            documents=documents,
-            nonce=secrets.token_urlsafe(32),
-            now=time.time(),
-        )
-        async with Mailbox(profile, resolver) as mailbox:
-            story = Story(
-                machine=machine,
-                program=program,
-                inputs=inputs,
-                me=profile.did,
-                mailbox=mailbox,
-                helper=helper,
-                traces=Traces(choice.folder),
-                report=report,
-                patience=timeout,
-            )
-            _stop_on_signals(story)
-            ending = await story.tell()
-        return _conclude(choice, machine, ending, report)
+        computer = Computer(choice, profile, program, inputs, helper, resolver, report, timeout)
+        return await computer.compute(draft)
 
 
-def make_draft(program: Program, me: str, others: Sequence[str], order: str | None) -> Draft:
-    """What we propose; equal at every party that was called with the same words.
+def in_order(me: str, others: Sequence[str], order: str | None) -> list[str]:
+    """All parties by rank; equal at everybody that was called with the same words.
 
     Raises: UsageMistake.
     """
@@ -173,18 +129,7 @@ def make_draft(program: Program, me: str, others: Sequence[str], order: str | No
         check_roster(parties)
     except ValueError as error:
         raise UsageMistake(str(error)) from error
-    check_count(program, len(parties))
-    manifest = program.manifest
-    return Draft(
-        parties=tuple(parties),
-        program=program.name,
-        sha256=program.sha256,
-        adapter=manifest.adapter,
-        threshold=manifest.threshold_for(len(parties)),
-        runtime=adapters.runtime_versions(program),
-        outputs={opening.what: str(opening.to) for opening in manifest.opens},
-        parameters={},
-    )
+    return parties
 
 
 def check_count(program: Program, parties: int) -> None:
@@ -194,45 +139,3 @@ def check_count(program: Program, parties: int) -> None:
         raise UsageMistake(
             f"{program.name} is for {least} to {most} parties; with you these are {parties}"
         )
-
-
-def speaker_of(profile: Profile, document: DidDocument) -> Speaker:
-    """The party's voice in statements: its DID's first key for authentication."""
-    kid = document.keys("authentication")[0].id
-    return Speaker(kid, profile.secrets[kid])
-
-
-def _stop_on_signals(story: Story) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, story.stop)
-
-
-def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: Report) -> int:
-    """Tell how it ended, in the order in which a person wants to know; the exit code."""
-    ended = ending.ended
-    code = int(EXIT_CODES[ended.outcome])
-    if ended.outcome is Outcome.DONE:
-        count = len(machine.draft.parties)
-        report.event("step", name="equal", text=f"results equal ({count}/{count})")
-    else:
-        report.event("error", text=ended.reason, hint=None, exit_code=code)
-    report.event("cleanup", **asdict(ending.removed))
-    result = ending.result if ended.outcome is Outcome.DONE else None
-    output = None if result is None else result.decode("utf-8", "replace")
-    path = _write_transcript(choice, machine)
-    report.event("result", output=output, exit_code=code, transcript=path and str(path))
-    return code
-
-
-def _write_transcript(choice: Choice, machine: SessionMachine) -> Path | None:
-    """Keep what was signed; nothing was before there was a descriptor."""
-    if machine.descriptor is None:
-        return None
-    folder = choice.folder / "transcripts"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{machine.descriptor.id[:16]}.json"
-    record = transcript.to_json(machine.descriptor.content, machine.statements())
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(record, file, indent=1)
-    return path

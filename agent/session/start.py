@@ -1,0 +1,143 @@
+"""From a draft to a finished session: one call for every command that computes something."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent.errors import Exit
+from agent.launch import adapters
+from agent.launch.program import Program
+from agent.mail.mailbox import Mailbox
+from agent.network_helper.client import NetworkHelper
+from agent.profile import Choice
+from agent.report import Report
+from agent.running import Traces
+from agent.session import transcript
+from agent.session.descriptor import Draft
+from agent.session.events import Outcome
+from agent.session.machine import SessionMachine
+from agent.session.statements import Speaker
+from agent.session.story import Ending, Story
+from identity.document import DidDocument
+from identity.keystore import Profile
+from resolvers.resolver import Resolver
+
+EXIT_CODES = {
+    Outcome.DONE: Exit.OK,
+    Outcome.FAILED: Exit.FAILED,
+    Outcome.MISMATCH: Exit.FAILED,
+    Outcome.TIMEOUT: Exit.TIMEOUT,
+    Outcome.REFUSED: Exit.REFUSED,
+}
+
+
+@dataclass(frozen=True)
+class Computer:
+    """One party on its machine: all that a session needs and no other party decides."""
+
+    choice: Choice
+    profile: Profile
+    program: Program
+    inputs: Mapping[str, int]
+    helper: NetworkHelper
+    resolver: Resolver
+    report: Report
+    patience: float  # seconds to wait for the other parties to come
+
+    async def compute(
+        self, draft: Draft, nonce: str | None = None, now: float | None = None
+    ) -> int:
+        """Live through the session of this draft; the exit code.
+
+        `nonce` and `now` (Unix seconds) are what our proposal is to say, where that is settled.
+        """
+        me = self.profile.did
+        documents = {did: await self.resolver.resolve(did) for did in draft.parties}
+        machine = SessionMachine(
+            draft,
+            me=me,
+            speaker=speaker_of(self.profile, documents[me]),
+            documents=documents,
+            nonce=nonce or secrets.token_urlsafe(32),
+            now=now or time.time(),
+        )
+        async with Mailbox(self.profile, self.resolver) as mailbox:
+            story = Story(
+                machine=machine,
+                program=self.program,
+                inputs=self.inputs,
+                me=me,
+                mailbox=mailbox,
+                helper=self.helper,
+                traces=Traces(self.choice.folder),
+                report=self.report,
+                patience=self.patience,
+            )
+            _stop_on_signals(story)
+            ending = await story.tell()
+        return _conclude(self.choice, machine, ending, self.report)
+
+
+def make_draft(program: Program, parties: Sequence[str]) -> Draft:
+    """What we propose to these parties in this order; equal at everybody with this program."""
+    manifest = program.manifest
+    return Draft(
+        parties=tuple(parties),
+        program=program.name,
+        sha256=program.sha256,
+        adapter=manifest.adapter,
+        threshold=manifest.threshold_for(len(parties)),
+        runtime=adapters.runtime_versions(program),
+        outputs={opening.what: str(opening.to) for opening in manifest.opens},
+        parameters={},
+    )
+
+
+def speaker_of(profile: Profile, document: DidDocument) -> Speaker:
+    """The party's voice in statements: its DID's first key for authentication."""
+    kid = document.keys("authentication")[0].id
+    return Speaker(kid, profile.secrets[kid])
+
+
+def _stop_on_signals(story: Story) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, story.stop)
+
+
+def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: Report) -> int:
+    """Tell how it ended, in the order in which a person wants to know; the exit code."""
+    ended = ending.ended
+    code = int(EXIT_CODES[ended.outcome])
+    if ended.outcome is Outcome.DONE:
+        count = len(machine.draft.parties)
+        report.event("step", name="equal", text=f"results equal ({count}/{count})")
+    else:
+        report.event("error", text=ended.reason, hint=None, exit_code=code)
+    report.event("cleanup", **asdict(ending.removed))
+    result = ending.result if ended.outcome is Outcome.DONE else None
+    output = None if result is None else result.decode("utf-8", "replace")
+    path = _write_transcript(choice, machine)
+    report.event("result", output=output, exit_code=code, transcript=path and str(path))
+    return code
+
+
+def _write_transcript(choice: Choice, machine: SessionMachine) -> Path | None:
+    """Keep what was signed; nothing was before there was a descriptor."""
+    if machine.descriptor is None:
+        return None
+    folder = choice.folder / "transcripts"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{machine.descriptor.id[:16]}.json"
+    record = transcript.to_json(machine.descriptor.content, machine.statements())
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(record, file, indent=1)
+    return path
