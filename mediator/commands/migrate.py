@@ -21,18 +21,23 @@ Examples:
 def command(source: str, target: str) -> None:
     """Copy a mediator's keys, accounts and mail from one store to another, empty one.
 
-    Each is a file or a postgresql:// URL. Stop the mediators first: mail that they accepted
-    meanwhile would be left behind. All of it is copied or nothing, and FROM stays as it is.
-    A password is better in ~/.pgpass or $PGPASSWORD than in the URL.
+    Each is a file or a postgresql:// URL. Mediators may go on using FROM meanwhile: what they
+    accept is copied, too. At the end FROM takes nothing more; its mediators answer 503 until
+    they are started on TO. All of it is copied or nothing. A password is better in ~/.pgpass or
+    $PGPASSWORD than in the URL.
     """
     import asyncio
 
+    from mediator.operation.operator import become_owner
     from mediator.settings.places import parse_place
     from mediator.stores.copying import copy_store
 
-    counts = asyncio.run(copy_store(parse_place(source), parse_place(target)))
+    origin, goal = parse_place(source), parse_place(target)
+    become_owner(origin)
+    counts = asyncio.run(copy_store(origin, goal))
     click.echo(
         f"copied {counts['identity']} identities, {counts['account']} accounts,"
         f" {counts['recipient']} recipients, {counts['queue']} messages"
         f" and {counts['parcel']} on their way"
     )
+    click.echo(f"{origin} takes nothing more: start its mediators on {goal} now")

@@ -23,6 +23,7 @@ Operation = Callable[[sqlite3.Connection], T]
 
 # A group is executed without giving way to anybody else, so it has an end.
 MAX_GROUP = 64
+_BY_TRIGGER = "SQLITE_CONSTRAINT_TRIGGER"
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ class GroupCommit:
 
 
 def _known(error: Exception) -> Exception:
-    if not isinstance(error, sqlite3.OperationalError):
+    refused = isinstance(error, sqlite3.IntegrityError) and error.sqlite_errorname == _BY_TRIGGER
+    if not isinstance(error, sqlite3.OperationalError) and not refused:
         return error
-    known = StoreUnavailable(str(error))  # the disk is full, or gone
+    known = StoreUnavailable(str(error))  # the disk is full, or gone; or all has moved elsewhere
     known.__cause__ = error
     return known
 

@@ -27,6 +27,9 @@ SCHEMA = "mediator"  # of PostgreSQL: a room of our own in a database that may h
 CHANNEL = "mediator_mail"
 APPLICATION = "didmesh mediator"  # as the database names the connections of one that runs
 MIGRATION_LOCK = (0x6469646D, 1)  # two numbers: the locks of accounts are one
+NOTING_LOCK = (0x6469646D, 2)  # held for as long as a copy to another place is under way
+NOTED = "noted"  # a table: what changed while all is copied to another place
+MOVED = "moved"  # a table: that all was copied, and where to
 
 CONNECTIONS = 8
 CONNECT_TIMEOUT = 5.0  # seconds
@@ -47,7 +50,11 @@ LOST = (
     asyncpg.TargetServerAttributeNotMatched,
 )
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-UNABLE = (asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError)  # a full disk
+UNABLE = (
+    asyncpg.InsufficientResourcesError,  # a full disk
+    asyncpg.PostgresSystemError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # all that it had has moved elsewhere
+)
 
 
 class Database:
@@ -188,8 +195,8 @@ def _settings(application: str) -> dict[str, Any]:
     }
 
 
-async def prepare(place: PostgresUrl) -> None:
-    """The schema of today, in a database that keeps what it says.
+async def prepare(place: PostgresUrl, *, leaving: bool = False) -> None:
+    """The schema of today, in a database that keeps what it says; `leaving` to copy all elsewhere.
 
     Raises: DatabaseError.
     """
@@ -198,6 +205,10 @@ async def prepare(place: PostgresUrl) -> None:
             if await connection.fetchval("SHOW fsync") != "on":
                 raise DatabaseError(place, "its fsync is off, so that it may lose what it accepted")
             await _migrate(connection, place)
+            await _check_here(connection, place, leaving)
+            async with noting_lock(connection) as alone:
+                if alone:
+                    await stop_noting(connection)
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseError(place, words(error)) from error
 
@@ -219,6 +230,45 @@ async def _migrate(connection: Any, place: PostgresUrl) -> None:
         for script in scripts[version:]:
             await connection.execute(script, timeout=None)
         await connection.execute("UPDATE version SET number = $1", len(scripts))
+
+
+async def _check_here(connection: Any, place: PostgresUrl, leaving: bool) -> None:
+    if not await _has_table(connection, MOVED):
+        return
+    there, finished = await connection.fetchrow(f"SELECT place, finished FROM {MOVED}")  # noqa: S608
+    if finished:
+        raise DatabaseError(
+            place,
+            f"all that it had has moved to {there}",
+            "run on that, or copy it to a new database",
+        )
+    if not leaving:
+        raise DatabaseError(
+            place, f"moving to {there} broke off", "run `mediator migrate` again, as before"
+        )
+    await connection.execute(f"DROP FUNCTION refuse_{MOVED} CASCADE; DROP TABLE {MOVED}")
+
+
+@contextlib.asynccontextmanager
+async def noting_lock(connection: Any) -> AsyncIterator[bool]:
+    """Whether nobody else has it: then no copy to another place is under way."""
+    held = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *NOTING_LOCK)
+    try:
+        yield held
+    finally:
+        if held and not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *NOTING_LOCK)
+
+
+async def stop_noting(connection: Any) -> None:
+    if await _has_table(connection, NOTED):
+        await connection.execute(
+            f"DROP FUNCTION note_id, note_recipient CASCADE; DROP TABLE {NOTED}"
+        )
+
+
+async def _has_table(connection: Any, name: str) -> bool:
+    return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{SCHEMA}.{name}"))
 
 
 async def schema_version(connection: Any) -> int:

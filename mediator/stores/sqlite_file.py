@@ -15,6 +15,8 @@ from mediator.stores.versions import migrations
 
 # Pages of the write-ahead log that are gathered before they go into the file itself.
 CHECKPOINT_PAGES = 4_000
+NOTED = "noted"  # a table: what changed while all is copied to another place
+MOVED = "moved"  # a table: that all was copied, and where to
 CACHE_KIB = 32 * 1024  # so that the indexes of many mailboxes are not read again for each message
 
 
@@ -58,15 +60,18 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, busy: float = 5.0) -> sqlite3.Connection:
+    """`busy`: seconds to wait for another connection that writes."""
     # Commits run in a thread of their own, and nothing else runs beside them.
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
 
 
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Full synchronisation, and the schema of today.
+def prepare(db: sqlite3.Connection, path: Path, *, leaving: bool = False) -> None:
+    """Full synchronisation, and the schema of today; `leaving` to copy all to another place.
 
-    Raises: DataFileError, for what is not a mediator's file or a newer one's.
+    A copy that was under way is not: what it would have noted is lost to it.
+
+    Raises: DataFileError, for what is not a mediator's file, or a newer one's, or has moved.
     """
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -75,8 +80,47 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _migrate(db, path)
+        _check_here(db, path, leaving)
+        stop_noting(db)
     except sqlite3.Error as error:
         raise DataFileError(path, str(error)) from error
+
+
+def _check_here(db: sqlite3.Connection, path: Path, leaving: bool) -> None:
+    if not _tables(db, MOVED):
+        return
+    place, finished = db.execute(f"SELECT place, finished FROM {MOVED}").fetchone()  # noqa: S608
+    if finished:
+        raise DataFileError(
+            path, f"all that it had has moved to {place}", "run on that, or copy it to a new file"
+        )
+    if not leaving:
+        raise DataFileError(
+            path, f"moving to {place} broke off", "run `mediator migrate` again, as before"
+        )
+    _drop(db, MOVED)
+
+
+def stop_noting(db: sqlite3.Connection) -> None:
+    if _tables(db, NOTED):
+        _drop(db, NOTED)
+
+
+def _tables(db: sqlite3.Connection, name: str) -> list[str]:
+    """The table of this name, if it is there, and the triggers that belong to it."""
+    found = db.execute(
+        "SELECT name FROM sqlite_master WHERE (type = 'table' AND name = ?1)"
+        " OR (type = 'trigger' AND name GLOB ?1 || '_*')",
+        (name,),
+    )
+    return [name for (name,) in found]
+
+
+def _drop(db: sqlite3.Connection, table: str) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for name in _tables(db, table):
+        db.execute(f"DROP {'TABLE' if name == table else 'TRIGGER'} {name}")
+    db.execute("COMMIT")
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

@@ -35,10 +35,10 @@ async def test_a_store_goes_to_postgres_and_back_with_all_it_knows(
 ) -> None:
     database, back = PostgresUrl(postgres.database()), tmp_path / "back.db"
     first = await copy_store(filled, database)
+    await check(database)
     assert (first["queue"], first["account"], first["identity"]) == (2_501, 2, 2)
     assert await copy_store(database, back) == first
-    for place in (database, back):
-        await check(place)
+    await check(back)
 
 
 async def test_a_store_is_copied_into_another_file(filled: Path, tmp_path: Path) -> None:
@@ -48,48 +48,43 @@ async def test_a_store_is_copied_into_another_file(filled: Path, tmp_path: Path)
     assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 
-async def test_what_is_in_use_or_has_data_is_not_touched(filled: Path, tmp_path: Path) -> None:
+async def test_what_has_data_is_not_written_over(filled: Path, tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="there already"):
         await copy_store(filled, tmp_path / ".." / tmp_path.name / "old.db")
     with pytest.raises(MediatorError, match="into itself"):
         await copy_store(filled, filled)
-    async with open_store(filled, ROOMY):
-        with pytest.raises(DataFileError, match="another mediator runs on it"):
-            await copy_store(filled, tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
 
 
 @pytest.mark.slow
-async def test_a_database_in_use_or_with_data_is_neither_source_nor_target(
-    filled: Path, postgres: Cluster, tmp_path: Path
-) -> None:
+async def test_a_database_in_use_or_with_data_is_no_target(filled: Path, postgres: Cluster) -> None:
     database = PostgresUrl(postgres.database())
     async with open_store(database, ROOMY) as store:
         await store.open_account(ALICE, NOW)
-        for source, target in ((database, tmp_path / "new.db"), (filled, database)):
-            with pytest.raises(DatabaseError, match="mediators use it"):
-                await copy_store(source, target)
+        with pytest.raises(DatabaseError, match="mediators use it"):
+            await copy_store(filled, database)
     with pytest.raises(DatabaseError, match="data already"):
         await copy_store(filled, database)
-    assert not (tmp_path / "new.db").exists()
+    await check(filled)
 
 
 @pytest.mark.slow
 async def test_a_copy_that_breaks_off_leaves_the_target_empty(
     filled: Path, postgres: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediator.stores import copying
+    from mediator.stores import sqlite_copying
 
     async def broken(self: object) -> dict[str, int]:
         raise DataFileError(filled, "the disk is gone")
 
     database = PostgresUrl(postgres.database())
     with monkeypatch.context() as patched:
-        patched.setattr(copying._FileSource, "last_ids", broken)
+        patched.setattr(sqlite_copying._FileSource, "last_ids", broken)
         for target in (database, filled.with_name("new.db")):
             with pytest.raises(DataFileError, match="the disk is gone"):
                 await copy_store(filled, target)
     assert [path.name for path in filled.parent.iterdir()] == ["old.db"]
+    await check(filled)
     await copy_store(filled, database)
     await check(database)
 
