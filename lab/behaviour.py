@@ -2,7 +2,8 @@
 
 As in RFC 5780: a reflector on two public addresses with two ports each answers with
 the address it saw; asked to, it answers from another of its four sockets. It listens
-for TCP as well, for NATs that let nothing else out. The verdicts are RFC 4787's words.
+for TCP as well, for NATs that let nothing else out. The verdicts are RFC 4787's words;
+IPv6 is asked the same questions, and its firewalls only filter.
 Own datagrams (JSON), so that the lab believes nothing of what it is there to test.
 
     python -m lab.behaviour reflect ADDRESS ADDRESS     # runs until it is ended
@@ -11,6 +12,7 @@ Own datagrams (JSON), so that the lab believes nothing of what it is there to te
 
 import itertools
 import json
+import os
 import secrets
 import select
 import socket
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from lab.commands import LabError
 from lab.host import Host
@@ -53,6 +56,7 @@ class Behaviour:
 
 
 PUBLIC = Behaviour(EIM, EIM, Ports.PRESERVED, False, True, Passes.ALL)
+FIREWALLED = Behaviour(EIM, APD, Ports.PRESERVED, False, True, Passes.ALL)
 BEHIND_NOTHING = "public"
 
 
@@ -91,22 +95,26 @@ class Verdict:
 
 
 def check(
-    lab: Lab, kinds: Mapping[str, str], wanted: Mapping[str, Behaviour] = EXPECTED
+    lab: Lab,
+    kinds: Mapping[str, str],
+    wanted: Mapping[str, Behaviour] = EXPECTED,
+    *,
+    ipv6: bool = False,
 ) -> list[Verdict]:
-    """Measure hosts (name -> kind) all at once, from a reflector in `lab`.
+    """Measure hosts (name -> kind) all at once, from a reflector in `lab`, by IPv4 or IPv6.
 
     `wanted` says of each kind what it has to be; NAT kinds and "public" unless given.
     """
     reflector = lab.hosts.get("reflector") or lab.public("reflector", *REFLECTOR)
+    addresses = reflector.addresses6 if ipv6 else reflector.addresses
     module = [sys.executable, "-m", "lab.behaviour"]
-    server = reflector.popen([*module, "reflect", *reflector.addresses], stdout=subprocess.PIPE)
+    server = reflector.popen([*module, "reflect", *addresses], stdout=subprocess.PIPE)
     with server:
         try:
             assert server.stdout is not None
             server.stdout.readline()  # it has bound its sockets
             clients = {
-                name: _start(lab.hosts[name], [*module, "measure", *reflector.addresses])
-                for name in kinds
+                name: _start(lab.hosts[name], [*module, "measure", *addresses]) for name in kinds
             }
             return [
                 Verdict(name, kinds[name], _behaviour(name, client), wanted[kinds[name]])
@@ -136,7 +144,8 @@ def reflect(addresses: list[str]) -> None:
         for a, address in enumerate(addresses)
         for p, port in enumerate(PORTS)
     }
-    doors = [socket.create_server((addresses[0], port)) for port in TCP_PORTS]
+    family = _family(addresses[0])
+    doors = [socket.create_server((addresses[0], port), family=family) for port in TCP_PORTS]
     print("ready", flush=True)
     while True:
         for sock in select.select([*sockets.values(), *doors], [], [])[0]:
@@ -145,7 +154,7 @@ def reflect(addresses: list[str]) -> None:
                 continue
             data, source = sock.recvfrom(1500)
             question = json.loads(data)
-            answer = {"id": question["id"], "seen": source}
+            answer = {"id": question["id"], "seen": source[:2]}
             # The special answer first: whoever has the plain one waits no longer for it.
             if question["from"] is not None:
                 special = sockets[tuple(question["from"])]
@@ -160,7 +169,7 @@ def measure(addresses: list[str]) -> Behaviour:
         return Behaviour(None, None, None, True, False, passes)
     first, second = addresses
     with ExitStack() as stack:
-        mapping, port, address = (stack.enter_context(_bound("0.0.0.0", 0)) for _ in range(3))
+        mapping, port, address = (stack.enter_context(_any(first)) for _ in range(3))
         seen = _ask(mapping, (first, PORTS[0]))[0]
         other_address = _ask(mapping, (second, PORTS[0]))[0]
         other_port = _ask(mapping, (second, PORTS[1]))[0]
@@ -209,19 +218,24 @@ def _comes(sock: socket.socket, word: bytes) -> set[Address]:
     while select.select([sock], [], [], GRACE)[0]:
         data, source = sock.recvfrom(1500)
         if data == word:
-            return {source}
+            return {(source[0], source[1])}
     return set()
 
 
 def _passes(address: str) -> Passes:
     """What gets out of here: UDP is asked first, as it is the usual case."""
-    with _bound("0.0.0.0", 0) as sock:
+    with _any(address) as sock:
         try:
             _ask(sock, (address, PORTS[0]), attempts=BLOCKED_AFTER)
         except TimeoutError:
-            _connects(address, TCP_PORTS[0], ATTEMPTS * PATIENCE)
+            pass
         else:
             return Passes.ALL
+    try:
+        _connects(address, TCP_PORTS[0], ATTEMPTS * PATIENCE)
+    except TimeoutError:
+        _connects_through_proxy(address, TCP_PORTS[0])
+        return Passes.PROXY
     try:
         _connects(address, TCP_PORTS[1], PATIENCE)
     except TimeoutError:
@@ -231,6 +245,18 @@ def _passes(address: str) -> Passes:
 
 def _connects(address: str, port: int, timeout: float) -> None:
     socket.create_connection((address, port), timeout).close()
+
+
+def _connects_through_proxy(address: str, port: int) -> None:
+    """Raises: OSError or TimeoutError, also if this place has no proxy."""
+    proxy = urlsplit(os.environ.get("https_proxy", ""))
+    if proxy.hostname is None or proxy.port is None:
+        raise TimeoutError(f"nothing leads to {address}, and there is no proxy")
+    with socket.create_connection((proxy.hostname, proxy.port), ATTEMPTS * PATIENCE) as sock:
+        sock.sendall(f"CONNECT {address}:{port} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        answer = sock.recv(1500)
+    if b" 200 " not in answer:
+        raise OSError(f"the proxy answers {answer[:40]!r}")
 
 
 def _ask(
@@ -265,7 +291,8 @@ def _answers(sock: socket.socket, token: str, grace: float | None) -> list[Answe
         answer = json.loads(data)
         if answer["id"] != token:
             continue
-        found.append(Answer((answer["seen"][0], answer["seen"][1]), answer["special"], source))
+        seen, answerer = tuple(answer["seen"]), (source[0], source[1])
+        found.append(Answer(seen, answer["special"], answerer))
         if not answer["special"]:
             if grace is None:
                 break
@@ -273,14 +300,22 @@ def _answers(sock: socket.socket, token: str, grace: float | None) -> list[Answe
     return found
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def _bound(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
     sock.bind((address, port))
     return sock
 
 
+def _any(towards: str) -> socket.socket:
+    return _bound("::" if ":" in towards else "0.0.0.0", 0)
+
+
 def _own_address(towards: str) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(towards), socket.SOCK_DGRAM) as sock:
         sock.connect((towards, 9))
         return str(sock.getsockname()[0])
 

@@ -17,17 +17,27 @@ Stream: TypeAlias = int | IO[bytes] | None
 
 @dataclass(frozen=True)
 class Host:
-    """`address` is the first of `addresses`; `interfaces` are those the lab made."""
+    """`addresses` are IPv4's, `addresses6` IPv6's; `interfaces` are those the lab made.
+
+    `settings` are environment variables of every command here, such as the proxy of the place.
+    """
 
     name: str
     namespace: str
     addresses: tuple[str, ...]
     interfaces: tuple[str, ...]
     machine: Machine = field(repr=False)
+    addresses6: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
-        return self.addresses[0]
+        """IPv4 where there is both."""
+        return self.all_addresses[0]
+
+    @property
+    def all_addresses(self) -> tuple[str, ...]:
+        return (*self.addresses, *self.addresses6)
 
     def popen(
         self,
@@ -60,7 +70,7 @@ class Host:
                 "--",
                 *words,
             ],
-            env={**self.machine.environment, **(env or {})},
+            env={**self.machine.environment, **self.settings, **(env or {})},
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -108,7 +118,7 @@ class Home:
     """A router with a NAT and the hosts of its LAN; `address` is its own outside."""
 
     name: str
-    nat: Nat
+    nat: Nat | None
     router: Host
     hosts: tuple[Host, ...]
     carrier: "Home | None" = None

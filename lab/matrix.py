@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.behaviour import EXPECTED, PUBLIC, Behaviour, check, expected
+from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, check, expected
 from lab.commands import LabError
 from lab.crew import Crew, Member, read_event
 from lab.listening import listen
@@ -122,20 +122,29 @@ def matrix(
 
 
 def verify(lab: Lab, hosts: Mapping[str, Place]) -> None:
-    """Measure the NATs of these hosts; those on IPv6 alone have none.
+    """Measure the NATs of these hosts, and the firewalls of those with IPv6.
 
     Raises: LabError, naming the first that behaves otherwise than its place says.
     """
-    wanted: dict[str, Behaviour] = dict(EXPECTED)
-    wanted |= {name: _wanted(place) for name, place in hosts.items()}
-    names = {name: name for name, place in hosts.items() if not place.ipv6}
-    for verdict in check(lab, names, wanted):
-        if not verdict.verified:
-            raise LabError(f"the NAT of {verdict.host} is {verdict.seen}, not {verdict.wanted}")
+    for ipv6 in (False, True):
+        wanted = {
+            name: (_wanted6 if ipv6 else _wanted)(place)
+            for name, place in hosts.items()
+            if (place.ipv6 if ipv6 else place.ipv4)
+        }
+        for verdict in check(lab, {name: name for name in wanted}, wanted, ipv6=ipv6):
+            if not verdict.verified:
+                raise LabError(
+                    f"the way out of {verdict.host} is {verdict.seen}, not {verdict.wanted}"
+                )
 
 
 def _wanted(place: Place) -> Behaviour:
     return PUBLIC if place.home is None else expected(place.nat)
+
+
+def _wanted6(place: Place) -> Behaviour:
+    return PUBLIC if place.ipv4 and place.home is None else FIREWALLED
 
 
 def _place(kind: str) -> Place:

@@ -14,6 +14,7 @@ datagrams come back in through it; every mapping goes with every filtering:
     symmetric-open          address-and-port-dependent    endpoint-independent
     symmetric-sequential    as symmetric, each new mapping one port above the last
     udp-blocked, tcp-443    only TCP, only TCP to port 443 passes
+    proxy-only              nothing passes; the router itself is an HTTP proxy
 
 Linux's own source NAT is a port-restricted cone. What else is wanted is learnt into maps after
 the translation, where a datagram carries its public port already.
@@ -50,6 +51,7 @@ class Passes(StrEnum):
     ALL = "all"
     TCP = "tcp"
     HTTPS = "tcp-443"
+    PROXY = "proxy"
 
 
 EIM, AD, APD = Dependence
@@ -90,6 +92,7 @@ class NatKind(StrEnum):
     SYMMETRIC_SEQUENTIAL = "symmetric-sequential"
     UDP_BLOCKED = "udp-blocked"
     TCP_443 = "tcp-443"
+    PROXY_ONLY = "proxy-only"
 
     @property
     def nat(self) -> Nat:
@@ -108,21 +111,21 @@ KINDS = {
     NatKind.SYMMETRIC_SEQUENTIAL: Nat(APD, APD, Ports.SEQUENTIAL),
     NatKind.UDP_BLOCKED: replace(Nat(), passes=Passes.TCP),
     NatKind.TCP_443: replace(Nat(), passes=Passes.HTTPS),
+    NatKind.PROXY_ONLY: replace(Nat(), passes=Passes.PROXY),
 }
 
-FIREWALL6 = """flush ruleset
-table ip6 firewall {
-  chain input {
+FIREWALL6 = f"""table ip6 firewall {{
+  chain input {{
     type filter hook input priority filter; policy drop;
     meta l4proto ipv6-icmp accept
-    iifname "lan0" accept
-  }
-  chain forward {
+    iifname "{LAN}" accept
+  }}
+  chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
-    iifname "lan0" accept
-  }
-}
+    iifname "{LAN}" accept
+  }}
+}}
 """
 
 
@@ -141,7 +144,12 @@ def _firewall(nat: Nat, public: str) -> str:
     If it accepted a stray punching datagram, that would confirm a conntrack entry, source NAT
     would then choose another port for the way out, and two such NATs never meet.
     """
-    passing = {Passes.ALL: "", Passes.TCP: "meta l4proto tcp", Passes.HTTPS: "tcp dport 443"}
+    passing = {
+        Passes.ALL: 'iifname "lan" oifname "wan" accept',
+        Passes.TCP: 'iifname "lan" oifname "wan" meta l4proto tcp accept',
+        Passes.HTTPS: 'iifname "lan" oifname "wan" tcp dport 443 accept',
+        Passes.PROXY: "",
+    }
     return f"""
   chain input {{
     type filter hook input priority filter; policy drop;
@@ -152,7 +160,7 @@ def _firewall(nat: Nat, public: str) -> str:
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
-    iifname "lan" oifname "wan" {passing[nat.passes]} accept
+    {passing[nat.passes]}
     ct status dnat accept
   }}
 """

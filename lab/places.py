@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lab.host import Host
 from lab.link import SMOOTH, Link, Way
-from lab.nat import AD, APD, EIM, Nat, NatKind, Passes
+from lab.nat import AD, EIM, Nat, NatKind, Passes
 from lab.topology import Lab
 
 NOTHING = Nat(EIM, EIM)  # a public host's way out, in the same words
@@ -16,30 +16,42 @@ NOTHING = Nat(EIM, EIM)  # a public host's way out, in the same words
 
 @dataclass(frozen=True)
 class Place:
-    """`carrier` translates what `home` has translated; neither does for a public host."""
+    """`carrier` translates what `home` has translated; neither does for a public host.
+
+    With `ipv6` a firewall before it admits what was asked for; a public host has no firewall.
+    """
 
     name: str
     home: Nat | None = None
     carrier: Nat | None = None
     link: Link = SMOOTH
-    ipv6: bool = False  # alone, behind a firewall that admits what was asked for
+    ipv4: bool = True
+    ipv6: bool = False
+    port_mapping: bool = False
 
     @property
     def nat(self) -> Nat:
-        """What the world sees of it."""
+        """What the world sees of its IPv4."""
         if self.home is None:
-            return Nat(EIM, APD) if self.ipv6 else NOTHING
+            return NOTHING
         return self.home if self.carrier is None else self.home.behind(self.carrier)
 
     def build(self, lab: Lab, name: str) -> Host:
-        if self.ipv6:
+        if not self.ipv4:
             return lab.home6(name, link=self.link)
         if self.home is None:
             return lab.public(name, lab.free_address(), link=self.link)
         behind = None
         if self.carrier is not None:
             behind = lab.carrier(f"{name}-isp", nat=self.carrier).name
-        return lab.home(name, nat=self.home, behind=behind, link=self.link).host
+        return lab.home(
+            name,
+            nat=self.home,
+            behind=behind,
+            link=self.link,
+            ipv6=self.ipv6,
+            port_mapping=self.port_mapping,
+        ).host
 
 
 PORT_RESTRICTED = NatKind.PORT_RESTRICTED.nat
@@ -49,12 +61,16 @@ SLOW_UP = Link(Way(delay=40, rate=2), Way(delay=10, rate=20))
 PLACES = {
     place.name: place
     for place in (
-        Place("public"),
+        Place("public", ipv6=True),
         *(Place(kind, kind.nat) for kind in NatKind if kind.nat.passes is Passes.ALL),
         Place("asymmetric", PORT_RESTRICTED, link=SLOW_UP),
         Place("cgnat", PORT_RESTRICTED, PORT_RESTRICTED),
         Place("cgnat-symmetric", PORT_RESTRICTED, SYMMETRIC),
-        Place("ipv6-only", ipv6=True),
+        Place("port-mapping", PORT_RESTRICTED, port_mapping=True),
+        Place("symmetric-mapping", SYMMETRIC, port_mapping=True),
+        Place("dual-stack", PORT_RESTRICTED, ipv6=True),
+        Place("dual-stack-symmetric", SYMMETRIC, ipv6=True),
+        Place("ipv6-only", ipv4=False, ipv6=True),
         *(Place(kind, kind.nat) for kind in NatKind if kind.nat.passes is not Passes.ALL),
     )
 }
@@ -97,12 +113,12 @@ NEIGHBOURS = (
 
 def meet(one: Place, two: Place) -> bool:
     """Whether a path without a relay exists between two that share nothing but the internet."""
-    if one.ipv6 != two.ipv6:  # a public host has both
-        return any(place.home is None and not place.ipv6 for place in (one, two)) and all(
-            place.nat.passes is Passes.ALL for place in (one, two)
-        )
-    if {one.nat.passes, two.nat.passes} != {Passes.ALL}:
+    if one.ipv6 and two.ipv6:  # firewalls that only filter are in nobody's way
+        return True
+    if not (one.ipv4 and two.ipv4) or {one.nat.passes, two.nat.passes} != {Passes.ALL}:
         return False
+    if one.port_mapping or two.port_mapping:  # what was mapped on request is open to all
+        return True
     return _reaches(one.nat, two.nat) or _reaches(two.nat, one.nat)
 
 

@@ -13,6 +13,8 @@ nat = "port-restricted"           # a kind (`python -m lab check-nats` lists the
                                   # { mapping, filtering, ports, hairpin, passes }
 behind = "isp"
 hosts = 2                         # alice-0 and alice-1; alice if there is one
+ipv6 = true                       # as well, behind a firewall; not behind a carrier
+port-mapping = true               # the router obeys UPnP-IGD, NAT-PMP and PCP
 link = { delay = 20, loss = 1 }   # ms, percent; reorder in percent, rate in Mbit/s;
                                   # or `up` and `down`, if they differ
 
@@ -27,7 +29,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.behaviour import PUBLIC, Behaviour, expected
+from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, expected
 from lab.commands import LabError
 from lab.link import Link, Way
 from lab.nat import Dependence, Nat, NatKind, Passes, Ports
@@ -58,6 +60,8 @@ class HomePlan:
     behind: str | None
     hosts: int
     link: Link
+    ipv6: bool
+    port_mapping: bool
 
     def names(self, name: str) -> list[str]:
         return [name] if self.hosts == 1 else [f"{name}-{n}" for n in range(self.hosts)]
@@ -79,7 +83,15 @@ class Plan:
         for name, nat in self.carriers.items():
             lab.carrier(name, nat=nat)
         for name, home in self.homes.items():
-            lab.home(name, nat=home.nat, hosts=home.hosts, behind=home.behind, link=home.link)
+            lab.home(
+                name,
+                nat=home.nat,
+                hosts=home.hosts,
+                behind=home.behind,
+                link=home.link,
+                ipv6=home.ipv6,
+                port_mapping=home.port_mapping,
+            )
         for name, link in self.ipv6.items():
             lab.home6(name, link=link)
 
@@ -95,6 +107,13 @@ class Plan:
             nat = home.nat if carrier is None else home.nat.behind(carrier)
             found |= dict.fromkeys(home.names(name), expected(nat))
         return found
+
+    def behaviours6(self) -> dict[str, Behaviour]:
+        """The same of each host with IPv6."""
+        homes = [
+            host for name, home in self.homes.items() if home.ipv6 for host in home.names(name)
+        ]
+        return dict.fromkeys(self.publics, PUBLIC) | dict.fromkeys([*homes, *self.ipv6], FIREWALLED)
 
 
 def names() -> list[str]:
@@ -203,11 +222,16 @@ def _carrier(entry: _Table) -> Nat:
 
 
 def _home(entry: _Table) -> HomePlan:
-    entry.only("nat", "behind", "hosts", "link", "up", "down")
+    entry.only("nat", "behind", "hosts", "link", "up", "down", "ipv6", "port-mapping")
     hosts = entry.take("hosts", int, 1)
     if not 1 <= hosts <= MAX_HOSTS:
         raise entry.error("hosts", f"must be from 1 to {MAX_HOSTS}")
-    return HomePlan(_nat(entry), entry.take("behind", str, "") or None, hosts, _link(entry))
+    behind = entry.take("behind", str, "") or None
+    ipv6 = entry.take("ipv6", bool, False)
+    if ipv6 and behind:
+        raise entry.error("ipv6", "the carriers here have none")
+    port_mapping = entry.take("port-mapping", bool, False)
+    return HomePlan(_nat(entry), behind, hosts, _link(entry), ipv6, port_mapping)
 
 
 def _nat(entry: _Table) -> Nat:

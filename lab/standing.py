@@ -133,12 +133,11 @@ def _keep(path: Path) -> None:
     plan = read(path)
     with Lab() as lab:
         plan.build(lab)
-        wanted = plan.behaviours()
-        verdicts = check(lab, {host: host for host in wanted}, wanted)
-        for verdict in verdicts:
-            if not verdict.verified:
-                raise LabError(f"{verdict.host} is {verdict.seen}, not {verdict.wanted}")
-        hosts = {name: list(lab.hosts[name].addresses) for name in plan.hosts()}
+        for ipv6, wanted in ((False, plan.behaviours()), (True, plan.behaviours6())):
+            for verdict in check(lab, {host: host for host in wanted}, wanted, ipv6=ipv6):
+                if not verdict.verified:
+                    raise LabError(f"{verdict.host} is {verdict.seen}, not {verdict.wanted}")
+        hosts = {name: list(lab.hosts[name].all_addresses) for name in plan.hosts()}
         facts = {"lab": lab.name, "topology": path.stem, "title": plan.title, "hosts": hosts}
         (lab.directory / FACTS).write_text(json.dumps({**facts, "pid": os.getpid()}))
         _tell(facts)

@@ -14,37 +14,26 @@ import contextlib
 import ipaddress
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from lab import processes, runs
-from lab.commands import LabError, in_namespace, ip, require_tools
+from lab import boxes, processes, runs, wiring
+from lab.commands import LabError, ip, require_tools
 from lab.host import Home, Host
 from lab.link import SMOOTH, Link, lay
 from lab.machine import CHECKOUT, Machine, is_readable
-from lab.nat import FIREWALL6, LAN, WAN, Nat, NatKind, ruleset
+from lab.nat import LAN, WAN, Nat, NatKind, Passes
 from lab.runs import MARK, Leftovers, Run
 from lab.signals import orphans_adopted, signals_held, termination_raises
+from lab.wiring import Inside
 
 PUBLIC = tuple(map(ipaddress.ip_network, ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")))
-ROUTER = "192.0.2.1"  # every public host's gateway, on the router's loopback
 HOMES = [str(address) for address in ipaddress.ip_network("203.0.113.0/24").hosts()][10:]
+# Port mapping daemons take the others for private addresses; the IANA keeps these to itself.
+MAPPED_HOMES = [str(address) for address in ipaddress.ip_network("192.0.1.0/24").hosts()]
 LAN_PREFIX = "192.168.1.0/24"  # of every home that asks for no other, as in real homes
-CARRIER_PREFIX = "100.64.0.0/10"  # between a carrier's NAT and its customers' (RFC 6598)
-ROUTER_INTERFACES = (WAN, LAN, *(f"{LAN}{n}" for n in range(64)))  # a port per host inside
-GATEWAY6 = "fe80::1"  # of every host that speaks IPv6
-
-# Where br_netfilter is there, bridged frames of one LAN would pass the NAT's rules.
-FORWARDING = """
-echo 1 > /proc/sys/net/ipv4/ip_forward
-echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
-if [ -e $bridged ]; then echo 0 > $bridged; fi
-"""
-
-
-# Ordinary users may listen on port 443 of a public host.
-ANY_PORT = "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"
+CARRIER = ipaddress.IPv4Network("100.64.0.0/10")  # between its NAT and its customers' (RFC 6598)
 
 
 class Lab:
@@ -78,8 +67,8 @@ class Lab:
             self._exit.callback(self._machine.close)
             self._exit.callback(self._end_processes)
             self._internet = self._namespace("internet")
-            ip([f"addr add {ROUTER}/32 dev lo"], namespace=self._internet)
-            in_namespace(self._internet, ["sh", "-c", FORWARDING])
+            ip([f"addr add {wiring.ROUTER}/32 dev lo"], namespace=self._internet)
+            wiring.forward(self._internet)
             self._exit = self._exit.pop_all()
         return self
 
@@ -98,12 +87,15 @@ class Lab:
         return self._run.directory
 
     def public(self, name: str, *addresses: str, link: Link = SMOOTH) -> Host:
-        """A host on the internet, with one or several public addresses; `NAME.lab` is its name."""
-        address6 = f"2001:db8::{len(self.hosts) + 1:x}"
-        host = Host(name, self._namespace(name), addresses, ("eth0",), self._machine)
-        self._connect(host, "eth0", address6, link)
-        in_namespace(host.namespace, ["sh", "-c", ANY_PORT])
-        self._machine.name_host(f"{name}.lab", *addresses, address6)
+        """A host on the internet; for each IPv4 address that it is given it has one of IPv6."""
+        number = len(self.hosts) + 1
+        addresses6 = tuple(
+            f"2001:db8::{number:x}" + (f":{n + 1:x}" if n else "") for n in range(len(addresses))
+        )
+        host = Host(name, self._namespace(name), addresses, ("eth0",), self._machine, addresses6)
+        self._connect(host, "eth0", link)
+        wiring.open_low_ports(host.namespace)
+        self._machine.name_host(f"{name}.lab", *addresses, addresses6[0])
         self.hosts[name] = host
         return host
 
@@ -111,7 +103,7 @@ class Lab:
         """A carrier's NAT, behind which homes can be; they share its one public address."""
         box = nat if isinstance(nat, Nat) else NatKind(nat).nat
         router = self._router(f"{name}-router", address or self.free_address(), SMOOTH)
-        self._translate(router, box, ipaddress.IPv4Network(CARRIER_PREFIX))
+        wiring.make_router(router, box, Inside(CARRIER))
         self.homes[name] = Home(name, box, router, ())
         return self.homes[name]
 
@@ -119,34 +111,42 @@ class Lab:
         self,
         name: str,
         *,
-        nat: str | Nat,
+        nat: str | Nat | None,
         hosts: int = 1,
         address: str | None = None,
         lan: str = LAN_PREFIX,
         behind: str | None = None,
         link: Link = SMOOTH,
+        ipv6: bool = False,
+        port_mapping: bool = False,
     ) -> Home:
         """A NAT router (its WAN address `address`, or the next free one) and LAN hosts.
 
         The router is the first address of `lan`, the hosts are .11, .12, …; they are
         called `name` if there is one and `name-0`, `name-1`, … if there are several.
-        `behind` is the carrier that translates once more.
+        `behind` is the carrier that translates once more. With `ipv6` the hosts have a
+        public IPv6 address as well, behind a firewall; without a `nat` they have that alone.
+        With `port_mapping` the router obeys UPnP-IGD, NAT-PMP and PCP.
         """
-        box = nat if isinstance(nat, Nat) else NatKind(nat).nat
-        network = ipaddress.IPv4Network(lan)
+        box = nat if nat is None or isinstance(nat, Nat) else NatKind(nat).nat
+        number = len(self.hosts) + 1
+        inside = Inside(
+            None if box is None else ipaddress.IPv4Network(lan),
+            ipaddress.IPv6Network(f"2001:db8:{number:x}::/64") if ipv6 else None,
+        )
         carrier = None if behind is None else self.homes[behind]
-        if carrier is None:
-            router = self._router(f"{name}-router", address or self.free_address(), link)
-        else:
+        if carrier is not None:
+            if box is None or ipv6:
+                raise LabError(f"{name}: carriers here have no IPv6")
             router = self._customer(f"{name}-router", carrier, link)
-        self._translate(router, box, network)
+        else:
+            if box is not None and address is None:
+                address = self.free_address(MAPPED_HOMES if port_mapping else HOMES)
+            router = self._router(f"{name}-router", address, link, inside.ipv6)
+        wiring.make_router(router, box, inside)
+        settings = self._start_boxes(router, box, inside, port_mapping)
         residents = tuple(
-            self._lan_host(
-                router,
-                f"{LAN}{n}",
-                name if hosts == 1 else f"{name}-{n}",
-                ipaddress.IPv4Interface(f"{network[11 + n]}/{network.prefixlen}"),
-            )
+            self._lan_host(router, n, name if hosts == 1 else f"{name}-{n}", inside, settings)
             for n in range(hosts)
         )
         self.homes[name] = Home(name, box, router, residents, carrier)
@@ -154,35 +154,7 @@ class Lab:
 
     def home6(self, name: str, *, link: Link = SMOOTH) -> Host:
         """A host that has IPv6 and nothing else, behind a firewall that translates nothing."""
-        number = len(self.hosts)
-        inside = f"2001:db8:{number:x}"
-        router = Host(
-            f"{name}-router", self._namespace(f"{name}-router"), (), (WAN, "lan0"), self._machine
-        )
-        self._connect(router, WAN, f"2001:db8::{number:x}:1", link, f"{inside}::/64")
-        in_namespace(router.namespace, ["sh", "-c", FORWARDING])
-        in_namespace(router.namespace, ["nft", "-f", "-"], stdin=FIREWALL6)
-        self.hosts[router.name] = router
-        host = Host(name, self._namespace(name), (f"{inside}::11",), ("eth0",), self._machine)
-        self._cable(router.namespace, "lan0", host.namespace, "eth0")
-        ip(
-            [
-                f"addr add {GATEWAY6}/64 dev lan0 nodad",
-                "link set lan0 up",
-                f"route add {inside}::/64 dev lan0",
-            ],
-            namespace=router.namespace,
-        )
-        ip(
-            [
-                f"addr add {host.address}/64 dev eth0 nodad",
-                "link set eth0 up",
-                f"route add ::/0 via {GATEWAY6} dev eth0",
-            ],
-            namespace=host.namespace,
-        )
-        self.hosts[name] = host
-        return host
+        return self.home(name, nat=None, ipv6=True, link=link).host
 
     def running(self) -> dict[int, str]:
         """The living processes of this lab, with their command lines; its own are left out."""
@@ -220,102 +192,71 @@ class Lab:
         ip(["link set lo up"], namespace=namespace)
         return namespace
 
-    def free_address(self) -> str:
+    def free_address(self, among: Sequence[str] = HOMES) -> str:
         used = {taken for host in self.hosts.values() for taken in host.addresses}
-        return next(free for free in HOMES if free not in used)
+        return next(free for free in among if free not in used)
 
-    def _router(self, name: str, address: str, link: Link) -> Host:
-        namespace = self._namespace(name)
-        router = Host(name, namespace, (address,), ROUTER_INTERFACES, self._machine)
-        self._connect(router, WAN, None, link)
+    def _router(
+        self, name: str, address: str | None, link: Link, ipv6: ipaddress.IPv6Network | None = None
+    ) -> Host:
+        number = len(self.hosts) + 1
+        router = Host(
+            name,
+            self._namespace(name),
+            () if address is None else (address,),
+            wiring.ROUTER_INTERFACES,
+            self._machine,
+            () if ipv6 is None else (f"2001:db8::{number:x}",),
+        )
+        self._connect(router, WAN, link, () if ipv6 is None else (str(ipv6),))
         self.hosts[name] = router
         return router
 
     def _customer(self, name: str, carrier: Home, link: Link) -> Host:
         """A home's router whose WAN is a carrier's inside."""
         number = sum(home.carrier is carrier for home in self.homes.values())
-        network = ipaddress.IPv4Network(CARRIER_PREFIX)
-        address = ipaddress.IPv4Interface(f"{network[11 + number]}/{network.prefixlen}")
-        port = f"{LAN}{number}"
+        addresses, _ = Inside(CARRIER).addresses(number)
         router = Host(
-            name, self._namespace(name), (str(address.ip),), ROUTER_INTERFACES, self._machine
+            name, self._namespace(name), addresses, wiring.ROUTER_INTERFACES, self._machine
         )
-        self._cable(carrier.router.namespace, port, router.namespace, WAN, link)
-        ip([f"link set {port} master {LAN} up"], namespace=carrier.router.namespace)
-        ip(
-            [
-                f"addr add {address} dev {WAN}",
-                f"link set {WAN} up",
-                f"route add default via {network[1]}",
-            ],
-            namespace=router.namespace,
-        )
+        self._cable(carrier.router.namespace, f"{LAN}{number}", router.namespace, WAN, link)
+        wiring.join_carrier(carrier.router, f"{LAN}{number}", router, CARRIER)
         self.hosts[name] = router
         return router
 
-    def _translate(self, router: Host, nat: Nat, network: ipaddress.IPv4Network) -> None:
-        """Make a router one: a bridge for its inside, and the NAT between that and the WAN."""
-        ip(
-            [
-                f"link add {LAN} type bridge",
-                f"addr add {network[1]}/{network.prefixlen} dev {LAN}",
-                f"link set {LAN} up",
-            ],
-            namespace=router.namespace,
-        )
-        in_namespace(router.namespace, ["sh", "-c", FORWARDING])
-        in_namespace(router.namespace, ["nft", "-f", "-"], stdin=ruleset(nat, router.address))
+    def _start_boxes(
+        self, router: Host, nat: Nat | None, inside: Inside, port_mapping: bool
+    ) -> dict[str, str]:
+        """What the router runs beside its NAT; the settings of those who use it."""
+        if inside.ipv4 is None or nat is None:
+            return {}
+        if port_mapping:
+            boxes.map_ports(router, inside.ipv4, self.directory)
+        return boxes.serve_proxy(router, inside.ipv4) if nat.passes is Passes.PROXY else {}
 
     def _connect(
-        self,
-        host: Host,
-        interface: str,
-        address6: str | None,
-        link: Link,
-        *networks6: str,
+        self, host: Host, interface: str, link: Link, networks6: Sequence[str] = ()
     ) -> None:
-        """Link a host to the internet: its own veth, host routes on both ends."""
+        """Link a host to the internet by a veth of its own."""
         port = f"to{len(self.hosts)}"
-        routes6 = [*([f"{address6}/128"] if address6 else []), *networks6]
         self._cable(self._internet, port, host.namespace, interface, link)
-        ip(
-            [
-                f"link set {port} up",
-                f"addr add {GATEWAY6}/64 dev {port} nodad",
-                *(f"route add {address}/32 dev {port}" for address in host.addresses),
-                *(f"route add {route} via fe80::2 dev {port}" for route in routes6),
-            ],
-            namespace=self._internet,
-        )
-        ip(
-            [
-                *(f"addr add {address}/32 dev {interface}" for address in host.addresses),
-                *([f"addr add {address6}/128 dev {interface} nodad"] if address6 else []),
-                f"addr add fe80::2/64 dev {interface} nodad",
-                f"link set {interface} up",
-                *(
-                    [f"route add default via {ROUTER} dev {interface} onlink"]
-                    * bool(host.addresses)
-                ),
-                *([f"route add ::/0 via {GATEWAY6} dev {interface}"] * bool(address6)),
-            ],
-            namespace=host.namespace,
-        )
+        wiring.join_internet(self._internet, port, host, interface, networks6)
 
     def _lan_host(
-        self, router: Host, port: str, name: str, address: ipaddress.IPv4Interface
+        self, router: Host, number: int, name: str, inside: Inside, settings: Mapping[str, str]
     ) -> Host:
-        host = Host(name, self._namespace(name), (str(address.ip),), ("eth0",), self._machine)
-        self._cable(router.namespace, port, host.namespace, "eth0")
-        ip([f"link set {port} master {LAN} up"], namespace=router.namespace)
-        ip(
-            [
-                f"addr add {address} dev eth0",
-                "link set eth0 up",
-                f"route add default via {address.network[1]}",
-            ],
-            namespace=host.namespace,
+        host = Host(
+            name,
+            self._namespace(name),
+            (addresses := inside.addresses(number))[0],
+            ("eth0",),
+            self._machine,
+            addresses[1],
+            settings,
         )
+        port = f"{LAN}{number}"
+        self._cable(router.namespace, port, host.namespace, "eth0")
+        wiring.join_lan(router, port, host, inside)
         self.hosts[name] = host
         return host
 

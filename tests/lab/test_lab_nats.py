@@ -3,10 +3,12 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from lab.behaviour import PUBLIC, Behaviour, Verdict, check, expected
+from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, Verdict, check, expected
+from lab.host import Host
 from lab.nat import AD, APD, EIM, Nat, NatKind, Ports
 from lab.topology import Lab
 
@@ -33,6 +35,7 @@ NAMED_AFTER = {
     "symmetric-sequential": Behaviour(PORT, PORT, "sequential", True, False, "all"),
     "udp-blocked": Behaviour(None, None, None, True, False, "tcp"),
     "tcp-443": Behaviour(None, None, None, True, False, "tcp-443"),
+    "proxy-only": Behaviour(None, None, None, True, False, "proxy"),
 }
 
 
@@ -167,6 +170,99 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
             pass
     else:
         print("silence")
+"""
+
+
+@contextmanager
+def _running(host: Host, script: str) -> Iterator[str]:
+    """A script on a host, ended with the `with`; gives the first line that it prints."""
+    process = host.popen(["python", "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().decode()
+    finally:
+        process.kill()
+
+
+def test_ipv6_beside_a_nat_is_filtered_and_never_translated() -> None:
+    with Lab() as lab:
+        lab.home("both", nat="symmetric", ipv6=True)
+        lab.home6("alone")
+        lab.public("public", "198.51.100.10")
+        wanted = {"both": FIREWALLED, "alone": FIREWALLED, "public": PUBLIC}
+        verdicts = check(lab, {name: name for name in wanted}, wanted, ipv6=True)
+        [ipv4] = check(lab, {"both": "symmetric"})
+    assert [verdict.host for verdict in verdicts if verdict.verified] == list(wanted)
+    assert Behaviour(ANY, PORT, "preserved", False, True, "all") == FIREWALLED
+    assert ipv4.verified
+
+
+def test_a_proxy_connects_to_web_ports_alone_and_passes_plain_requests_on() -> None:
+    with Lab() as lab:
+        public = lab.public("public", "198.51.100.10")
+        home = lab.home("home", nat="proxy-only")
+        with _running(public, WEB):
+            page = home.host.run(["python", "-c", GET, "http://public.lab:443/page?a=b"])
+            answers = [
+                home.host.run(["python", "-c", CONNECT, target])
+                for target in ("public.lab:443", "public.lab:22", "public.lab:80", "nonsense")
+            ]
+    assert page == f"{home.address} asks GET /page?a=b\n"
+    assert [answer.split()[1] for answer in answers] == ["200", "403", "502", "400"]
+
+
+WEB = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    log_message = lambda *words: None
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.client_address[0]} asks GET {self.path}".encode())
+server = http.server.HTTPServer(("0.0.0.0", 443), Handler)
+print("bound", flush=True)
+server.serve_forever()
+"""
+GET = """
+import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())
+"""
+CONNECT = r"""
+import os, socket, sys
+from urllib.parse import urlsplit
+proxy = urlsplit(os.environ["https_proxy"])
+with socket.create_connection((proxy.hostname, proxy.port), 5) as sock:
+    sock.sendall(f"CONNECT {sys.argv[1]} HTTP/1.1\r\n\r\n".encode())
+    print(sock.recv(100).decode())
+"""
+
+
+def test_a_router_with_port_mapping_lets_strangers_in_where_it_was_asked_to() -> None:
+    with Lab() as lab:
+        stranger = lab.public("stranger", "198.51.100.20")
+        home = lab.home("home", nat="symmetric", port_mapping=True)
+        with _running(home.host, MAPPED) as external:
+            heard = stranger.run(["python", "-c", ASK, home.address], timeout=20)
+        [verdict] = check(lab, {"home": "symmetric"})
+        assert lab.left_in_run() == []
+    assert external == f"{home.address} 5000\n"
+    assert heard == "home\n"
+    assert verdict.verified
+
+
+MAPPED = """
+import socket, struct
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(5)
+    sock.connect(("192.168.1.1", 5351))
+    sock.send(bytes(2))  # NAT-PMP: the external address
+    address = socket.inet_ntoa(sock.recv(100)[8:12])
+    sock.send(struct.pack("!BBHHHI", 0, 1, 0, 5000, 5000, 600))  # and a mapping for UDP
+    print(address, struct.unpack("!H", sock.recv(100)[10:12])[0], flush=True)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.bind(("0.0.0.0", 5000))
+    while True:
+        sock.sendto(b"home", sock.recvfrom(100)[1])
 """
 
 

@@ -24,6 +24,8 @@ def test_a_whole_topology_is_read(tmp_path: Path) -> None:
     assert plan.homes["alice"].behind == "isp"
     assert plan.homes["alice"].link == Link.both(Way(delay=20, loss=1.5))
     assert plan.homes["bob"].nat == Nat(AD, APD, Ports.SEQUENTIAL)
+    assert plan.homes["bob"].ipv6
+    assert plan.homes["bob"].port_mapping
     assert plan.homes["bob"].link == Link(Way(rate=1), Way(rate=16))
 
 
@@ -32,6 +34,7 @@ def test_what_two_nats_in_a_row_have_to_be_is_known(tmp_path: Path) -> None:
     assert behaviours["alice-1"].hairpin
     assert behaviours["bob"].mapping == "address-dependent"
     assert "dora" not in behaviours
+    assert list(read(_file(tmp_path, WHOLE)).behaviours6()) == ["mediator", "bob", "dora"]
 
 
 WHOLE = """
@@ -49,6 +52,8 @@ link = { delay = 20, loss = 1.5 }
 nat = { mapping = "address-dependent", ports = "sequential" }
 up = { rate = 1 }
 down = { rate = 16 }
+ipv6 = true
+port-mapping = true
 [ipv6.dora]
 """
 
@@ -74,6 +79,11 @@ down = { rate = 16 }
         ('title = "t"\n[home.a]\nnat = "hairpin"\nhosts = 0', "home.a.hosts: must be from 1"),
         ('title = "t"\n[home.a]\nnat = "hairpin"\nhosts = "2"', "home.a.hosts: must be a whole"),
         ('title = "t"\n[home.a]\nnat = "hairpin"\nbehind = "b"', "home.a.behind: there is no"),
+        (
+            'title = "t"\n[carrier.b]\nnat = "hairpin"\n'
+            '[home.a]\nnat = "hairpin"\nbehind = "b"\nipv6 = true',
+            "home.a.ipv6: the carriers here have none",
+        ),
         (
             'title = "t"\n[home.a]\nnat = "hairpin"\nlink = { loss = 101 }',
             "home.a.link.loss: must be from 0 to 100",
@@ -121,6 +131,14 @@ CAN_MEET = {
     ("ipv6-only", "ipv6-only"): True,
     ("full-cone", "ipv6-only"): False,
     ("asymmetric", "port-restricted"): True,
+    ("port-mapping", "symmetric"): True,
+    ("symmetric-mapping", "symmetric"): True,
+    ("symmetric-mapping", "udp-blocked"): False,
+    ("dual-stack-symmetric", "symmetric"): False,
+    ("dual-stack-symmetric", "dual-stack-symmetric"): True,
+    ("dual-stack-symmetric", "ipv6-only"): True,
+    ("dual-stack", "port-restricted"): True,
+    ("public", "proxy-only"): False,
 }
 
 
