@@ -44,6 +44,7 @@ from traversal.candidate import (
     RemoteSide,
     priority,
 )
+from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, MalformedStun, Message
 
@@ -119,6 +120,12 @@ class PathFinder:
         """Where to send; after distress without a way out still the old one."""
         chosen = self._agreement.chosen
         return chosen.path if chosen else None
+
+    def explain(self) -> Explanation:
+        """Why there is no direct path, and when the next try is."""
+        chosen = None if self.state is State.CHECKING else self._agreement.chosen
+        pairs, theirs = tuple(self._pairs.values()), tuple(self._theirs.values())
+        return explain(chosen, pairs, self._ours, theirs, role_conflict=self.role_conflict)
 
     def tried(self) -> tuple[Tried, ...]:
         return tuple(pair.tried for pair in self._pairs.values())
