@@ -192,21 +192,31 @@ class Internet(Network):
     """The public network, the clock, and the datagrams on their way."""
 
     def __init__(
-        self, random: Random, *, delay: float = 0.01, jitter: float = 0.0, loss: float = 0.0
+        self,
+        random: Random,
+        *,
+        delay: float = 0.01,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        duplicates: float = 0.0,
     ) -> None:
         super().__init__(self, "198.51.100", None)
         self.random = random
         self.now = 0.0
         self.carried = 0
         self._delay, self._jitter, self.loss = delay, jitter, loss
+        self.duplicates = duplicates
         self._queue: list = []
         self._order = itertools.count()
 
     def deliver(self, node, data: bytes, source: Address, destination: Address) -> None:
+        """Jitter reorders; a share of the datagrams arrives twice."""
         self.carried += 1
-        if self.random.random() >= self.loss:
-            wait = self._delay + self.random.random() * self._jitter
-            self.at(self.now + wait, lambda: node.inward(data, source, destination))
+        copies = 1 + (self.random.random() < self.duplicates)
+        for _ in range(copies):
+            if self.random.random() >= self.loss:
+                wait = self._delay + self.random.random() * self._jitter
+                self.at(self.now + wait, lambda: node.inward(data, source, destination))
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (when, next(self._order), action))
