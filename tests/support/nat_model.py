@@ -1,4 +1,5 @@
-"""A small internet in memory: hosts, NATs by RFC 4787 behaviour, delay, loss and reordering.
+"""A small internet in memory: hosts, NATs by RFC 4787 behaviour, relays, IPv6 behind firewalls;
+delay, loss, reordering and duplicates.
 
 internet = Internet(Random(1))
 nat = internet.nat(Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
@@ -9,6 +10,7 @@ internet.run(until=1.0)
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from enum import Enum
 from random import Random
@@ -35,6 +37,14 @@ class Filtering(Enum):
     ADDRESS_AND_PORT = "address-and-port-dependent"
 
 
+class Ports(Enum):
+    """Which outside port a new mapping gets (RFC 4787 4.2)."""
+
+    PRESERVED = "the inside port if free, else random"
+    RANDOM = "random"
+    SEQUENTIAL = "the last one plus a step"
+
+
 class Network:
     """Addresses that reach each other, and the NAT that leads out of them, if any."""
 
@@ -44,8 +54,8 @@ class Network:
         self._prefix = prefix
         self._nodes: dict[str, Host | NatBox] = {}
 
-    def host(self, port: int = 40000) -> "Host":
-        return self._add(Host(self, self._next_address(), port))
+    def host(self, port: int = 40000, firewall: Filtering | None = None) -> "Host":
+        return self._add(Host(self, self._next_address(), port, firewall))
 
     @property
     def nodes(self) -> list["Host | NatBox | Relay"]:
@@ -61,9 +71,20 @@ class Network:
         *,
         hairpin: bool = False,
         prefix: str = "192.168.1",
+        ports: Ports | None = None,
+        step: int = 1,
+        lifetime: float = math.inf,
+        blocked: bool = False,
     ) -> "Network":
-        """A network behind a new NAT; prefixes may repeat, as in real homes."""
-        box = self._add(NatBox(self, self._next_address(), mapping, filtering, hairpin))
+        """A network behind a new NAT; prefixes may repeat, as in real homes.
+
+        Unless told, ports are preserved where mappings do not vary, as most NATs do, else random.
+        `lifetime` is in seconds without outgoing datagrams; `blocked` lets no UDP out.
+        """
+        preserved = Ports.PRESERVED if mapping is Mapping.INDEPENDENT else Ports.RANDOM
+        box = NatBox(self, self._next_address(), mapping, filtering, ports or preserved)
+        box.hairpin, box.step, box.lifetime, box.blocked = hairpin, step, lifetime, blocked
+        self._add(box)
         box.inside = Network(self.internet, prefix, box)
         return box.inside
 
@@ -84,21 +105,37 @@ class Network:
         return node
 
     def _next_address(self) -> str:
-        return f"{self._prefix}.{len(self._nodes) + 10}"
+        separator = "" if ":" in self._prefix else "."
+        return f"{self._prefix}{separator}{len(self._nodes) + 10}"
 
 
 class Host:
-    def __init__(self, network: Network, ip: str, port: int) -> None:
+    """A machine with one port; its firewall, if any, lets in what answers it."""
+
+    def __init__(
+        self, network: Network, ip: str, port: int, firewall: Filtering | None = None
+    ) -> None:
         self.network = network
         self.address = Address(ip, port)
         self.on_datagram: Receiver = lambda data, source, now: None
+        self._firewall = firewall
+        self._opened: set[Key] = set()
+
+    @property
+    def stacks(self) -> "list[Host]":
+        return [self]
 
     def send(self, data: bytes, destination: Address) -> None:
+        if self._firewall is not None:
+            self._opened.add(part(self._firewall.name, destination))
         self.network.carry(data, self.address, destination)
 
     def inward(self, data: bytes, source: Address, destination: Address) -> None:
-        if destination == self.address:
+        if destination == self.address and self._lets_in(source):
             self.on_datagram(data, source, self.network.internet.now)
+
+    def _lets_in(self, source: Address) -> bool:
+        return self._firewall is None or part(self._firewall.name, source) in self._opened
 
     def seen_from(self, server: "Host | Relay") -> Address:
         """What a STUN server answers, at once and without loss."""
@@ -107,6 +144,33 @@ class Host:
             address = gateway.map(address, server.address)
             outside = gateway.outside
         return address
+
+
+class DualHost:
+    """A machine with IPv4 and IPv6."""
+
+    def __init__(self, *stacks: Host) -> None:
+        self.stacks = list(stacks)
+        self.network, self.address = stacks[0].network, stacks[0].address
+
+    @property
+    def on_datagram(self) -> Receiver:
+        return self.stacks[0].on_datagram
+
+    @on_datagram.setter
+    def on_datagram(self, receiver: Receiver) -> None:
+        for stack in self.stacks:
+            stack.on_datagram = receiver
+
+    def send(self, data: bytes, destination: Address) -> None:
+        for stack in self.stacks:
+            if stack.address.version == destination.version:
+                stack.send(data, destination)
+
+    def seen_from(self, server: "Host | Relay") -> Address:
+        return next(
+            s for s in self.stacks if s.address.version == server.address.version
+        ).seen_from(server)
 
 
 class Relay:
@@ -133,52 +197,63 @@ class Relay:
 
 
 class NatBox:
+    hairpin, step, lifetime, blocked = False, 1, math.inf, False
+
     def __init__(
-        self, outside: Network, ip: str, mapping: Mapping, filtering: Filtering, hairpin: bool
+        self, outside: Network, ip: str, mapping: Mapping, filtering: Filtering, ports: Ports
     ) -> None:
         self.outside = outside
         self.inside: Network | None = None
         self.address = Address(ip, 0)
-        self._mapping, self._filtering, self._hairpin = mapping, filtering, hairpin
+        self._mapping, self._filtering, self._assignment = mapping, filtering, ports
+        self._last_port = outside.internet.random.randint(1024, 65535)
         self._ports: dict[Key, int] = {}
         self._owners: dict[int, Address] = {}
         self._opened: dict[int, set[Key]] = {}
+        self._used: dict[int, float] = {}
 
     def outward(self, data: bytes, source: Address, destination: Address) -> None:
+        if self.blocked:
+            return
         mapped = self.map(source, destination)
         if destination.host == self.address.host:
-            if self._hairpin:
+            if self.hairpin:
                 self.inward(data, mapped, destination)
             return
         self.outside.carry(data, mapped, destination)
 
     def inward(self, data: bytes, source: Address, destination: Address) -> None:
         port = destination.port
-        if port in self._owners and self._filter_key(source) in self._opened[port]:
+        if self._is_alive(port) and self._filter_key(source) in self._opened[port]:
             self.inside.hand_over(data, source, self._owners[port])
 
     def map(self, source: Address, destination: Address) -> Address:
         key = (source, *part(self._mapping.name, destination))
-        if key not in self._ports:
-            self._ports[key] = port = self._free_port(source.port)
+        if key not in self._ports or not self._is_alive(self._ports[key]):
+            self._ports[key] = port = self._new_port(source.port)
             self._owners[port], self._opened[port] = source, set()
         port = self._ports[key]
+        self._used[port] = self.outside.internet.now
         self._opened[port].add(self._filter_key(destination))
         return Address(self.address.host, port)
+
+    def _is_alive(self, port: int) -> bool:
+        return self.outside.internet.now <= self._used.get(port, -math.inf) + self.lifetime
 
     def _filter_key(self, other: Address) -> Key:
         return part(self._filtering.name, other)
 
-    def _free_port(self, wanted: int) -> int:
-        """The same port if it is free and mappings do not vary, as most NATs do."""
-        if self._mapping is Mapping.INDEPENDENT and wanted not in self._owners:
+    def _new_port(self, wanted: int) -> int:
+        if self._assignment is Ports.PRESERVED and wanted not in self._owners:
             return wanted
-        random = self.outside.internet.random
-        return next(
-            port
-            for port in iter(lambda: random.randint(1024, 65535), 0)
-            if port not in self._owners
-        )
+        while True:
+            if self._assignment is Ports.SEQUENTIAL:
+                port = 1024 + (self._last_port + self.step - 1024) % (65536 - 1024)
+            else:
+                port = self.outside.internet.random.randint(1024, 65535)
+            self._last_port = port
+            if port not in self._owners:
+                return port
 
 
 def part(behaviour: str, address: Address) -> Key:
@@ -208,6 +283,7 @@ class Internet(Network):
         self.duplicates = duplicates
         self._queue: list = []
         self._order = itertools.count()
+        self.six = Network(self, "2001:db8::", None)
 
     def deliver(self, node, data: bytes, source: Address, destination: Address) -> None:
         """Jitter reorders; a share of the datagrams arrives twice."""

@@ -1,8 +1,9 @@
 """Two path finders on the internet in memory, the offers already exchanged."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.support.nat_model import Host, Internet, Relay
+from tests.support.nat_model import DualHost, Host, Internet, Relay
 from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
 from traversal.pairs import Path
 from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettled, State
@@ -10,9 +11,9 @@ from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettle
 
 @dataclass
 class Party:
-    host: Host
+    host: Host | DualHost
     finder: PathFinder
-    sent: int = 0
+    by_destination: Counter[Address] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
     paths: list[tuple[float, Path]] = field(default_factory=list)  # when found, which
 
@@ -26,14 +27,21 @@ class Party:
     def endpoint(self) -> Address | None:
         return self.finder.path.endpoint if self.finder.path else None
 
+    @property
+    def sent(self) -> int:
+        """How many datagrams, in all."""
+        return self.by_destination.total()
+
     def found_at(self) -> float:
         """When it found the path it has now."""
         return self.paths[-1][0]
 
 
-def candidates_of(host: Host, stun_servers: list[Host]) -> list[Candidate]:
-    made = [candidate(Kind.HOST, host.address)]
+def candidates_of(host: Host | DualHost, stun_servers: list[Host]) -> list[Candidate]:
+    made = [candidate(Kind.HOST, stack.address) for stack in host.stacks]
     for server in stun_servers:
+        if all(stack.address.version != server.address.version for stack in host.stacks):
+            continue
         seen = host.seen_from(server)
         if all(seen != other.address for other in made):
             made.append(candidate(Kind.SERVER_REFLEXIVE, seen, host.address))
@@ -42,7 +50,7 @@ def candidates_of(host: Host, stun_servers: list[Host]) -> list[Candidate]:
 
 def meet(
     internet: Internet,
-    hosts: tuple[Host, Host],
+    hosts: tuple[Host | DualHost, Host | DualHost],
     *,
     starts: tuple[float, float] = (0.0, 0.0),
     relays: tuple[Relay, ...] = (),
@@ -115,7 +123,7 @@ def _received(internet: Internet, party: Party, data: bytes, source) -> None:
 
 def flush(internet: Internet, party: Party) -> None:
     for datagram in party.finder.datagrams_to_send(internet.now):
-        party.sent += 1
+        party.by_destination[datagram.destination] += 1
         party.host.send(datagram.data, datagram.destination)
     while (event := party.finder.next_event()) is not None:
         party.events.append(event)
