@@ -25,7 +25,8 @@ TRIGGER_WAIT = 0.02  # seconds, at least, from a check to one triggered by heari
 MAX_TRIGGERED = 8  # triggered checks to an address a minute: two that trigger each other must rest
 TRIGGER_PERIOD = 60.0
 MAX_IN_FLIGHT = 32  # checks of one pair whose answer is still welcome
-RECENT = 5  # RTTs that are remembered
+RECENT = 8  # RTTs that are remembered
+KEEPALIVE = 10.0  # seconds between checks of the path in use, so that NATs keep their mapping
 FIRST_HOLD = 1.0  # seconds for which a pair that let us down is passed over, doubled each time
 LONGEST_HOLD = 300.0
 FORGIVEN = 120.0  # seconds of good service that wipe out what a pair did before
@@ -178,8 +179,16 @@ class Pair:
             return EAGER_WAITS[self.tries - 1]
         return min(max(STEADY_WAIT, (now - self.born - YOUNG) / SLOWDOWN), SLOWEST_WAIT)
 
+    def wait_in_use(self) -> float:
+        """The same for the path in use: a few measurements, then only what keeps it open."""
+        return STEADY_WAIT if self._is_little_known else KEEPALIVE
+
+    @property
+    def _is_little_known(self) -> bool:
+        return len(self.recent) < RECENT and self.tries < 3 * RECENT
+
     def _wait_while_it_works(self, now: float) -> float:
-        if len(self.recent) < RECENT:
+        if self._is_little_known:
             return STEADY_WAIT
         return STANDBY_WAIT if now < self.proven_at + 1.5 * STANDBY_WAIT else REPROOF_WAIT
 

@@ -24,7 +24,6 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from traversal import stun
 from traversal.agreement import (
     Agreement,
     Controlled,
@@ -35,6 +34,7 @@ from traversal.agreement import (
     PathSettled,
     State,
 )
+from traversal.birthday import Attempt, Plan, plan
 from traversal.candidate import (
     MAX_CANDIDATES,
     Address,
@@ -42,11 +42,11 @@ from traversal.candidate import (
     Kind,
     LocalSide,
     RemoteSide,
-    priority,
 )
+from traversal.checks import Checks, is_role_conflict
 from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
-from traversal.stun import Class, MalformedStun, Message
+from traversal.stun import Class, Message
 
 __all__ = [
     "Datagram",
@@ -60,12 +60,9 @@ __all__ = [
 
 PACE = 0.005  # seconds between two checks of one finder (RFC 8445 14.2 allows no less)
 BURST = 4  # checks that may be made up for at once when a timer was late
-KEEPALIVE = 10.0  # seconds between checks of the path in use, so that NATs keep their mapping
 MAX_PAIRS = 2 * MAX_CANDIDATES  # that many are tried, whatever is offered in a long session
 MAX_REFLEXIVE = 8  # addresses learnt from checks; two varying NATs would show new ones for ever
 FORGET_REFLEXIVE = 60.0  # seconds after which such an address may make room for another
-MAX_REMEMBERED = 256  # transactions of theirs that would be noticed if they came again
-ROLE_CONFLICT = 487
 
 
 Way = tuple[Address, int | None]  # an address of theirs, and the port of ours, None for the usual
@@ -92,18 +89,17 @@ class PathFinder:
         token: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.role_conflict = False
-        self._local, self._remote = local, remote
+        self._checks = Checks(local, remote, controlling=controlling, token=token)
         self._ours: tuple[Candidate, ...] = local.candidates
         self._theirs: dict[Address, Candidate] = {}
-        self._controlling = controlling
         self._token = token
-        self._tie_breaker = int.from_bytes(token(8), "big")
         self._pairs: dict[Way, Pair] = {}
         role = Controlling if controlling else Controlled
         self._agreement: Agreement = role(self._pairs.values())
         self._next_slot = now
         self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
+        self._attempt: Attempt | None = None
         self.add_remote(remote.candidates, now)
 
     @property
@@ -113,7 +109,7 @@ class PathFinder:
     @property
     def username(self) -> str:
         """What the other party's checks carry: names this finder among others on one socket."""
-        return f"{self._local.ufrag}:{self._remote.ufrag}"
+        return self._checks.username
 
     @property
     def path(self) -> Path | None:
@@ -132,6 +128,8 @@ class PathFinder:
 
     def awaits(self, transaction: bytes) -> bool:
         """Whether an answer with this transaction is for us."""
+        if self._attempt is not None and transaction in self._attempt.in_flight:
+            return True
         return any(transaction in pair.in_flight for pair in self._pairs.values())
 
     def add_remote(self, candidates: Iterable[Candidate], now: float) -> None:
@@ -168,6 +166,22 @@ class PathFinder:
             self._agreement.distress(now)
             self._check_all(now)
 
+    def birthday_plan(self) -> Plan | None:
+        """Our part in a birthday attempt, if the NATs are such that only this could help."""
+        return plan(self._ours, tuple(self._theirs.values()))
+
+    def attempt_birthday(self, plan: Plan, source_ports: Sequence[int], now: float) -> None:
+        """Run the plan once, from ports of ours that the caller holds open (`source_ports`)."""
+        self._attempt = Attempt.start(plan, source_ports, now, self._token)
+
+    def needed_ports(self) -> frozenset[int]:
+        """The source ports, beside the session's own, that must stay open."""
+        ports = {port for _, port in self._pairs if port is not None}
+        if self._attempt is not None:
+            ports |= {probe.source_port for _, probe in self._attempt.queue if probe.source_port}
+            ports |= {p.source_port for p, _ in self._attempt.in_flight.values() if p.source_port}
+        return frozenset(ports)
+
     def handle_datagram(
         self, data: bytes, source: Address, now: float, source_port: int | None = None
     ) -> None:
@@ -175,16 +189,13 @@ class PathFinder:
 
         `source_port` is the port of ours it came to, if that is not the session's own.
         """
-        try:
-            message = stun.parse(data)
-        except MalformedStun:
-            return
-        if message.method != stun.BINDING or message.unknown:
+        message = self._checks.read(data)
+        if message is None:
             return
         if message.cls is Class.REQUEST:
-            self._handle_request(message, data, (source, source_port), now)
-        elif message.cls in (Class.SUCCESS, Class.ERROR):
-            self._handle_response(message, data, (source, source_port), now)
+            self._handle_check(message, (source, source_port), now)
+        else:
+            self._handle_answer(message, (source, source_port), now)
 
     def handle_timer(self, now: float) -> None:
         self._agreement.turn(now)
@@ -194,12 +205,15 @@ class PathFinder:
                 break
             self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
             self._send_check(pair, now)
+        self._continue_attempt(now)
 
     def next_timer(self) -> float | None:
         agreement = self._agreement.next_timer()
         if not self._pairs:
             return None
         first = min(pair.next_check for pair in self._pairs.values())
+        if self._attempt is not None:
+            first = min(first, self._attempt.next_at)
         return min(max(first, self._next_slot), agreement)
 
     def datagrams_to_send(self, now: float) -> list[Datagram]:
@@ -213,21 +227,14 @@ class PathFinder:
 
     # What arrives
 
-    def _handle_request(self, request: Message, data: bytes, way: Way, now: float) -> None:
-        attributes = request.attributes
-        if attributes.get("USERNAME") != self.username:
-            return
-        if not stun.verify_integrity(data, self._local.password.encode()):
-            return
-        if self._is_repeated(request.transaction):
-            return
-        if ("ICE-CONTROLLING" in attributes) == self._controlling:
+    def _handle_check(self, check: Message, way: Way, now: float) -> None:
+        if self._checks.is_of_our_role(check):
             self.role_conflict = True
-            self._answer(request, way, {"ERROR-CODE": (ROLE_CONFLICT, "")}, Class.ERROR)
+            self._out.append(Datagram(self._checks.answer(check, way[0]), *way))
             return
-        pair = self._pairs.get(way) or self._learn_reflexive(way, request, now)
-        if self._hear(attributes, pair):
-            self._answer(request, way, {"XOR-MAPPED-ADDRESS": way[0]}, Class.SUCCESS)
+        pair = self._pairs.get(way) or self._learn_reflexive(way, check, now)
+        if self._hear(check.attributes, pair):
+            self._out.append(Datagram(self._checks.answer(check, way[0]), *way))
         if pair is not None:
             pair.heard += 1
             if not pair.works:
@@ -242,19 +249,16 @@ class PathFinder:
             return True
         return pair is not None and self._agreement.hear(attributes["NOMINATION"], pair)
 
-    def _handle_response(self, response: Message, data: bytes, way: Way, now: float) -> None:
+    def _handle_answer(self, answer: Message, way: Way, now: float) -> None:
         """An answer from elsewhere than the check went to proves nothing (RFC 8445 7.2.5.2.1)."""
-        pair = self._pairs.get(way)
-        if pair is None or response.transaction not in pair.in_flight:
+        pair = self._pairs.get(way) or self._learn_from_probe(way, answer.transaction)
+        if pair is None or answer.transaction not in pair.in_flight:
             return
-        if not stun.verify_integrity(data, self._remote.password.encode()):
+        check = pair.in_flight.pop(answer.transaction)
+        if answer.cls is Class.ERROR:
+            self.role_conflict = self.role_conflict or is_role_conflict(answer)
             return
-        check = pair.in_flight.pop(response.transaction)
-        if response.cls is Class.ERROR:
-            code, _ = response.attributes.get("ERROR-CODE", (0, ""))
-            self.role_conflict = self.role_conflict or code == ROLE_CONFLICT
-            return
-        mapped = response.attributes.get("XOR-MAPPED-ADDRESS")
+        mapped = answer.attributes.get("XOR-MAPPED-ADDRESS")
         if mapped is None:
             return
         kinds = {ours.address: ours.kind for ours in reversed(self._ours)}
@@ -262,15 +266,6 @@ class PathFinder:
         if check.word is not None:
             self._agreement.answered(check.word, pair, now)
         self._agreement.turn(now)
-
-    def _is_repeated(self, transaction: bytes) -> bool:
-        """Our other side never sends the same check twice: the network did, or an attacker."""
-        if transaction in self._remembered:
-            return True
-        self._remembered[transaction] = None
-        if len(self._remembered) > MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        return False
 
     # Pairs
 
@@ -307,6 +302,17 @@ class PathFinder:
         pair = self._pairs[way] = Pair(remote, now, now, source_port)
         return pair
 
+    def _learn_from_probe(self, way: Way, transaction: bytes) -> Pair | None:
+        """A probe of the birthday attempt is answered: its address becomes a pair."""
+        found = self._attempt and self._attempt.in_flight.get(transaction)
+        if not found or (found[0].destination, found[0].source_port) != way:
+            return None
+        _, sent_at = found
+        remote = Candidate(Kind.PEER_REFLEXIVE, way[0], 0, "prflx")
+        pair = self._pairs[way] = Pair(remote, sent_at, sent_at, way[1])
+        pair.note_sent(transaction, sent_at, None)
+        return pair
+
     def _forget_hopeless(self) -> None:
         """Addresses of networks that a party has left long ago make room for new ones."""
         excess = len(self._pairs) - MAX_PAIRS
@@ -322,21 +328,23 @@ class PathFinder:
 
     # What is sent
 
+    def _continue_attempt(self, now: float) -> None:
+        """Stops at the first direct path, and when all is tried and answered."""
+        attempt, path = self._attempt, self.path
+        if attempt is None:
+            return
+        if now >= attempt.ends_at or (path is not None and not path.relayed):
+            self._attempt = None
+            return
+        while now >= self._next_slot and (probe := attempt.take(now)) is not None:
+            self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
+            transaction, data = self._checks.make(probe.destination, None, None)
+            attempt.in_flight[transaction] = probe, now
+            self._out.append(Datagram(data, probe.destination, probe.source_port))
+
     def _send_check(self, pair: Pair, now: float) -> None:
-        word, complaint = self._agreement.word_on(pair), self._agreement.complaint
-        role = "ICE-CONTROLLING" if self._controlling else "ICE-CONTROLLED"
-        attributes: dict[str, object] = {
-            "USERNAME": f"{self._remote.ufrag}:{self._local.ufrag}",
-            "PRIORITY": priority(Kind.PEER_REFLEXIVE, pair.remote.address.version),
-            role: self._tie_breaker,
-        }
-        if word is not None:
-            attributes["NOMINATION"] = word
-        if complaint is not None:
-            attributes["DISTRESS"] = complaint
-        transaction = self._token(12)
-        request = Message(Class.REQUEST, transaction, attributes)
-        data = stun.serialize(request, self._remote.password.encode())
+        word = self._agreement.word_on(pair)
+        transaction, data = self._checks.make(pair.remote.address, word, self._agreement.complaint)
         self._out.append(Datagram(data, pair.remote.address, pair.source_port))
         pair.note_sent(transaction, now, word)
         self._plan_next_check(pair, now)
@@ -345,7 +353,7 @@ class PathFinder:
         if self._agreement.is_pending(pair):
             pair.next_check = now + self._agreement.repeat_wait(pair, now)
         elif pair is self._agreement.chosen and self.state is not State.CHECKING:
-            pair.next_check = now + KEEPALIVE
+            pair.next_check = now + pair.wait_in_use()
         else:
             if pair.works and now > pair.proven_at + PROOF_LIFE:
                 pair.renew(now)
@@ -356,15 +364,3 @@ class PathFinder:
         if not (pair.failed or pair.works or pair.is_young(now)):
             pair.failed = True
             self._agreement.events.append(PairFailed(pair.remote.address))
-
-    def _answer(
-        self,
-        request: Message,
-        way: Way,
-        attributes: dict[str, object],
-        cls: Class,
-    ) -> None:
-        """Never longer than the request, which had more attributes."""
-        response = Message(cls, request.transaction, attributes)
-        data = stun.serialize(response, self._local.password.encode())
-        self._out.append(Datagram(data, *way))

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 IPV6_BONUS = 0.003  # seconds that an IPv6 path may be slower and still count as equal
 MARGIN = 0.005  # seconds, at least, by which a path must be quicker to be worth a change
-MARGIN_SHARE = 0.1  # and this share of the RTT that we have
-ENOUGH = 3  # measurements of either path, at least, before RTTs are compared
+MARGIN_SHARE = 0.2  # and this share of the RTT that we have
+ENOUGH = 8  # measurements of either path, at least: by chance 1 of 12,870 equal pairs differs so
 
 
 class Preference(NamedTuple):

@@ -118,6 +118,8 @@ class Host:
         self.network = network
         self.address = Address(ip, port)
         self.on_datagram: Receiver = lambda data, source, now: None
+        self.more_ports: set[int] = set()
+        self.on_port: Callable[[bytes, Address, float, int], None] = lambda *_: None
         self._firewall = firewall
         self._opened: set[Key] = set()
 
@@ -130,9 +132,15 @@ class Host:
             self._opened.add(part(self._firewall.name, destination))
         self.network.carry(data, self.address, destination)
 
+    def send_from(self, port: int, data: bytes, destination: Address) -> None:
+        assert port in self.more_ports
+        self.network.carry(data, Address(self.address.host, port), destination)
+
     def inward(self, data: bytes, source: Address, destination: Address) -> None:
         if destination == self.address and self._lets_in(source):
             self.on_datagram(data, source, self.network.internet.now)
+        elif destination.port in self.more_ports:
+            self.on_port(data, source, self.network.internet.now, destination.port)
 
     def _lets_in(self, source: Address) -> bool:
         return self._firewall is None or part(self._firewall.name, source) in self._opened

@@ -49,6 +49,10 @@ class Place:
     blocked: bool = False
 
     @property
+    def has_no_udp(self) -> bool:
+        return self.blocked and bool(self.nats)
+
+    @property
     def mapping(self) -> Mapping:
         return max((n.mapping for n in self.nats), key=strictness, default=Mapping.INDEPENDENT)
 
@@ -84,7 +88,7 @@ class Topology:
             return True
         if self.shared == "carrier":
             return None
-        if any(place.blocked for place in self.places):
+        if any(place.has_no_udp for place in self.places):
             return False
         first, second = self.places
         fixed = [place.mapping is Mapping.INDEPENDENT for place in self.places]
@@ -97,7 +101,7 @@ class Topology:
 
     @property
     def relay_exists(self) -> bool:
-        return self.relays > 0 and not any(place.blocked and place.nats for place in self.places)
+        return self.relays > 0 and not any(place.has_no_udp for place in self.places)
 
 
 def strictness(behaviour: Mapping | Filtering) -> int:

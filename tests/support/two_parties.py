@@ -112,19 +112,26 @@ def agree(first: Party, second: Party) -> bool:
 
 
 def _start(internet: Internet, party: Party) -> None:
+    for stack in party.host.stacks:
+        stack.on_port = lambda data, source, now, port: _received(
+            internet, party, data, source, port
+        )
     party.host.on_datagram = lambda data, source, now: _received(internet, party, data, source)
     flush(internet, party)
 
 
-def _received(internet: Internet, party: Party, data: bytes, source) -> None:
-    party.finder.handle_datagram(data, source, internet.now)
+def _received(internet: Internet, party: Party, data: bytes, source, port=None) -> None:
+    party.finder.handle_datagram(data, source, internet.now, port)
     flush(internet, party)
 
 
 def flush(internet: Internet, party: Party) -> None:
     for datagram in party.finder.datagrams_to_send(internet.now):
         party.by_destination[datagram.destination] += 1
-        party.host.send(datagram.data, datagram.destination)
+        if datagram.source_port is None:
+            party.host.send(datagram.data, datagram.destination)
+        else:
+            party.host.send_from(datagram.source_port, datagram.data, datagram.destination)
     while (event := party.finder.next_event()) is not None:
         party.events.append(event)
         if isinstance(event, PathFound):
