@@ -112,6 +112,8 @@ async def running(
             gate=gate,
             follow=Rotations(store, gate.denies).follow,
             send_away=carrier.answer,
+            lasting=coordination.LASTING,
+            act_once=store.act_once,
             observe=metrics.observe,
         )
         door = Web(
