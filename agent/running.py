@@ -107,6 +107,12 @@ def _alive(pid: int) -> bool:
 
 
 def _short(path: Any) -> str:
+    """The words of a path that fit on a line; why it is relayed is one of them."""
     if not isinstance(path, dict):
         return str(path)
-    return " ".join(f"{value}" for value in path.values())
+    words = [str(path[name]) for name in ("kind", "endpoint") if name in path]
+    if "rtt_ms" in path:
+        words.append(f"{path['rtt_ms']} ms")
+    if "why" in path:
+        words.append(f"since {path['why']}")
+    return " ".join(words)

@@ -1,75 +1,65 @@
-"""Connectivity: a path to every party, over one UDP port.
+"""Connectivity: a path to every party, and a better one, for as long as the session lives.
 
-A shell around one PathFinder per party, without a decision in it: datagrams go to the finder whose
-credentials they name, and what the finders want sent is sent.
+A shell around one PathFinder and some RelayBindings per party, without a decision in it: datagrams
+go to the one whose credentials or transaction they name, and what these want sent is sent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
 
-from agent.connection.udp import Arrival, UdpPort
+from agent.connection.gathering import Gathered, Inquiry
+from agent.connection.port import Arrival, Port
 from traversal import stun
-from traversal.candidate import Address, Kind, LocalSide, Nat, RemoteSide, nat_of
-from traversal.pairs import Tried
-from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettled
+from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.explanation import Explanation
+from traversal.pairs import Path
+from traversal.paths import Event, PathFinder
+from traversal.relay import RelayBinding, RelayTicket
 from traversal.stun import Class, MalformedStun
 
-__all__ = [
-    "Connectivity",
-    "Event",
-    "Found",
-    "LocalSide",
-    "NotFound",
-    "PairFailed",
-    "PathFound",
-    "PathSettled",
-    "RemoteSide",
-]
+LONGEST_SLEEP = 60.0  # seconds
 
 
-@dataclass(frozen=True)
-class Found:
-    """`endpoint` is for WireGuard; `rtt` in seconds."""
-
-    endpoint: Address
-    rtt: float
-    local_kind: Kind
-    remote_kind: Kind
-    same_lan: bool
-
-
-@dataclass(frozen=True)
-class NotFound:
-    """`reason` is a sentence for people; `tried` says what came of each address."""
-
-    reason: str
-    tried: tuple[Tried, ...]
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Party:
     finder: PathFinder
-    local: LocalSide
-    remote: RemoteSide
+    tickets: tuple[RelayTicket, ...]
+    bindings: list[RelayBinding] = field(default_factory=list)
+    offered: set[tuple[Address, bool]] = field(default_factory=set)
+
+    def sources(self) -> list[PathFinder | RelayBinding]:
+        """Whatever sends by itself."""
+        return [self.finder, *self.bindings]
 
 
 class Connectivity:
-    """One port for all parties; the port stays the caller's, also after `establish`."""
+    """All parties over one port, which stays the caller's; `run` is to be running.
 
-    def __init__(self, port: UdpPort) -> None:
+    `on_event` is called, within `run`, with the party and what its finder tells.
+    """
+
+    def __init__(self, port: Port, on_event: Callable[[str, Event], None]) -> None:
         self._port = port
+        self._on_event = on_event
         self._parties: dict[str, _Party] = {}
         self._by_username: dict[str, PathFinder] = {}
-        self._settled: set[str] = set()
+        self._inquiry: Inquiry | None = None
+        self._on_gathered: Callable[[Gathered], None] = lambda _: None
 
     def add_party(
-        self, party: str, local: LocalSide, remote: RemoteSide, *, controlling: bool
+        self,
+        party: str,
+        local: LocalSide,
+        remote: RemoteSide,
+        *,
+        controlling: bool,
+        tickets: Iterable[RelayTicket] = (),
     ) -> None:
-        """`local` is what this party, and nobody else, was offered.
+        """`local` is what this party, and nobody else, was offered; `tickets` are for our side.
 
         Raises: ValueError, if two parties would be told apart by nothing.
         """
@@ -77,97 +67,122 @@ class Connectivity:
         finder = PathFinder(local, remote, controlling=controlling, now=now)
         if party in self._parties or finder.username in self._by_username:
             raise ValueError(f"{party} uses the credentials of another party")
-        self._parties[party] = _Party(finder, local, remote)
+        self._parties[party] = _Party(finder, tuple(tickets))
         self._by_username[finder.username] = finder
+        self._bind(self._parties[party], now)
+        self._port.inbox.wake()
 
-    async def establish(
-        self, timeout: float, on_event: Callable[[str, Event], None]
-    ) -> Mapping[str, Found | NotFound]:
-        """A path to each party, or why there is none after `timeout` seconds.
+    def add_remote(self, party: str, candidates: Iterable[Candidate]) -> None:
+        """Addresses that this party offers later."""
+        self._parties[party].finder.add_remote(tuple(candidates), time.monotonic())
+        self._port.inbox.wake()
 
-        Returns as soon as every party knows the path it shares with us. Whoever has a path is
-        still answered until then.
-        """
-        deadline = time.monotonic() + timeout
-        self._turn(on_event)
-        while len(self._settled) < len(self._parties) and time.monotonic() < deadline:
-            arrival = await self._next_arrival(min(deadline, self._next_timer()))
-            if arrival is not None:
+    def set_local(self, candidates: Sequence[Candidate]) -> None:
+        """Our network changed: everything is proven anew, and bound from where we are now."""
+        now = time.monotonic()
+        for party in self._parties.values():
+            party.finder.set_local(candidates, now)
+            self._bind(party, now)
+        self._port.inbox.wake()
+
+    def distress(self, party: str) -> None:
+        """WireGuard says that the path in use is dead."""
+        self._parties[party].finder.distress(time.monotonic())
+        self._port.inbox.wake()
+
+    def inquire(
+        self, servers: Sequence[Address], timeout: float, then: Callable[[Gathered], None]
+    ) -> None:
+        """Gather anew, meanwhile; a later call replaces an earlier one."""
+        self._inquiry, self._on_gathered = Inquiry(self._port, servers, timeout), then
+        self._port.inbox.wake()
+
+    def path(self, party: str) -> Path | None:
+        return self._parties[party].finder.path
+
+    def explain(self, party: str) -> Explanation:
+        """What there is to say of the path, or of its absence."""
+        return self._parties[party].finder.explain()
+
+    async def run(self) -> NoReturn:
+        """Until cancelled."""
+        while True:
+            self._turn()
+            for arrival in await self._port.inbox.arrivals(self._next_timer()):
                 self._handle(arrival)
-            self._turn(on_event)
-        return {name: _outcome(party) for name, party in self._parties.items()}
 
-    async def _next_arrival(self, until: float) -> Arrival | None:
-        if not self._port.datagrams.empty():
-            return self._port.datagrams.get_nowait()
-        try:
-            async with asyncio.timeout(until - time.monotonic()):
-                return await self._port.datagrams.get()
-        except TimeoutError:
-            return None
+    def _bind(self, party: _Party, now: float) -> None:
+        party.offered.clear()
+        party.bindings = [
+            RelayBinding(ticket, server, now)
+            for ticket in party.tickets
+            if (server := self._server_of(ticket)) is not None
+        ]
 
-    def _next_timer(self) -> float:
-        timers = (party.finder.next_timer() for party in self._parties.values())
-        return min((timer for timer in timers if timer is not None), default=float("inf"))
+    def _server_of(self, ticket: RelayTicket) -> Address | None:
+        """One address of the relay, both sides' the same family if they can: a side binds once."""
+        servers = sorted(ticket.servers(), key=lambda server: server.version)
+        return next((server for server in servers if self._port.speaks_to(server)), None)
 
-    def _handle(self, arrival: Arrival) -> None:
-        finder = self._finder_for(arrival.data)
-        if finder is not None:
-            finder.handle_datagram(arrival.data, arrival.source, arrival.at)
-
-    def _finder_for(self, data: bytes) -> PathFinder | None:
-        """Checks name us and their sender, answers the check they answer; others are strangers."""
-        try:
-            message = stun.parse(data)
-        except MalformedStun:
-            return None
-        if message.cls is Class.REQUEST:
-            return self._by_username.get(message.attributes.get("USERNAME", ""))
-        finders = self._by_username.values()
-        return next((finder for finder in finders if finder.awaits(message.transaction)), None)
-
-    def _turn(self, on_event: Callable[[str, Event], None]) -> None:
+    def _turn(self) -> None:
         now = time.monotonic()
         for name, party in self._parties.items():
-            for datagram in party.finder.datagrams_to_send(now):
-                self._port.send(datagram.data, datagram.destination)
+            self._offer_relays(party, now)
+            for source in party.sources():
+                for datagram in source.datagrams_to_send(now):
+                    if datagram.source_port is None:
+                        self._port.send(datagram.data, datagram.destination)
             while (event := party.finder.next_event()) is not None:
-                self._note(name, event)
-                on_event(name, event)
+                self._on_event(name, event)
+        self._turn_inquiry()
 
-    def _note(self, party: str, event: Event) -> None:
-        if isinstance(event, PathSettled):
-            self._settled.add(party)
-        elif isinstance(event, PathFound):
-            self._settled.discard(party)
+    def _offer_relays(self, party: _Party, now: float) -> None:
+        """A relay is worth checking once we are bound, and once more when the other side is."""
+        for binding in party.bindings:
+            state = binding.server, binding.other_bound
+            if binding.bound and state not in party.offered:
+                party.offered.add(state)
+                party.finder.add_remote([candidate(Kind.RELAY, binding.server)], now)
 
+    def _turn_inquiry(self) -> None:
+        inquiry = self._inquiry
+        if inquiry is None:
+            return
+        inquiry.ask()
+        if inquiry.is_over():
+            self._inquiry = None
+            self._on_gathered(inquiry.gathered())
 
-def _outcome(party: _Party) -> Found | NotFound:
-    path = party.finder.path
-    if path is None:
-        return NotFound(_reason(party), party.finder.tried())
-    return Found(path.endpoint, path.rtt, path.local_kind, path.remote_kind, path.same_lan)
+    def _next_timer(self) -> float:
+        timers = [
+            source.next_timer() for party in self._parties.values() for source in party.sources()
+        ]
+        if self._inquiry is not None:
+            timers.append(self._inquiry.next_timer())
+        until = time.monotonic() + LONGEST_SLEEP
+        return min((timer for timer in timers if timer is not None), default=until)
 
+    def _handle(self, arrival: Arrival) -> None:
+        """Checks name us and their sender, answers the request they answer; others are dropped."""
+        try:
+            message = stun.parse(arrival.data)
+        except MalformedStun:
+            return
+        if message.cls is Class.REQUEST:
+            finder = self._by_username.get(message.attributes.get("USERNAME", ""))
+        else:
+            finders = self._by_username.values()
+            finder = next((f for f in finders if f.awaits(message.transaction)), None)
+        if finder is not None:
+            finder.handle_datagram(arrival.data, arrival.source, arrival.at)
+        elif message.cls is not Class.REQUEST:
+            self._handle_answer(arrival, message.transaction)
 
-def _reason(party: _Party) -> str:
-    ours, theirs = nat_of(party.local.candidates), nat_of(party.remote.candidates)
-    return f"{_symptom(party.finder)}; we: {ours}; they: {theirs}{_verdict(ours, theirs)}"
-
-
-def _symptom(finder: PathFinder) -> str:
-    tried = finder.tried()
-    if finder.role_conflict:
-        return "both sides claim the same role, so the offers do not belong together"
-    if not tried:
-        return "no address of theirs can be tried from here"
-    if any(pair.answered for pair in tried):
-        return "an address answered, but the sides could not agree on it in time"
-    if any(pair.heard for pair in tried):
-        return "their checks reach us, our checks stay unanswered"
-    return f"none of {len(tried)} addresses answered, and none of their checks reached us"
-
-
-def _verdict(ours: Nat, theirs: Nat) -> str:
-    if Nat.VARYING in (ours, theirs) and Nat.NONE not in (ours, theirs):
-        return " (such a pair often has no direct path and needs a relay)"
-    return ""
+    def _handle_answer(self, arrival: Arrival, transaction: bytes) -> None:
+        for party in self._parties.values():
+            for binding in party.bindings:
+                if binding.awaits(transaction):
+                    binding.handle_datagram(arrival.data, arrival.source, arrival.at)
+                    return
+        if self._inquiry is not None:
+            self._inquiry.hear(arrival)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent.connection.interfaces import local_addresses
-from agent.connection.udp import Arrival, UdpPort
+from agent.connection.port import Arrival, Port
 from traversal import stun
 from traversal.candidate import MAX_CANDIDATES, Address, Candidate, Kind, candidate
 from traversal.stun import Class, MalformedStun, Message
@@ -43,26 +44,17 @@ class _Answer:
     rtt: float
 
 
-async def gather(port: UdpPort, stun_servers: Sequence[Address], timeout: float) -> Gathered:
-    """Takes `timeout` seconds only if servers are silent.
-
-    A mediator with addresses of both families has one that the port cannot reach; that is not
-    asked, or each session would wait for it as for a slow server.
-    """
-    stun_servers = [server for server in stun_servers if port.speaks_to(server)]
-    hosts = [candidate(Kind.HOST, Address(ip, port.port)) for ip in local_addresses()]
-    answers = await _ask_all(port, stun_servers, timeout)
-    seen = {answer.seen for answer in answers.values()} - {host.address for host in hosts}
-    related = hosts[0].address if hosts else None
-    reflexive = [candidate(Kind.SERVER_REFLEXIVE, address, related) for address in sorted(seen)]
-    return Gathered(
-        tuple((hosts[:MAX_HOST] + reflexive)[:MAX_CANDIDATES]),
-        mapping_of(answers),
-        min((answer.rtt for answer in answers.values()), default=None),
-    )
+async def gather(port: Port, stun_servers: Sequence[Address], timeout: float) -> Gathered:
+    """Takes `timeout` seconds only if servers are silent. For a port that nobody else reads."""
+    inquiry = Inquiry(port, stun_servers, timeout)
+    while not inquiry.is_over():
+        inquiry.ask()
+        for arrival in await port.inbox.arrivals(inquiry.next_timer()):
+            inquiry.hear(arrival)
+    return inquiry.gathered()
 
 
-async def keep_mapping(port: UdpPort, stun_servers: Sequence[Address]) -> None:
+async def keep_mapping(port: Port, stun_servers: Sequence[Address]) -> None:
     """Until cancelled: traffic that keeps our NATs from forgetting the port's mapping."""
     while True:
         await asyncio.sleep(KEEP_SECONDS)
@@ -71,52 +63,71 @@ async def keep_mapping(port: UdpPort, stun_servers: Sequence[Address]) -> None:
             port.send(stun.serialize(request), server)
 
 
-def mapping_of(answers: Mapping[Address, _Answer]) -> MappingKind:
-    """What two or more servers' views of one port say together; one alone says nothing."""
-    if len(answers) < 2:
-        return "unknown"
-    seen = {answer.seen for answer in answers.values()}
-    return "endpoint-independent" if len(seen) == 1 else "address-and-port-dependent"
+class Inquiry:
+    """All STUN servers asked once, for whoever reads the port: `ask` when it is time, `hear`.
 
+    A mediator with addresses of both families may have one that the port cannot reach; that is
+    not asked, or each session would wait for it as for a slow server.
+    """
 
-async def _ask_all(
-    port: UdpPort, servers: Sequence[Address], timeout: float
-) -> dict[Address, _Answer]:
-    """The answers by server; whoever is silent is missing."""
-    sent: dict[bytes, tuple[Address, float]] = {}
-    answers: dict[Address, _Answer] = {}
-    asking = asyncio.create_task(_keep_asking(port, servers, sent, answers))
-    deadline = time.monotonic() + timeout
-    try:
-        while len(answers) < len(set(servers)):
-            async with asyncio.timeout(deadline - time.monotonic()):
-                arrival = await port.datagrams.get()
-            answer = _read_answer(arrival, sent)
-            if answer is not None:
-                answers.setdefault(arrival.source, answer)
-                deadline = min(deadline, time.monotonic() + max(REST_WAIT, 4 * answer.rtt))
-    except TimeoutError:
-        pass
-    finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-    return answers
+    def __init__(self, port: Port, servers: Sequence[Address], timeout: float) -> None:
+        self._port = port
+        self._servers = [server for server in dict.fromkeys(servers) if port.speaks_to(server)]
+        self._answers: dict[Address, _Answer] = {}
+        self._sent: dict[bytes, tuple[Address, float]] = {}
+        self._deadline = time.monotonic() + timeout
+        self._waits = iter(RESEND_AFTER)
+        self._next = 0.0
 
+    def is_over(self) -> bool:
+        return len(self._answers) == len(self._servers) or time.monotonic() >= self._deadline
 
-async def _keep_asking(
-    port: UdpPort,
-    servers: Sequence[Address],
-    sent: dict[bytes, tuple[Address, float]],
-    answers: Mapping[Address, _Answer],
-) -> None:
-    waits = iter(RESEND_AFTER)
-    while True:
-        for server in servers:
-            if server not in answers:
+    def next_timer(self) -> float:
+        return min(self._next, self._deadline)
+
+    def ask(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + next(self._waits, RESEND_AFTER[-1])
+        for server in self._servers:
+            if server not in self._answers:
                 transaction = secrets.token_bytes(12)
-                sent[transaction] = server, time.monotonic()
-                port.send(stun.serialize(Message(Class.REQUEST, transaction)), server)
-        await asyncio.sleep(next(waits, RESEND_AFTER[-1]))
+                self._sent[transaction] = server, time.monotonic()
+                self._port.send(stun.serialize(Message(Class.REQUEST, transaction)), server)
+
+    def hear(self, arrival: Arrival) -> None:
+        """Strangers' words change nothing."""
+        answer = _read_answer(arrival, self._sent)
+        if answer is not None:
+            self._answers.setdefault(arrival.source, answer)
+            rest = max(REST_WAIT, 4 * answer.rtt)
+            self._deadline = min(self._deadline, time.monotonic() + rest)
+
+    def gathered(self) -> Gathered:
+        """What is known now."""
+        addresses = local_addresses() + local_addresses(socket.AF_INET6)
+        hosts = [candidate(Kind.HOST, Address(ip, self._port.port)) for ip in addresses]
+        seen = {answer.seen for answer in self._answers.values()}
+        seen -= {host.address for host in hosts}
+        related = {host.address.version: host.address for host in reversed(hosts)}
+        reflexive = [
+            candidate(Kind.SERVER_REFLEXIVE, address, related.get(address.version))
+            for address in sorted(seen)
+        ]
+        return Gathered(
+            tuple((hosts[:MAX_HOST] + reflexive)[:MAX_CANDIDATES]),
+            mapping_of(self._answers),
+            min((answer.rtt for answer in self._answers.values()), default=None),
+        )
+
+
+def mapping_of(answers: Mapping[Address, _Answer]) -> MappingKind:
+    """What several servers' views of one IPv4 port say together; one alone says nothing."""
+    views = [answer.seen for server, answer in answers.items() if server.version == 4]
+    if len(views) < 2:
+        return "unknown"
+    return "endpoint-independent" if len(set(views)) == 1 else "address-and-port-dependent"
 
 
 def _read_answer(arrival: Arrival, sent: Mapping[bytes, tuple[Address, float]]) -> _Answer | None:

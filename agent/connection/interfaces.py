@@ -7,10 +7,13 @@ Source: rtnetlink(7); linux/if_addr.h, linux/if_link.h.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
+
+from traversal.candidate import Address
 
 NETLINK_ROUTE = 0
 RTM_GETLINK, RTM_GETADDR = 18, 22
@@ -20,7 +23,7 @@ IFA_ADDRESS, IFA_LOCAL = 1, 2
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
-ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+IF_ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 ATTRIBUTE = struct.Struct("=HH")  # length, type
 ANSWER_SIZE = 1 << 16
 WAIT = 1.0  # seconds; the kernel answers in microseconds
@@ -39,7 +42,26 @@ def local_addresses(family: socket.AddressFamily = socket.AF_INET) -> list[str]:
             for index, raw in _addresses(netlink, family)
             if index in usable
         ]
-    return [ip for ip in dict.fromkeys(found) if not ipaddress.ip_address(ip).is_loopback]
+    return [ip for ip in dict.fromkeys(found) if _is_of_use(ipaddress.ip_address(ip))]
+
+
+def source_towards(address: Address) -> str | None:
+    """The address of ours that datagrams to there leave from; None if there is no way.
+
+    IPv6 is hardly ever translated: from a private address there is no way to the internet.
+    """
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address.host, address.port))  # asks the routing table and sends nothing
+        source = Address(*probe.getsockname()[:2])
+        stays = address.version == 6 and source.private and not address.private
+        return None if stays else source.host
+    return None
+
+
+def _is_of_use(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """A link-local IPv6 address means nothing without an interface, which is ours alone to name."""
+    return not ip.is_loopback and not (ip.version == 6 and ip.is_link_local)
 
 
 def _usable_links(netlink: socket.socket) -> set[int]:
@@ -51,9 +73,9 @@ def _usable_links(netlink: socket.socket) -> set[int]:
 
 def _addresses(netlink: socket.socket, family: int) -> Iterator[tuple[int, bytes]]:
     """Interface index and raw address; of a point-to-point link our own end."""
-    for body in _dump(netlink, RTM_GETADDR, ADDRESS.pack(family, 0, 0, 0, 0)):
-        found, _, _, _, index = ADDRESS.unpack_from(body)
-        attributes = dict(_attributes(body[ADDRESS.size :]))
+    for body in _dump(netlink, RTM_GETADDR, IF_ADDRESS.pack(family, 0, 0, 0, 0)):
+        found, _, _, _, index = IF_ADDRESS.unpack_from(body)
+        attributes = dict(_attributes(body[IF_ADDRESS.size :]))
         raw = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)
         if found == family and raw:
             yield index, raw

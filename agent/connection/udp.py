@@ -1,78 +1,103 @@
-"""The one UDP port of a session: STUN and checks use it first, WireGuard takes its number over.
+"""The one UDP port of a session: STUN uses it first, WireGuard takes its number over.
 
-The NAT mapping belongs to the port, so what was learnt through this socket stays true when it is
-closed and WireGuard opens the same number at once.
+The NAT mapping belongs to the port, so what was learnt through these sockets stays true when they
+are closed and WireGuard opens the same number at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
-import time
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from functools import partial
+from typing import Self
 
+from agent.connection.interfaces import source_towards
+from agent.connection.port import Inbox
 from traversal.candidate import Address
 from traversal.stun import MAX_SIZE
 
 READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
-MAX_WAITING = 512  # datagrams kept for a slow reader; more are dropped, as a full kernel queue does
-
-
-class Arrival(NamedTuple):
-    """A datagram, and the monotonic seconds when it was read (uvloop's own clock is too coarse)."""
-
-    data: bytes
-    source: Address
-    at: float
+ATTEMPTS = 20  # random ports, until one is free with both families
 
 
 class UdpPort:
-    """`datagrams` fills while the port is open. IPv4; a second socket joins it for IPv6."""
+    """One port, IPv4 and, where the system has it, IPv6; `inbox` fills while it is open."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.port: int = sock.getsockname()[1]
-        self.datagrams: asyncio.Queue[Arrival] = asyncio.Queue(MAX_WAITING)
-        self._socket = sock
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self.port: int = sockets[0].getsockname()[1]
+        self.inbox = Inbox()
+        self._sockets = {made.family: made for made in sockets}
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock, self._read)
+        for made in sockets:
+            made.setblocking(False)
+            self._loop.add_reader(made, partial(self._read, made))
 
     @classmethod
-    async def bind(cls, port: int = 0, host: str = "0.0.0.0") -> Self:  # noqa: S104  every interface is meant
+    async def bind(cls, port: int = 0) -> Self:
         """Raises: OSError, if the port is taken."""
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            sock.bind((host, port))
-            return cls(sock)
-        except BaseException:
-            sock.close()
-            raise
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(OSError):
+                return cls(_bound(port))
+        return cls(_bound(port))
 
     def speaks_to(self, address: Address) -> bool:
-        """Whether the address is of the port's family."""
-        return ipaddress.ip_address(address.host).version == 4
+        return _family(address) in self._sockets and source_towards(address) is not None
 
     def send(self, data: bytes, address: Address) -> None:
-        """No route, a firewall's refusal and a full queue are lost datagrams like any other."""
-        with contextlib.suppress(OSError):
-            self._socket.sendto(data, (address.host, address.port))
+        sender = self._sockets.get(_family(address))
+        if sender is not None:
+            with contextlib.suppress(OSError):
+                sender.sendto(data, (address.host, address.port))
 
     def close(self) -> None:
-        """Idempotent; from now on WireGuard may have the port."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
+        """From now on WireGuard may have the port."""
+        for made in self._sockets.values():
+            if made.fileno() >= 0:
+                self._loop.remove_reader(made)
+                made.close()
 
-    def _read(self) -> None:
+    def _read(self, made: socket.socket) -> None:
         for _ in range(READ_AT_ONCE):
             try:
-                data, source = self._socket.recvfrom(MAX_SIZE + 1)
+                data, source = made.recvfrom(MAX_SIZE + 1)
             except BlockingIOError:
                 return
             except OSError:  # a late ICMP error for something we sent
                 continue
-            if not self.datagrams.full():
-                arrival = Arrival(data, Address(source[0], source[1]), time.monotonic())
-                self.datagrams.put_nowait(arrival)
+            self.inbox.put(data, Address(source[0].partition("%")[0], source[1]))
+
+
+def _bound(port: int) -> list[socket.socket]:
+    """Sockets of both families, or of IPv4 alone. Raises: OSError."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+    try:
+        sockets[0].bind(("0.0.0.0", port))  # noqa: S104  every interface is meant
+        if six := _ipv6_socket():
+            sockets.append(six)
+            six.bind(("::", sockets[0].getsockname()[1]))
+    except OSError:
+        for made in sockets:
+            made.close()
+        raise
+    return sockets
+
+
+def _ipv6_socket() -> socket.socket | None:
+    """None where the system has no IPv6."""
+    made = None
+    try:
+        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        if made is not None:
+            made.close()
+        return None
+    return made
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if address.version == 6 else socket.AF_INET

@@ -27,9 +27,10 @@ from messaging.message import Attachment, Message
 from messaging.packing import pack, unpack
 from messaging.protocols import coordinate_mediation as mediation
 from messaging.protocols import message_pickup as pickup
-from messaging.protocols import report_problem, traversal
+from messaging.protocols import relay, report_problem, traversal
 from resolvers.resolver import Resolver
 from traversal.candidate import Address
+from traversal.relay import MAX_HOSTS, RelayTicket
 
 
 class _Readable(Protocol):
@@ -170,6 +171,20 @@ class Account:
             for address in await _look_up(server.host or host, server.port):
                 found[address] = None
         return tuple(found)
+
+    async def relays(self, session: str, count: int) -> tuple[tuple[RelayTicket, RelayTicket], ...]:
+        """Up to `count` pairs at the mediator's relay: our ticket and the other party's each."""
+        answer = _read(relay.Tickets, await self._ask(relay.Request(session, count).to_message()))
+        host = urlsplit((await self.endpoints()).http).hostname or ""
+        named = {name for pair in answer.pairs for name in pair.hosts or (host,)}
+        known = {name: await _look_up(name, 0) for name in named}
+        made = []
+        for pair in answer.pairs:
+            found = [address.host for name in pair.hosts or (host,) for address in known[name]]
+            hosts = tuple(dict.fromkeys(found))[:MAX_HOSTS]
+            if hosts:
+                made.append((pair.side(0, hosts), pair.side(1, hosts)))
+        return tuple(made)
 
     async def endpoints(self) -> Endpoints:
         """Where the mediator's DID document says it listens. Raises: MediatorUnusable."""

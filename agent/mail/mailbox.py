@@ -38,7 +38,6 @@ from messaging.message import Attachment, Message
 from messaging.packing import Opened, Outgoing, pack, route, unpack
 from messaging.protocols import trust_ping
 from resolvers.resolver import ResolutionError, Resolver
-from traversal.candidate import Address
 
 DELIVER_SECONDS = 30.0
 POLL_SECONDS = 2.0
@@ -116,9 +115,10 @@ class Mailbox:
         await self._account.register()
         self._pick_up_wanted.set()
 
-    async def stun_servers(self) -> tuple[Address, ...]:
-        """Where our mediator tells us how our address looks from outside; may be none."""
-        return await self._account.stun_servers()
+    @property
+    def account(self) -> Account:
+        """For what else our mediator does for us."""
+        return self._account
 
     async def send(
         self,

@@ -47,11 +47,9 @@ async def compute(
     """
     me = stage.name(stage.me)
     stage.step("run", f"everybody is ready; running {program.name} as {me}")
-    draft = stage.machine.draft
+    threshold = stage.machine.draft.threshold
     rank = descriptor.rank(stage.me)
-    seats = adapters.Seats(
-        rank, descriptor.addresses, descriptor.ports, draft.threshold, draft.roles
-    )
+    seats = adapters.Seats(rank, descriptor.addresses, descriptor.ports, threshold)
     launch = adapters.plan(program, seats, inputs, workdir, sys.executable)
     write_files(launch.files, workdir)
     try:

@@ -58,6 +58,11 @@ class Heart:
         )
         return cls(keeper, sock, on_said, on_lost)
 
+    def reach(self, did: str) -> None:
+        """WireGuard knows where this party is."""
+        self._keeper.reach(did)
+        self._wake.set()
+
     async def all_heard(self) -> None:
         """Until every party has answered a pulse of ours: every tunnel works both ways."""
         await self._heard_all.wait()

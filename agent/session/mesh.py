@@ -1,16 +1,14 @@
-"""The mesh as WireGuard is told it: a plan from descriptor, offers and paths, and nothing else."""
+"""The mesh as WireGuard is told it, and as people are; plans from facts, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.connection.connectivity import Found
 from agent.session.descriptor import Descriptor
 from agent.session.offers import OwnSide, peer_key
-from agent.wireguard.config import Endpoint, Interface, Peer
+from agent.wireguard.config import Interface, Peer
 from messaging.protocols.session import Offer
-
-KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
+from traversal.pairs import Path
 
 
 def plan(descriptor: Descriptor, me: str, own: OwnSide, offers: Mapping[str, Offer]) -> Interface:
@@ -27,17 +25,19 @@ def plan(descriptor: Descriptor, me: str, own: OwnSide, offers: Mapping[str, Off
     return Interface(own.private_key, own.port.port, peers)
 
 
-def endpoint(offer: Offer, path: Found) -> Endpoint:
-    """Where WireGuard reaches the party that made this offer."""
-    return Endpoint(peer_key(offer), path.endpoint, KEEPALIVE)
-
-
-def describe(path: Found, rtt: float | None) -> dict[str, object]:
-    """A path as it is told to people and programs; `rtt` in seconds, as measured inside."""
+def describe(path: Path) -> dict[str, object]:
+    """A path as it is told to people and programs."""
     return {
-        "kind": "direct",
-        "endpoint": f"{path.endpoint.host}:{path.endpoint.port}",
-        "rtt_ms": round((path.rtt if rtt is None else rtt) * 1000, 2),
+        "kind": kind_of(path),
+        "endpoint": str(path.endpoint),
+        "rtt_ms": round(path.rtt * 1000, 2),
         "local_kind": str(path.local_kind),
         "remote_kind": str(path.remote_kind),
     }
+
+
+def kind_of(path: Path) -> str:
+    """`degraded`: the relay is reached through a stream, since UDP is blocked."""
+    if path.degraded:
+        return "degraded"
+    return "relay" if path.relayed else "direct"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nacl.public import PrivateKey
@@ -11,6 +11,7 @@ from nacl.public import PrivateKey
 from agent.connection.udp import UdpPort
 from messaging.protocols.session import Offer
 from traversal.candidate import Candidate, LocalSide
+from traversal.relay import RelayTicket, tickets_from_json
 
 
 @dataclass(frozen=True)
@@ -20,25 +21,42 @@ class OwnSide:
     session: str
     port: UdpPort
     sides: Mapping[str, LocalSide]  # by the one party that is offered it
+    relays: Mapping[str, tuple[RelayTicket, RelayTicket]]  # ours and theirs, where there is one
     private_key: bytes = field(repr=False)  # WireGuard's, 32 bytes
 
     def offers(self) -> dict[str, Offer]:
         """Our offer for each other party."""
         public = base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
         return {
-            did: Offer(self.session, public, side.to_json()) for did, side in self.sides.items()
+            did: Offer(self.session, public, side.to_json(), self._relays_for(did))
+            for did, side in self.sides.items()
         }
+
+    def tickets(self, did: str, offer: Offer) -> tuple[RelayTicket, ...]:
+        """Our side's at our own mediator's relay and at theirs. Raises: BadTicket."""
+        own = [self.relays[did][0]] if did in self.relays else []
+        return (*own, *tickets_from_json(list(offer.relays)))
+
+    def _relays_for(self, did: str) -> list[dict[str, object]]:
+        return [self.relays[did][1].to_json()] if did in self.relays else []
 
 
 def make_own_side(
-    session: str, port: UdpPort, candidates: Sequence[Candidate], others: Iterable[str]
+    session: str,
+    port: UdpPort,
+    candidates: Sequence[Candidate],
+    others: Sequence[str],
+    relays: Sequence[tuple[RelayTicket, RelayTicket]] = (),
 ) -> OwnSide:
     """Fresh keys for one session, and check credentials of their own for every pair.
+
+    `relays` are one pair of tickets a party, or fewer.
 
     Nobody can answer checks in the name of another party, since nobody else has its password.
     """
     sides = {did: LocalSide.fresh(candidates) for did in others}
-    return OwnSide(session, port, sides, bytes(PrivateKey.generate()))
+    given = dict(zip(others, relays, strict=False))
+    return OwnSide(session, port, sides, given, bytes(PrivateKey.generate()))
 
 
 def check_key(did: str, own: OwnSide, offers: Mapping[str, Offer]) -> None:

@@ -34,6 +34,7 @@ class _Peer:
     """What we know of one party's pulses."""
 
     address: Address
+    reachable: bool = False
     heard: float | None = None
     clock: int = 0
     rtt: float | None = None
@@ -52,6 +53,15 @@ class PulseKeeper:
     def __post_init__(self) -> None:
         self._peers = {did: _Peer(address) for did, address in self.addresses.items()}
         self._next = self.started
+
+    def reach(self, did: str) -> None:
+        """There is a way to this party: from now on it gets pulses, the first one at once.
+
+        A datagram before would make WireGuard try in vain, and wait five seconds to try again.
+        """
+        if not self._peers[did].reachable:
+            self._peers[did].reachable = True
+            self.hurry()
 
     def handle_datagram(self, data: bytes, source: Address, now: float) -> tuple[str, str] | None:
         """Take in a pulse: (party, statement text) if it carries one; strange bytes are dropped."""
@@ -74,14 +84,18 @@ class PulseKeeper:
     def datagrams_to_send(
         self, now: float, statement: str | None, *, finished: bool
     ) -> list[tuple[bytes, Address]]:
-        """A pulse for every party if the time has come; `hurry` makes it come."""
+        """A pulse for every party in reach if the time has come; `hurry` makes it come."""
         if now < self._next:
             return []
         self._next = now + PULSE_INTERVAL
         text = (statement or "").encode("ascii")
         if _HEADER.size + len(text) > MAX_PULSE:
             text = b""
-        return [(_pulse(peer, now, finished) + text, peer.address) for peer in self._peers.values()]
+        return [
+            (_pulse(peer, now, finished) + text, peer.address)
+            for peer in self._peers.values()
+            if peer.reachable
+        ]
 
     def hurry(self) -> None:
         """There is news: the next pulse is due at once."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from agent.network_helper.client import NetworkHelper
 from agent.report import Report
@@ -35,7 +35,25 @@ class Stage:
     over: asyncio.Future[Ended] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    fault: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    _company: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def accompany(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Work that goes on until the session ends; `fault` becomes its exception if it fails."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note_end)
+        self._company.append(task)
+
+    async def clear(self) -> None:
+        """End everything that accompanies the session."""
+        if self.heart is not None:
+            self.heart.close()
+        for task in self._company:
+            task.cancel()
+        await asyncio.gather(*self._company, return_exceptions=True)
 
     def pump(self) -> None:
         """Move the machine's events to where they are waited for; `Post` takes its messages."""
@@ -103,6 +121,11 @@ class Stage:
 
     def names(self, dids: Sequence[str]) -> str:
         return ", ".join(f"{self.name(did)} ({short(did)})" for did in dids)
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.fault.done():
+            self.fault.set_exception(error)
 
     async def _next(self, kind: type[_E]) -> _E:
         while True:

@@ -110,9 +110,9 @@ class Story:
         """
         telling = asyncio.ensure_future(chapters)
         over = self._stage.over
-        ends: set[asyncio.Future[Any]] = {telling, over, failed}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        fault = next((end.exception() for end in (failed, telling) if end.done()), None)
+        faults: list[asyncio.Future[Any]] = [failed, self._stage.fault, telling]
+        await asyncio.wait({*faults, over}, return_when=asyncio.FIRST_COMPLETED)
+        fault = next((end.exception() for end in faults if end.done()), None)
         if fault is not None and not over.done():
             words = str(fault) if isinstance(fault, AgentError) else "an internal fault"
             reason = f"{self._stage.name(self.me)} stopped: {words}"
@@ -143,8 +143,7 @@ class Story:
         return heart is not None and await heart.farewell(FAREWELL)
 
     async def _take_down(self) -> Removed:
-        if self._stage.heart is not None:
-            self._stage.heart.close()
+        await self._stage.clear()
         try:
             return await self.helper.remove()
         finally:

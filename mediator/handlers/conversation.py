@@ -25,7 +25,6 @@ ROLES = {
     "message-pickup": "mediator",
     "messagepickup": "mediator",
     "out-of-band": "sender",
-    "relay": "relay",
     "routing": "mediator",
     "trust-ping": "receiver",
 }

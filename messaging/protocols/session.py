@@ -12,7 +12,7 @@ story they make together; here is their form, and the limits a stranger's messag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,12 +72,14 @@ class Offer:
     session: str
     wireguard_key: str  # public, base64
     side: Mapping[str, Any] = field(repr=False)  # candidates and check credentials
+    relays: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # tickets for your side
 
     def to_body(self) -> dict[str, Any]:
         return {
             "session": self.session,
             "wireguard_key": self.wireguard_key,
             "side": dict(self.side),
+            "relays": list(self.relays),
         }
 
     @classmethod
@@ -85,7 +87,8 @@ class Offer:
         key = _text(body, "wireguard_key", _KEY_LENGTH)
         if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
             raise MalformedMessage("wireguard_key is not 32 bytes in base64")
-        return cls(_session(body), key, _field(body, "side", dict))
+        relays = tuple(_field(body, "relays", list) if "relays" in body else ())
+        return cls(_session(body), key, _field(body, "side", dict), relays)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -53,7 +54,8 @@ async def test_silent_servers_leave_the_host_candidates(port: UdpPort) -> None:
     gathered = await gather_from(port, [Says(None)], timeout=0.2)
     assert reflexive(gathered) == []
     assert gathered.rtt is None
-    assert len(gathered.candidates) == len(local_addresses())
+    own = local_addresses() + local_addresses(socket.AF_INET6)
+    assert [found.address.host for found in gathered.candidates] == own
 
 
 async def test_servers_of_another_address_family_are_not_waited_for(port: UdpPort) -> None:
@@ -104,6 +106,18 @@ def test_both_address_families_can_be_asked_for() -> None:
     assert all(":" in ip for ip in local_addresses(socket.AF_INET6))
     assert all("." in ip for ip in local_addresses(socket.AF_INET))
     assert "::1" not in local_addresses(socket.AF_INET6)
+
+
+async def test_a_port_is_one_number_in_both_families(port: UdpPort) -> None:
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"hello", (host, port.port))
+            (arrival,) = await port.inbox.arrivals(time.monotonic() + 1.0)
+            assert arrival.data == b"hello"
+            assert arrival.source == Address(host, sender.getsockname()[1])
+            port.send(b"back", arrival.source)
+            sender.settimeout(1.0)
+            assert sender.recv(100) == b"back"
 
 
 class Says(asyncio.DatagramProtocol):

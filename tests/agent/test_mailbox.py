@@ -547,7 +547,7 @@ async def test_only_the_party_that_was_pinged_can_answer(both: Correspondents) -
 async def test_stun_servers_without_a_host_are_at_the_mediator(both: Correspondents) -> None:
     both.at_alice.stun = [StunServer(3478), StunServer(3479, "127.0.0.9")]
     async with Mailbox(both.alice, RESOLVER) as mailbox:
-        assert await mailbox.stun_servers() == (("127.0.0.1", 3478), ("127.0.0.9", 3479))
+        assert await mailbox.account.stun_servers() == (("127.0.0.1", 3478), ("127.0.0.9", 3479))
 
 
 async def test_errors_of_the_caller_leave_the_mailbox_as_they_are(both: Correspondents) -> None:

@@ -37,7 +37,7 @@ async def test_live_mail_goes_from_one_party_to_the_other() -> None:
                 await sender.send(Message(HELLO, {"number": number}), bob.did)
             assert await receiving == list(range(COUNT))
             assert 0 < await sender.ping(bob.did, 10) < 10
-            servers = await sender.stun_servers()
+            servers = await sender.account.stun_servers()
             assert [server.host for server in servers] == ["127.0.0.1", "127.0.0.1"]
             await emptied(bob)
 

@@ -10,7 +10,7 @@ from agent.connection.udp import UdpPort
 from agent.session.offers import OwnSide, check_key
 from messaging.protocols.session import Offer
 
-OWN = OwnSide("ab" * 32, cast(UdpPort, None), {}, bytes(PrivateKey.generate()))
+OWN = OwnSide("ab" * 32, cast(UdpPort, None), {}, {}, bytes(PrivateKey.generate()))
 
 
 def offer(public: bytes) -> Offer:

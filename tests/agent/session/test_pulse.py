@@ -10,7 +10,10 @@ ANN, BEN = Address("10.1.2.1", 11364), Address("10.1.2.2", 11364)
 
 
 def pair(now: float = 100.0) -> tuple[PulseKeeper, PulseKeeper]:
-    return PulseKeeper({"ben": BEN}, now), PulseKeeper({"ann": ANN}, now + 5000)
+    ann, ben = PulseKeeper({"ben": BEN}, now), PulseKeeper({"ann": ANN}, now + 5000)
+    ann.reach("ben")
+    ben.reach("ann")
+    return ann, ben
 
 
 def send(
@@ -27,6 +30,15 @@ def test_round_trips_are_measured_between_clocks_of_any_epoch() -> None:
     ann.handle_datagram(answer, BEN, 100.13)
     assert abs(ann.rtt("ben") - 0.03) < 1e-3
     assert ann.all_heard()
+
+
+def test_nothing_is_sent_before_there_is_a_way_and_then_at_once() -> None:
+    ann = PulseKeeper({"ben": BEN, "carl": Address("10.1.2.3", 11364)}, 100.0)
+    assert ann.datagrams_to_send(100.0, None, finished=False) == []
+    ann.reach("ben")
+    assert [to for _, to in ann.datagrams_to_send(100.1, None, finished=False)] == [BEN]
+    ann.reach("ben")
+    assert ann.datagrams_to_send(100.2, None, finished=False) == []
 
 
 def test_a_first_pulse_is_answered_at_once() -> None:

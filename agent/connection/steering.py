@@ -1,0 +1,87 @@
+"""Steering: WireGuard goes where the finders say, and says when a path is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from agent.network_helper.client import NetworkHelper
+from agent.wireguard.config import Endpoint, PeerStatus
+from agent.wireguard.watch import PeerWatch
+from traversal.candidate import Address
+
+KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
+LOOK = 0.5  # seconds between two looks at WireGuard's status
+LOOK_URGENTLY = 0.1  # the same while the two sides may use different paths
+
+
+class Steering:
+    """`keys` are WireGuard's public ones by party; `run` is to be running.
+
+    `on_aimed` is called when WireGuard has got an endpoint, `on_distress` when a path is dead.
+    """
+
+    def __init__(
+        self,
+        helper: NetworkHelper,
+        keys: Mapping[str, bytes],
+        on_aimed: Callable[[str], None],
+        on_distress: Callable[[str], None],
+    ) -> None:
+        self._helper = helper
+        self._keys = keys
+        self._on_aimed = on_aimed
+        self._on_distress = on_distress
+        self._watches = {party: PeerWatch() for party in keys}
+        self._news = asyncio.Event()
+
+    def aim(self, party: str, endpoint: Address) -> None:
+        """A path was found; WireGuard sends there within milliseconds."""
+        self._watches[party].aim((endpoint.host, endpoint.port), time.monotonic())
+        self._news.set()
+
+    def settle(self, party: str) -> None:
+        self._watches[party].settle()
+
+    def status(self, party: str) -> PeerStatus | None:
+        """What WireGuard said of this party at the last look."""
+        return self._watches[party].last
+
+    async def run(self) -> NoReturn:
+        """Until cancelled. Raises: HelperFailed."""
+        while True:
+            await self._set_endpoints()
+            await self._wait()
+            if not self._news.is_set():
+                await self._look()
+            self._news.clear()
+
+    async def _set_endpoints(self) -> None:
+        due = {party: watch for party, watch in self._watches.items() if watch.due}
+        endpoints = []
+        for party, watch in due.items():
+            if watch.wanted is not None:
+                endpoints.append(Endpoint(self._keys[party], watch.wanted, KEEPALIVE))
+                watch.done()
+        if endpoints:
+            await self._helper.set_endpoints(endpoints)
+            for party in due:
+                self._on_aimed(party)
+
+    async def _wait(self) -> None:
+        urgent = any(watch.urgent for watch in self._watches.values())
+        try:
+            async with asyncio.timeout(LOOK_URGENTLY if urgent else LOOK):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    async def _look(self) -> None:
+        said = {status.public_key: status for status in await self._helper.status()}
+        now = time.monotonic()
+        for party, watch in self._watches.items():
+            status = said.get(self._keys[party])
+            if status is not None and watch.observe(status, now):
+                self._on_distress(party)

@@ -1,0 +1,135 @@
+"""Everybody's path for as long as the session lives: found, used, told, and left when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from agent.connection.check_socket import CheckSocket
+from agent.connection.connectivity import Connectivity
+from agent.connection.steering import Steering
+from agent.running import RunningSession, Traces
+from agent.session import mesh
+from agent.session.descriptor import Descriptor
+from agent.session.events import OffersComplete
+from agent.session.heart import Heart
+from agent.session.offers import OwnSide, check_key, peer_key
+from agent.session.stage import Stage
+from traversal.candidate import RemoteSide
+from traversal.paths import Event, PathFound, PathSettled
+
+NOTE_INTERVAL = 2.0  # seconds between two notes for `agent status`
+
+
+@dataclass
+class Paths:
+    """Our end of every path; started when WireGuard has the port and knows all parties.
+
+    Nobody answers a check before that, so whoever has found a path may send at once: a handshake
+    that meets a WireGuard without its peer would be lost, and repeated only after five seconds.
+    """
+
+    stage: Stage
+    descriptor: Descriptor
+    traces: Traces
+    heart: Heart
+    connectivity: Connectivity = field(init=False)
+    _steering: Steering = field(init=False)
+    _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    _telling: bool = False
+
+    async def start(self, own: OwnSide, complete: OffersComplete) -> None:
+        """Raises: Stopped, naming whose offer is of no use."""
+        port = CheckSocket(await self.stage.helper.checks(), own.port.port)
+        self.connectivity = Connectivity(port, self._on_event)
+        keys = {did: peer_key(offer) for did, offer in complete.offers.items()}
+        distress = self.connectivity.distress
+        self._steering = Steering(self.stage.helper, keys, self.heart.reach, distress)
+        for did in complete.offers:
+            self._add(did, own, complete)
+        for work in (self._connect(port), self._steering.run(), self._keep_noting()):
+            self.stage.accompany(work)
+
+    def missing(self) -> dict[str, str]:
+        """The parties to which there is no path, and why."""
+        others = [did for did in self.descriptor.parties if did != self.stage.me]
+        lacking = [did for did in others if self.connectivity.path(did) is None]
+        return {did: self.connectivity.explain(did).reason or "" for did in lacking}
+
+    def tell(self) -> None:
+        """Tell every path now, and from now on every change."""
+        self._telling = True
+        for did in self.descriptor.parties:
+            if did != self.stage.me:
+                self._tell(did)
+        self._note()
+
+    async def _connect(self, port: CheckSocket) -> None:
+        with contextlib.closing(port):
+            await self.connectivity.run()
+
+    def _add(self, did: str, own: OwnSide, complete: OffersComplete) -> None:
+        offer, stage = complete.offers[did], self.stage
+        try:
+            check_key(did, own, complete.offers)
+            self.connectivity.add_party(
+                did,
+                own.sides[did],
+                RemoteSide.from_json(offer.side),
+                controlling=self.descriptor.rank(stage.me) < self.descriptor.rank(did),
+                tickets=own.tickets(did, offer),
+            )
+        except ValueError as error:
+            stage.fail(f"{stage.name(did)} made an offer that cannot be used: {error}", did)
+
+    def _on_event(self, did: str, event: Event) -> None:
+        match event:
+            case PathFound(path):
+                self._steering.aim(did, path.endpoint)
+                if self._telling:
+                    self._tell(did)
+            case PathSettled():
+                self._steering.settle(did)
+
+    def _tell(self, did: str) -> None:
+        facts = self._facts(did)
+        told = facts.get("kind"), facts.get("endpoint")
+        if facts and self._told.get(did) != told:
+            self._told[did] = told
+            self.stage.report.event("path", party=self.stage.name(did), did=did, **facts)
+
+    def _facts(self, did: str) -> dict[str, object]:
+        """All there is to say of a path; nothing where there is none."""
+        path = self.connectivity.path(did)
+        if path is None:
+            return {}
+        facts = mesh.describe(path)
+        explanation = self.connectivity.explain(did)
+        if path.relayed and explanation.next_try is not None:
+            wait = max(0.0, explanation.next_try - time.monotonic())
+            facts["next_try"] = math.ceil(time.time() + wait)
+        return facts | ({"why": explanation.reason} if path.relayed else {})
+
+    def _noted(self, did: str) -> dict[str, object]:
+        facts, status = self._facts(did), self._steering.status(did)
+        if status is not None:
+            facts["rx_bytes"], facts["tx_bytes"] = status.rx_bytes, status.tx_bytes
+            facts["last_handshake"] = status.last_handshake
+        return facts
+
+    def _note(self) -> None:
+        """Write down for `agent status` what runs here."""
+        others = [did for did in self.descriptor.parties if did != self.stage.me]
+        noted = {did: facts for did in others if (facts := self._noted(did))}
+        parties = self.descriptor.parties
+        self.traces.write(RunningSession(os.getpid(), self.descriptor.id, parties, noted))
+
+    async def _keep_noting(self) -> NoReturn:
+        while True:
+            self._note()
+            await asyncio.sleep(NOTE_INTERVAL)
