@@ -30,7 +30,7 @@ from traversal.pairs import Pair, Path
 
 PATIENCE = 0.1  # seconds for which a direct pair waits for a better one to answer
 NOMINATION_LIFE = 1.0  # seconds, at least, until an unconfirmed nomination is taken back
-GRACE = 0.1  # seconds, at least, in which no confirmation was repeated: they know that we know
+GRACE = 0.1  # seconds, at least, until the other side has heard that we heard its confirmation
 LINGER = 1.0  # seconds, at least, until nothing is on its way along the path used before
 DOUBT = 1.0  # seconds, at least, in which a path must be proven anew after a network change
 
@@ -138,13 +138,20 @@ class Agreement(ABC):
     def _choose(self, pair: Pair, now: float) -> None:
         if pair is self.chosen and not self.lost:
             return
-        if self.chosen is not None and self.chosen is not pair:
-            known = [p.rtt for p in (self.chosen, pair) if p.works]
-            self._linger = max([LINGER, *(3 * rtt for rtt in known)])
+        self._linger = max(self._linger, self._time_to_drain(pair))
         self.chosen, self.lost, self._doubt_at = pair, False, math.inf
         self._settle_at = math.inf
         pair.chosen_at = now
         self.events.append(PathFound(pair.path))
+
+    def _time_to_drain(self, pair: Pair) -> float:
+        """Seconds until what is on its way along other paths has arrived.
+
+        The other side may have begun on a relay of which we have heard nothing yet.
+        """
+        others = [p for p in self._pairs if p is not pair and (p is self.chosen or p.relayed)]
+        known = [p.rtt for p in (*others, pair) if p.works]
+        return max([LINGER, *(3 * rtt for rtt in known)]) if others else 0.0
 
     def _is_doubt_confirmed(self, now: float) -> bool:
         if now < self._doubt_at or self.chosen is None:
@@ -252,14 +259,10 @@ class Controlling(Agreement):
         self._confirmed = False
         if pair is None:
             return
-        first = not self.agreed
-        self._nominated, self.agreed = None, True
-        self._choose(pair, now)
-        quiet = now + max(GRACE, 3 * pair.rtt)
-        if first:
-            self._settle_at = max(quiet, now + self._linger)
-        elif self._settle_at < math.inf:
-            self._settle_at = max(self._settle_at, quiet)
+        if not self.agreed:
+            self._choose(pair, now)
+            self._nominated, self.agreed = None, True
+            self._settle_at = now + max(GRACE, 3 * pair.rtt, self._linger)
 
     def _lose(self, pair: Pair | None, now: float) -> None:
         """This pair let us down: back to the one in use, or on to the best other one."""

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.nat_model import Filtering, Internet, Mapping, Ports
@@ -85,6 +85,7 @@ def test_predicted_candidates_can_be_offered() -> None:
     assert all(offered.priority < seen.priority for offered in made)
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(-3, 3).filter(bool),
     st.integers(0, 2),

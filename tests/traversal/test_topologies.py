@@ -13,7 +13,7 @@ from tests.support.topologies import Topology, topologies
 from tests.support.two_parties import Party, agree, meet, run_for
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # simplifying a failure takes minutes
-QUICK = settings(max_examples=60, deadline=None, phases=PHASES)
+QUICK = settings(max_examples=25, deadline=None, phases=PHASES)
 THOUSANDS = settings(max_examples=3000, deadline=None, phases=PHASES)
 NETWORKS = st.fixed_dictionaries(
     {
