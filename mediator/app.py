@@ -19,7 +19,7 @@ from mediator.entrance.pages import InvitationPage, Page, facts, health_pages
 from mediator.entrance.web import Web
 from mediator.guard.admission import Gate
 from mediator.guard.limits import Guard
-from mediator.handlers import conversation, coordination, forwarding, pickup
+from mediator.handlers import conversation, coordination, forwarding, pickup, relaying
 from mediator.handlers.dispatch import Dispatcher, Handler, Sealer
 from mediator.handlers.ownership import Ownership
 from mediator.handlers.rotations import Rotations
@@ -31,6 +31,9 @@ from mediator.identities import (
 )
 from mediator.operation.health import Health
 from mediator.operation.metrics import Metrics
+from mediator.relay.kernel import kernel_forwarding
+from mediator.relay.rules import listen_addresses, relay_key, rules_of
+from mediator.relay.service import Relay
 from mediator.settings.config import Config
 from mediator.stores.interface import Store, StoreUnavailable
 from mediator.stores.opening import open_administration, open_store
@@ -90,8 +93,14 @@ async def running(
         http = await stack.enter_async_context(GuardedHttp(policy))
         carrier = Carrier(store, live, sealer.resolver, http, own, clock)
         metrics, health = Metrics(), Health(operator)
+        relay = await _relay(config, identity, clock, stack)
         metrics.watch(guard, live, health)
-        handlers = _handlers(store, live, sealer, own, carrier, stun_ports, config, clock, gate)
+        metrics.watch_relay(relay)
+        handlers = {
+            **_handlers(store, live, sealer, own, carrier, stun_ports, config, clock, gate),
+            **relaying.handlers(store, relay),
+        }
+        handlers |= conversation.discovery(handlers, config.limits.envelope)
         metrics.know(handlers)
         dispatcher = Dispatcher(
             handlers,
@@ -103,6 +112,8 @@ async def running(
             gate=gate,
             follow=Rotations(store, gate.denies).follow,
             send_away=carrier.answer,
+            lasting=coordination.LASTING,
+            act_once=store.act_once,
             observe=metrics.observe,
         )
         door = Web(
@@ -119,7 +130,8 @@ async def running(
             },
             responded=metrics.responded,
         )
-        monitoring = Monitoring(metrics, operator, health_pages(health), clock)
+        pages = {**health_pages(health), "/relay": facts(lambda: _described(relay))}
+        monitoring = Monitoring(metrics, operator, pages, clock)
         await stack.enter_async_context(monitored(monitoring, monitor))
         await stack.enter_async_context(store.listening(live.hear))
         await stack.enter_async_context(serving(door, listener, config, certificate))
@@ -148,7 +160,7 @@ def _handlers(
     gate: Gate,
 ) -> Mapping[str, Handler]:
     limits = config.limits
-    handlers: dict[str, Handler] = {
+    return {
         **coordination.handlers(
             store,
             own.dids,
@@ -161,7 +173,23 @@ def _handlers(
         **pickup.handlers(store, sealer, limits, clock),
         **conversation.handlers(stun_ports, config.conformance),
     }
-    return {**handlers, **conversation.discovery(handlers, limits.envelope)}
+
+
+async def _relay(
+    config: Config,
+    identity: MediatorIdentity,
+    clock: Callable[[], float],
+    stack: contextlib.AsyncExitStack,
+) -> Relay | None:
+    listen_at = listen_addresses(config)
+    if not listen_at:
+        return None
+    rules = rules_of(config, identity.public_url, listen_at)
+    key = relay_key(list(identity.secrets.values()), rules.hosts)
+    kernel = await stack.enter_async_context(kernel_forwarding(config.relay))
+    relay = Relay(key, rules, listen_at, kernel, clock)
+    await stack.enter_async_context(relay.serving())
+    return relay
 
 
 def _monitor(config: Config, stack: contextlib.AsyncExitStack) -> socket.socket | None:
@@ -169,6 +197,10 @@ def _monitor(config: Config, stack: contextlib.AsyncExitStack) -> socket.socket 
         return None
     listener = listen(*config.metrics, flag="--metrics, or none with --metrics off")
     return stack.enter_context(contextlib.closing(listener))
+
+
+def _described(relay: Relay | None) -> Mapping[str, Any]:
+    return {"forwarding": "off"} if relay is None else relay.describe()
 
 
 def _nothing_to_read() -> None:

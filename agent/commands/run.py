@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -12,6 +12,7 @@ from agent.approval import allowed_program
 from agent.errors import UsageMistake
 from agent.launch.inputs import read_inputs
 from agent.launch.program import Program
+from agent.launch.seating import assign
 from agent.launch.store import ProgramStore
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
@@ -23,12 +24,16 @@ from identity.did import parse_did
 from identity.keystore import home_folder
 from resolvers.registry import default_registry
 
+ME = ""  # ourselves, before the profile is open
+
 
 @click.command(
     epilog="""\b
 Examples:
   agent run auction --with did:peer:2.Ez6… --with did:peer:2.Ez6… --input bid=150
   agent run auction --with "$BOB" --with "$CAROL" --input @bid.txt --timeout 3600
+  agent run private_match --role voter --with "$BOB" --with helper="$CAROL" --input vote=1
+  agent run private_match --role helper --with "$ALICE" --with "$BOB"
 
 Everybody runs the same command with the others' DIDs, in any order, minutes apart if they like.
 The order of the parties is the sorted order of their DIDs unless all of them give the same --order.
@@ -46,9 +51,10 @@ missing."""
     "others",
     multiple=True,
     required=True,
-    metavar="DID",
-    help="Another party; once for each.",
+    metavar="[ROLE=]DID",
+    help="Another party, perhaps with its role; once for each.",
 )
+@click.option("--role", metavar="ROLE", help="Your own role, where parties differ in what they do.")
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
 )
@@ -69,6 +75,7 @@ def command(
     choice: Choice,
     program: str,
     others: tuple[str, ...],
+    role: str | None,
     inputs: tuple[str, ...],
     order: str | None,
     timeout: int,
@@ -82,12 +89,12 @@ def command(
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
         loaded = allowed_program(ProgramStore(home_folder()), program)
-        values = read_inputs(loaded.manifest, inputs)
-    for did in others:
-        parse_did(did)
-    check_count(loaded, len({*others}) + 1)
+        wishes = read_wishes(others)
+        check_count(loaded, len(wishes) + 1)
+        roles = assign(loaded.manifest, {ME: role, **wishes})
+        values = read_inputs(loaded.manifest, inputs, roles[ME])
     report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_run(user, choice, loaded, values, others, order, timeout, report))
+    code = asyncio.run(_run(user, choice, loaded, values, roles, order, timeout, report))
     click.get_current_context().exit(code)
 
 
@@ -96,7 +103,7 @@ async def _run(
     choice: Choice,
     program: Program,
     inputs: dict[str, int],
-    others: Sequence[str],
+    roles: Mapping[str, str],
     order: str | None,
     timeout: int,
     report: Report,
@@ -105,18 +112,33 @@ async def _run(
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
         profile = choice.load()
-        draft = make_draft(program, in_order(profile.did, others, order))
+        by_did = {did if did != ME else profile.did: role for did, role in roles.items()}
+        parties = in_order(by_did, order)
+        draft = make_draft(program, parties, [by_did[did] for did in parties])
         resolver = default_registry()
         computer = Computer(choice, profile, program, inputs, helper, resolver, report, timeout)
         return await computer.compute(draft)
 
 
-def in_order(me: str, others: Sequence[str], order: str | None) -> list[str]:
+def read_wishes(others: Sequence[str]) -> dict[str, str | None]:
+    """The role that each of the words "DID" and "ROLE=DID" gives its party, if any.
+
+    Raises: InvalidDid.
+    """
+    wishes: dict[str, str | None] = {}
+    for word in others:
+        role, _, did = word.rpartition("=") if not word.startswith("did:") else ("", "", word)
+        parse_did(did)
+        wishes[did] = role or None
+    return wishes
+
+
+def in_order(dids: Iterable[str], order: str | None) -> list[str]:
     """All parties by rank; equal at everybody that was called with the same words.
 
     Raises: UsageMistake.
     """
-    parties = sorted({me, *others})
+    parties = sorted(dids)
     if order is not None:
         wanted = order.split(",")
         if sorted(wanted) != parties:

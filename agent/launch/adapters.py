@@ -10,6 +10,7 @@ that not even a killed agent leaves them on a disk. They are never in argv.
 | python, library | the interpreter; the folder that holds this package |
 | workdir, entry | the private work folder; the program's entry inside it |
 | rank, parties, threshold | the own index from 0; how many parties; the threshold |
+| role, roles | the own role; everybody's in the order of their index, with "," between |
 | start_timeout, lost_timeout | seconds, from the manifest |
 | party, address, port | of each party in turn; in `EachParty` only |
 """
@@ -27,7 +28,7 @@ from agent.launch.program import Program
 
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _EVERYWHERE: Final = frozenset(
-    {"python", "library", "workdir", "entry", "rank", "parties", "threshold"}
+    {"python", "library", "workdir", "entry", "rank", "parties", "threshold", "role", "roles"}
     | {"start_timeout", "lost_timeout"}
 )
 _OF_A_PARTY: Final = frozenset({"party", "address", "port"})
@@ -75,6 +76,7 @@ class Seats:
     addresses: tuple[str, ...]
     ports: tuple[int, ...]
     threshold: int
+    roles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ _MPYC = Adapter(
     ),
     env={
         "DIDMESH_INPUTS": "/dev/stdin",
+        "DIDMESH_ROLE": "{role}",
+        "DIDMESH_ROLES": "{roles}",
         "HOME": "{workdir}",
         "LANG": "C.UTF-8",
         "PATH": "/usr/bin:/bin",
@@ -128,6 +132,8 @@ def plan(
         "rank": str(seats.rank),
         "parties": str(len(seats.addresses)),
         "threshold": str(seats.threshold),
+        "role": seats.roles[seats.rank],
+        "roles": ",".join(seats.roles),
         "start_timeout": str(program.manifest.timeouts.start),
         "lost_timeout": str(program.manifest.timeouts.lost),
     }
@@ -173,8 +179,10 @@ def _check_seats(program: Program, seats: Seats) -> None:
             f"{program.name} is for {manifest.min_parties} to {manifest.max_parties} parties, "
             f"not for {parties}"
         )
-    if not 0 <= seats.rank < parties or len(seats.ports) != parties:
-        raise AdapterError("rank, addresses and ports of the seats do not fit each other")
+    if not 0 <= seats.rank < parties == len(seats.ports) == len(seats.roles):
+        raise AdapterError("rank, addresses, ports and roles of the seats do not fit each other")
+    if sorted(seats.roles) != sorted(manifest.seats(parties)):
+        raise AdapterError(f"{program.name} has other roles than {', '.join(seats.roles)}")
     if not 0 <= 2 * seats.threshold < parties:
         raise AdapterError(
             f"the threshold must be less than half of {parties} parties, not {seats.threshold}"

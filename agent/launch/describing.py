@@ -22,11 +22,15 @@ def to_json(program: Program, changes: Difference | None, *, approved: bool) -> 
         "adapter": manifest.adapter,
         "entry": manifest.entry,
         "parties": {"min": manifest.min_parties, "max": manifest.max_parties},
+        "roles": [
+            {"name": one.name, "seats": one.seats, "inputs": list(one.inputs)}
+            for one in manifest.roles
+        ],
         "inputs": [
             {"name": one.name, "title": one.title, "min": one.min, "max": one.max}
             for one in manifest.inputs
         ],
-        "opens": [{"what": one.what, "to": str(one.to)} for one in manifest.opens],
+        "opens": [{"what": one.what, "to": list(one.to)} for one in manifest.opens],
         "files": [
             {"name": name, "size": len(content)} for name, content in sorted(program.files.items())
         ],
@@ -48,10 +52,12 @@ def lines(program: Program, changes: Difference | None, *, approved: bool) -> It
     yield f"{program.name}: {manifest.title}"
     yield f"sha256 {program.sha256}, {'approved' if approved else 'not approved'}"
     yield f"for {parties(manifest)}, started as {manifest.adapter} {manifest.entry}"
+    for role in manifest.roles:
+        yield f"role {role.name}: {role.seats} of them, gives {', '.join(role.inputs) or 'nothing'}"
     for one in manifest.inputs:
         yield f"asks for {one.name}: {one.title}, {one.range}"
     for opening in manifest.opens:
-        yield f"opens to {opening.to}: {opening.what}"
+        yield f"opens to {opening.audience}: {opening.what}"
     for name, content in sorted(program.files.items()):
         yield f"file {name}, {len(content)} bytes"
     if changes is not None:

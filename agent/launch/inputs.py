@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from agent.launch.manifest import Input, Manifest
+from agent.launch.manifest import PARTY, Input, Manifest
 
 MAX_FILE: Final = 64 * 1024
 
@@ -19,19 +19,19 @@ class InputError(Exception):
     """An input is missing, unknown or out of range; tell the person."""
 
 
-def read_inputs(manifest: Manifest, arguments: Sequence[str]) -> dict[str, int]:
-    """The value of every input of the program, from arguments `name=value` and `@file`.
+def read_inputs(manifest: Manifest, arguments: Sequence[str], role: str = PARTY) -> dict[str, int]:
+    """The value of every input that this role gives, from arguments `name=value` and `@file`.
 
     A file holds one `name=value` a line; empty lines and lines that start with # are skipped.
 
     Raises: InputError.
     """
-    return parse_inputs(manifest, _pairs(arguments))
+    return parse_inputs(manifest, _pairs(arguments), role)
 
 
-def parse_inputs(manifest: Manifest, pairs: Iterable[str]) -> dict[str, int]:
+def parse_inputs(manifest: Manifest, pairs: Iterable[str], role: str = PARTY) -> dict[str, int]:
     """Every input's value from texts `name=value`, each exactly once and in its range."""
-    known: Mapping[str, Input] = {wanted.name: wanted for wanted in manifest.inputs}
+    known: Mapping[str, Input] = {wanted.name: wanted for wanted in manifest.inputs_of(role)}
     values: dict[str, int] = {}
     for pair in pairs:
         name, equals, text = (part.strip() for part in pair.partition("="))
@@ -39,7 +39,8 @@ def parse_inputs(manifest: Manifest, pairs: Iterable[str]) -> dict[str, int]:
             raise InputError('an input is given as name=value or as @file, for example "bid=120"')
         if name not in known:
             takes = ", ".join(known) or "none"
-            raise InputError(f'"{name}" is not an input of {manifest.name}; it takes: {takes}')
+            whom = manifest.name if role == PARTY else f"a {role} of {manifest.name}"
+            raise InputError(f'"{name}" is not an input of {whom}; it takes: {takes}')
         if name in values:
             raise InputError(f'input "{name}" is given twice')
         values[name] = _value(known[name], text)

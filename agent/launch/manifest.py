@@ -18,9 +18,16 @@
     min = 1
     max = 1000000000
 
-    [[opens]]                           # everything the computation reveals, and to whom
+    [[opens]]                           # everything the computation reveals, and to whom:
     what = "the price: the second-highest bid"
-    to = "all"
+    to = "all"                          # or the name of a role, or a list of such names
+
+Where parties differ in what they do, roles stand in place of `parties`; every seat is taken:
+
+    [[roles]]
+    name = "voter"
+    seats = 2
+    inputs = ["vote"]                   # which inputs these parties give; else none
 
     [timeouts]                          # seconds
     start = 30                          # until every party is connected to every other
@@ -32,7 +39,7 @@ Unknown fields are errors: a misspelt limit must not be silently no limit.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -42,6 +49,9 @@ FILE_NAME: Final = "manifest.toml"
 MAX_SIZE: Final = 64 * 1024
 MAX_PARTIES: Final = 64
 HONEST_MAJORITY: Final = "honest-majority"
+ALL: Final = "all"
+PARTY: Final = "party"
+"""The role of everybody in a program without roles."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _T = TypeVar("_T")
@@ -60,12 +70,6 @@ class InputType(StrEnum):
     INTEGER = "integer"
 
 
-class Audience(StrEnum):
-    """Who learns an output."""
-
-    ALL = "all"
-
-
 @dataclass(frozen=True)
 class Input:
     name: str
@@ -82,10 +86,28 @@ class Input:
 
 @dataclass(frozen=True)
 class Opening:
-    """One thing the computation reveals."""
+    """One thing the computation reveals, and to whom."""
 
     what: str
-    to: Audience
+    to: tuple[str, ...]
+    """The names of roles, or `ALL` alone."""
+
+    def is_for(self, role: str) -> bool:
+        return self.to == (ALL,) or role in self.to
+
+    @property
+    def audience(self) -> str:
+        """In words: "all", or "buyer, seller"."""
+        return ", ".join(self.to)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What some of the parties do, and how many they are."""
+
+    name: str
+    seats: int
+    inputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,21 @@ class Manifest:
     inputs: tuple[Input, ...]
     opens: tuple[Opening, ...]
     timeouts: Timeouts
+    roles: tuple[Role, ...] = ()
+    """Empty: all parties are alike, each a `PARTY` that gives every input."""
+
+    def inputs_of(self, role: str) -> tuple[Input, ...]:
+        """What a party in this role is asked for."""
+        if not self.roles:
+            return self.inputs
+        wanted = {name for one in self.roles if one.name == role for name in one.inputs}
+        return tuple(entry for entry in self.inputs if entry.name in wanted)
+
+    def seats(self, parties: int) -> tuple[str, ...]:
+        """The role of every seat that there is for so many parties, role by role."""
+        if not self.roles:
+            return (PARTY,) * parties
+        return tuple(role.name for role in self.roles for _ in range(role.seats))
 
     def threshold_for(self, parties: int) -> int:
         """How many parties may pool what they saw and still learn nothing more."""
@@ -129,7 +166,8 @@ def parse(data: bytes, file: str = FILE_NAME) -> Manifest:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ManifestError(file, "", f"not TOML: {error}") from error
     top = _Table(table, file, "")
-    minimum, maximum = _parties(top.table("parties"))
+    roles = tuple(map(_role, top.tables("roles")))
+    minimum, maximum = _parties(top, roles)
     manifest = Manifest(
         name=top.name("name"),
         title=top.text("title"),
@@ -142,9 +180,11 @@ def parse(data: bytes, file: str = FILE_NAME) -> Manifest:
         inputs=tuple(map(_input, top.tables("inputs"))),
         opens=tuple(map(_opening, top.tables("opens"))),
         timeouts=_timeouts(top.table("timeouts", {})),
+        roles=roles,
     )
     top.nothing_else()
     _refuse_twins(top, manifest)
+    _refuse_loose_ends(top, manifest)
     return manifest
 
 
@@ -177,6 +217,24 @@ class _Table:
         if not _NAME.fullmatch(value):
             raise self.error(field, 'must be a name of small letters, digits and "_"')
         return value
+
+    def has(self, field: str) -> bool:
+        return field in self._fields
+
+    def names(self, field: str) -> tuple[str, ...]:
+        """A list of names; empty if the field is not there."""
+        value: list[object] = self._take(field, list, "a list of names", [])
+        names = tuple(name for name in value if isinstance(name, str) and _NAME.fullmatch(name))
+        if len(names) < len(value) or len(set(names)) < len(names) or len(names) > 32:
+            raise self.error(field, "must be a list of at most 32 names, each once")
+        return names
+
+    def name_or_names(self, field: str) -> tuple[str, ...]:
+        if isinstance(self._fields.get(field), list):
+            if names := self.names(field):
+                return names
+            raise self.error(field, "must name at least one role")
+        return (self.name(field),)
 
     def one_of(self, field: str, choices: type[_Choice]) -> _Choice:
         wanted = " or ".join(f'"{choice}"' for choice in choices)
@@ -229,7 +287,15 @@ def _entry(top: _Table) -> str:
     return entry
 
 
-def _parties(parties: _Table) -> tuple[int, int]:
+def _parties(top: _Table, roles: Sequence[Role]) -> tuple[int, int]:
+    if roles:
+        if top.has("parties"):
+            raise top.error("parties", "does not go with roles; leave it out, their seats say it")
+        seats = sum(role.seats for role in roles)
+        if not 2 <= seats <= MAX_PARTIES:
+            raise top.error("roles", f"must have 2 to {MAX_PARTIES} seats in all, not {seats}")
+        return seats, seats
+    parties = top.table("parties")
     minimum = parties.whole("min", 2, MAX_PARTIES)
     maximum = parties.whole("max", 2, MAX_PARTIES)
     parties.nothing_else()
@@ -256,8 +322,20 @@ def _input(table: _Table) -> Input:
     return found
 
 
+def _role(table: _Table) -> Role:
+    found = Role(
+        name=table.name("name"),
+        seats=table.whole("seats", 1, MAX_PARTIES),
+        inputs=table.names("inputs"),
+    )
+    table.nothing_else()
+    if found.name in (ALL, PARTY):
+        raise table.error("name", f'"{found.name}" is a word of ours; find another')
+    return found
+
+
 def _opening(table: _Table) -> Opening:
-    found = Opening(what=table.text("what"), to=table.one_of("to", Audience))
+    found = Opening(what=table.text("what"), to=table.name_or_names("to"))
     table.nothing_else()
     return found
 
@@ -277,5 +355,28 @@ def _refuse_twins(top: _Table, manifest: Manifest) -> None:
     for name in names:
         if names.count(name) > 1:
             raise top.error("inputs", f'"{name}" is named twice')
+    roles = [role.name for role in manifest.roles]
+    for name in roles:
+        if roles.count(name) > 1:
+            raise top.error("roles", f'"{name}" is named twice')
     if not manifest.opens:
         raise top.error("opens", "is missing; say what the computation reveals, and to whom")
+
+
+def _refuse_loose_ends(top: _Table, manifest: Manifest) -> None:
+    """What names an input or a role must name one that is there."""
+    roles = [role.name for role in manifest.roles]
+    for number, opening in enumerate(manifest.opens):
+        for name in opening.to:
+            if opening.to != (ALL,) and name not in roles:
+                choices = ", ".join(f'"{choice}"' for choice in (ALL, *roles))
+                raise top.error(f"opens[{number}].to", f"must be one of {choices}")
+    given = {name for role in manifest.roles for name in role.inputs}
+    known = [entry.name for entry in manifest.inputs]
+    for number, role in enumerate(manifest.roles):
+        for name in role.inputs:
+            if name not in known:
+                raise top.error(f"roles[{number}].inputs", f'"{name}" is not an input')
+    for number, name in enumerate(known):
+        if manifest.roles and name not in given:
+            raise top.error(f"inputs[{number}].name", f'no role gives "{name}"')

@@ -109,8 +109,7 @@ class ProgramStore:
 
     def added(self) -> tuple[Program, ...]:
         """All that were added, by name and hash. Raises: ProgramError, if one is damaged."""
-        stems = [path.stem for path in self._folder.glob("*.tar") if _HASH.fullmatch(path.stem)]
-        return tuple(sorted(map(self.get, stems), key=lambda one: (one.name, one.sha256)))
+        return tuple(sorted(map(self.get, self._kept()), key=lambda one: (one.name, one.sha256)))
 
     def remove(self, sha256: str) -> None:
         """Forget the program and every consent to it. Raises: ProgramError, if it came along."""
@@ -139,8 +138,16 @@ class ProgramStore:
     def _by_prefix(self, word: str) -> list[Program]:
         if not _PREFIX.fullmatch(word):
             return []
-        known = {*_shipped_hashes(), *(path.stem for path in self._folder.glob("*.tar"))}
+        known = {*_shipped_hashes(), *self._kept()}
         return [self.get(sha256) for sha256 in sorted(known) if sha256.startswith(word)]
+
+    def _kept(self) -> list[str]:
+        try:
+            names = [path.name for path in self._folder.iterdir()]
+        except (FileNotFoundError, PermissionError):  # nothing, or nothing of this user's
+            return []
+        stems = [name.removesuffix(".tar") for name in names if name.endswith(".tar")]
+        return list(filter(_HASH.fullmatch, stems))
 
     def _names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.added())

@@ -47,9 +47,11 @@ async def compute(
     """
     me = stage.name(stage.me)
     stage.step("run", f"everybody is ready; running {program.name} as {me}")
-    threshold = stage.machine.draft.threshold
+    draft = stage.machine.draft
     rank = descriptor.rank(stage.me)
-    seats = adapters.Seats(rank, descriptor.addresses, descriptor.ports, threshold)
+    seats = adapters.Seats(
+        rank, descriptor.addresses, descriptor.ports, draft.threshold, draft.roles
+    )
     launch = adapters.plan(program, seats, inputs, workdir, sys.executable)
     write_files(launch.files, workdir)
     try:

@@ -32,18 +32,20 @@ class Draft:
     """All that a party knows before it has met the others; equal for all or nothing starts."""
 
     parties: tuple[str, ...]  # DIDs; the order gives the rank
+    roles: tuple[str, ...]  # of each party, by rank; "party" where all are alike
     program: str
     sha256: str  # of the program's deterministic archive, hex
     adapter: str
     threshold: int
     runtime: Mapping[str, str]  # package -> version, where the versions must match
-    outputs: Mapping[str, str]  # output -> who learns it, in words
+    outputs: Mapping[str, str]  # output -> who learns it: "all", or roles with ", " between
     parameters: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "v": VERSION,
             "parties": list(self.parties),
+            "roles": list(self.roles),
             "program": {"name": self.program, "sha256": self.sha256},
             "adapter": self.adapter,
             "threshold": self.threshold,
@@ -134,6 +136,15 @@ def descriptor_id(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(rfc8785.dumps(dict(content))).hexdigest()
 
 
+def alike(roles: Sequence[str], outputs: Mapping[str, str]) -> tuple[tuple[int, ...], ...]:
+    """The ranks of parties who learn the same, group by group: their results must be equal."""
+    groups: dict[frozenset[str], list[int]] = {}
+    for rank, role in enumerate(roles):
+        learns = {what for what, to in outputs.items() if to == "all" or role in to.split(", ")}
+        groups.setdefault(frozenset(learns), []).append(rank)
+    return tuple(map(tuple, groups.values()))
+
+
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """What differs between two drafts, a sentence each, for a person; empty when they are equal.
 
@@ -166,6 +177,10 @@ def _walk(
             yield from _walk((*path, key), ours.get(key, _MISSING), theirs.get(key, _MISSING))
     elif path == ("parties",) and isinstance(theirs, list):
         yield from _roster_differences(ours, theirs)
+    elif path == ("roles",) and isinstance(theirs, list) and len(theirs) == len(ours):
+        for rank, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+            if mine != other:
+                yield ("role", f"of party{rank}"), mine, other
     elif ours != theirs:
         yield path, ours, theirs
 

@@ -27,7 +27,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.session.descriptor import Descriptor, Draft, Proposal, describe, differences, short
+from agent.session.descriptor import (
+    Descriptor,
+    Draft,
+    Proposal,
+    alike,
+    describe,
+    differences,
+    short,
+)
 from agent.session.events import (
     Agreed,
     Ended,
@@ -339,11 +347,13 @@ class SessionMachine:
 
     def _compare_results(self) -> None:
         board = self._board.statements
-        hashes = {str(board[did, Kind.RESULT].facts.get("sha256")) for did in self.draft.parties}
-        if len(hashes) > 1:
+        parties = self.draft.parties
+        said = [str(board[did, Kind.RESULT].facts.get("sha256")) for did in parties]
+        groups = alike(self.draft.roles, self.draft.outputs)
+        if any(len({said[rank] for rank in group}) > 1 for group in groups):
             self._end(Outcome.MISMATCH, "the parties' results differ")
         else:
-            self._end(Outcome.DONE, "all results are equal")
+            self._end(Outcome.DONE, "all results that must be are equal")
 
     def _read_abort(self, sender: str, statement: Statement) -> tuple[str, str]:
         """Why somebody stops, and whose fault it is."""

@@ -21,7 +21,7 @@ from agent.profile import Choice
 from agent.report import Report
 from agent.running import Traces
 from agent.session import transcript
-from agent.session.descriptor import Draft
+from agent.session.descriptor import Draft, alike
 from agent.session.events import Outcome
 from agent.session.machine import SessionMachine
 from agent.session.statements import Speaker
@@ -86,17 +86,21 @@ class Computer:
         return _conclude(self.choice, machine, ending, self.report)
 
 
-def make_draft(program: Program, parties: Sequence[str]) -> Draft:
-    """What we propose to these parties in this order; equal at everybody with this program."""
+def make_draft(program: Program, parties: Sequence[str], roles: Sequence[str] = ()) -> Draft:
+    """What we propose to these parties in this order; equal at everybody with this program.
+
+    `roles` are theirs, in the same order; without them they sit as the manifest lists the seats.
+    """
     manifest = program.manifest
     return Draft(
         parties=tuple(parties),
+        roles=tuple(roles) or manifest.seats(len(parties)),
         program=program.name,
         sha256=program.sha256,
         adapter=manifest.adapter,
         threshold=manifest.threshold_for(len(parties)),
         runtime=adapters.runtime_versions(program),
-        outputs={opening.what: str(opening.to) for opening in manifest.opens},
+        outputs={opening.what: opening.audience for opening in manifest.opens},
         parameters={},
     )
 
@@ -118,8 +122,7 @@ def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: R
     ended = ending.ended
     code = int(EXIT_CODES[ended.outcome])
     if ended.outcome is Outcome.DONE:
-        count = len(machine.draft.parties)
-        report.event("step", name="equal", text=f"results equal ({count}/{count})")
+        report.event("step", name="equal", text=_equal(machine.draft))
     else:
         report.event("error", text=ended.reason, hint=None, exit_code=code)
     report.event("cleanup", **asdict(ending.removed))
@@ -128,6 +131,15 @@ def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: R
     path = _write_transcript(choice, machine)
     report.event("result", output=output, exit_code=code, transcript=path and str(path))
     return code
+
+
+def _equal(draft: Draft) -> str:
+    """Whose results were compared, and equal: of those who learn the same."""
+    groups = alike(draft.roles, draft.outputs)
+    if len(groups) == 1:
+        return f"results equal ({len(draft.parties)}/{len(draft.parties)})"
+    counts = (f"{draft.roles[group[0]]} {len(group)}/{len(group)}" for group in groups)
+    return f"results equal among those who learn the same ({', '.join(counts)})"
 
 
 def _write_transcript(choice: Choice, machine: SessionMachine) -> Path | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.session.descriptor import check_roster, descriptor_id
+from agent.session.descriptor import alike, check_roster, descriptor_id
 from agent.session.statements import FalseStatement, Kind, Statement, verify
 from identity.document import DidDocument
 
@@ -42,20 +42,28 @@ class Verdict:
     program: str
     program_sha256: str
     parties: tuple[PartyRecord, ...]
+    alike: tuple[tuple[int, ...], ...]  # ranks of those who learn the same, group by group
     false_statements: int
     two_faced: tuple[int, ...] = ()  # ranks that signed more than one result
 
     @property
     def complete(self) -> bool:
-        """Everybody agreed, was ready and signed the same result, and nothing here is forged."""
-        results = {party.result for party in self.parties}
+        """Everybody agreed, was ready and signed a result, and nothing here is forged.
+
+        Those who learn the same signed the same.
+        """
         return (
             self.false_statements == 0
             and not self.two_faced
             and all(party.agreed and party.ready and not party.aborted for party in self.parties)
-            and len(results) == 1
-            and None not in results
+            and not self._differ()
+            and all(party.result for party in self.parties)
         )
+
+    def _differ(self) -> bool:
+        """Whether two that learn the same signed different results."""
+        results = [{self.parties[rank].result for rank in group} for group in self.alike]
+        return any(len(signed - {None}) > 1 for signed in results)
 
     def summary(self) -> str:
         """One sentence for a person."""
@@ -64,9 +72,9 @@ class Verdict:
         if self.two_faced:
             return f"party{self.two_faced[0]} signed different results"
         if self.complete:
-            return "complete: every party agreed, was ready and signed the same result"
-        results = {party.result for party in self.parties if party.result}
-        if len(results) > 1:
+            whom = "the same result" if len(self.alike) == 1 else "the result of its role"
+            return f"complete: every party agreed, was ready and signed {whom}"
+        if self._differ():
             return "the parties signed different results"
         for rank, party in enumerate(self.parties):
             if party.aborted:
@@ -110,18 +118,22 @@ def check(transcript: Any, documents: Mapping[str, DidDocument]) -> Verdict:
         descriptor, texts = transcript["descriptor"], transcript["statements"]
         session = descriptor_id(descriptor)
         program = descriptor["program"]
+        roles = [str(role) for role in descriptor["roles"]]
+        groups = alike(roles, {str(k): str(v) for k, v in descriptor["outputs"].items()})
+        if len(roles) != len(parties):
+            raise NotATranscript("its roles are not those of its parties")
         name, sha256 = str(program["name"]), str(program["sha256"])
         if transcript["session"] != session:
             raise NotATranscript("the session's name is not the hash of its descriptor")
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise NotATranscript("its statements are not texts")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise NotATranscript(str(error)) from error
     by_rank = {rank: documents[did] for rank, did in enumerate(parties)}
     said, false = _verified(texts, session, by_rank)
     newest = {(statement.rank, statement.kind): statement for statement in said}
     records = tuple(_record(rank, did, newest) for rank, did in enumerate(parties))
-    return Verdict(session, name, sha256, records, false, _two_faced(said))
+    return Verdict(session, name, sha256, records, groups, false, _two_faced(said))
 
 
 def _verified(

@@ -23,10 +23,14 @@ CUT = 0.5  # seconds for who is not done when the time is over
 
 
 def listen(host: str, port: int, flag: str = "--listen") -> socket.socket:
-    """Raises: CannotListen."""
+    """`::` is every address of both families. Raises: CannotListen."""
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=host == "::",
+        )
     except OSError as error:
         raise CannotListen(
             f"cannot listen on {host}:{port}: {_words(error)}", f"choose another with {flag}"
@@ -145,8 +149,3 @@ def _is_of_this_host(address: IPAddress) -> bool:
         except OSError:
             return False
     return True
-
-
-def _url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -25,6 +25,7 @@ ROLES = {
     "message-pickup": "mediator",
     "messagepickup": "mediator",
     "out-of-band": "sender",
+    "relay": "relay",
     "routing": "mediator",
     "trust-ping": "receiver",
 }

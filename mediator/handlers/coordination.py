@@ -34,6 +34,8 @@ from messaging.protocols.coordinate_mediation import (
     Version,
 )
 
+# Whoever could repeat one of these would undo what the owner did since.
+LASTING = frozenset({*MediateRequest.TYPES.values(), *RecipientUpdate.TYPES.values()})
 MAX_LIST = 512 * 1024  # characters of DIDs in one answer
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from identity.keys import PrivateKey
 from mediator.addresses import canonical, shorten
@@ -27,7 +28,7 @@ from messaging.packing import pack, sign, unpack
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.routing import Forward
 from messaging.protocols.type_uri import KnownTypes
-from messaging.replay import ReplayGuard
+from messaging.replay import KEEP, ReplayGuard
 from messaging.rotation import PriorDid
 from resolvers.resolver import ResolutionError, Resolver
 
@@ -86,6 +87,12 @@ Handler = Callable[[Request], Awaitable[Message | None]]
 SendAway = Callable[[str, bytes, str, int], Awaitable[None]]
 
 
+class ActOnce(Protocol):
+    """Whether nobody acted on these bytes before; as of now it counts as done."""
+
+    def __call__(self, who: str, proof: bytes, *, until: int) -> Awaitable[bool]: ...
+
+
 class Sealer:
     """Packs what the mediator says; the only user of its secrets besides opening."""
 
@@ -126,7 +133,10 @@ class Dispatcher:
         observe: Callable[[str | None, str, float], None],
         follow: Callable[[PriorDid], Awaitable[None]],
         send_away: SendAway,
+        lasting: Collection[str],
+        act_once: ActOnce,
     ) -> None:
+        """`lasting`: types of messages that may not be acted on twice by all processes together."""
         self._handlers = handlers
         self._types = KnownTypes(handlers)
         self._sealer = sealer
@@ -138,6 +148,8 @@ class Dispatcher:
         self._follow = follow
         self._send_away = send_away
         self._compat = compat
+        self._lasting = lasting
+        self._act_once = act_once
         self._replay = ReplayGuard()
 
     async def handle(
@@ -199,7 +211,7 @@ class Dispatcher:
             self._check_rates(request)
             if request.prior is not None:
                 await self._follow(request.prior)
-            reply = await self._perform(request)
+            reply = await self._perform(request, noted)
         except errors.Replayed as error:
             return await self._refuse(request, Refusal(DEJAVU, str(error)))
         except Refusal as refusal:
@@ -228,11 +240,13 @@ class Dispatcher:
             recipient = str(request.message.body.get("next")).partition("#")[0]
             self._guard.check_pair(request.sender or request.address, recipient)
 
-    async def _perform(self, request: Request) -> Message | None:
+    async def _perform(self, request: Request, noted: _NotedProof) -> Message | None:
         handler = self._handlers.get(request.message.type)
         if handler is None:
             raise Refusal("e.p.msg.unsupported", f"unknown type {request.message.type[:100]}")
         try:
+            if request.message.type in self._lasting:
+                await noted.admit_for_all(self._act_once)
             return await handler(request)
         except errors.MalformedMessage as error:
             raise Refusal("e.p.msg.malformed", str(error), status=400) from error
@@ -302,6 +316,13 @@ class _NotedProof(ReplayGuard):
         """Raises: Replayed."""
         if self._proof is not None:
             guard.admit(*self._proof)
+
+    async def admit_for_all(self, act_once: ActOnce) -> None:
+        """Of all processes on one store. Raises: Replayed, StoreUnavailable."""
+        if self._proof is not None:
+            sender, proof, now = self._proof
+            if not await act_once(sender, proof, until=now + KEEP):
+                raise errors.Replayed
 
 
 def _who(request: Request) -> str:

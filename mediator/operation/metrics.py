@@ -24,6 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from mediator.delivery.live import LiveAccounts
 from mediator.guard.limits import Guard
 from mediator.operation.health import Health
+from mediator.relay.service import Relay
 from mediator.stores.administration import Totals
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -76,6 +77,20 @@ class Metrics:
         self._loop_lag = self._gauge(
             "loop_lag_seconds", "How late the event loop was when last looked at; 0 is idle."
         )
+        self._relay: Relay | None = None
+        self._relay_pairs = self._gauge("relay_pairs", "Pairs that are relayed now.")
+        self._relay_kernel = self._gauge(
+            "relay_kernel", "1 if the kernel forwards what is relayed, 0 if Python does."
+        )
+        self._relay_packets = self._gauge("relay_packets", "Datagrams passed on, ever.")
+        self._relay_bytes = self._gauge("relay_bytes", "Bytes of these.")
+        self._pair_packets = self._gauge(
+            "relay_pair_packets", "Datagrams passed on of a pair that is open.", ("port",)
+        )
+        self._pair_bytes = self._gauge("relay_pair_bytes", "Bytes of these.", ("port",))
+        self._relay_refused = self._gauge(
+            "relay_refused_binds", "Binds that were not let in, ever, by reason.", ("reason",)
+        )
         self._info()
         ProcessCollector(registry=self.registry)
 
@@ -113,6 +128,26 @@ class Metrics:
         for name, (meaning, look) in watched.items():
             self._gauge(name, meaning).set_function(look)
 
+    def watch_relay(self, relay: Relay | None) -> None:
+        """Have the relay, if there is one, looked at whenever the metrics are read."""
+        self._relay = relay
+
+    def _look_at_relay(self) -> None:
+        if self._relay is None:
+            return
+        counts, total = self._relay.counts(), self._relay.total()
+        self._relay_pairs.set(len(counts))
+        self._relay_kernel.set(self._relay.in_kernel)
+        self._relay_packets.set(total.packets)
+        self._relay_bytes.set(total.bytes)
+        for gauge in (self._pair_packets, self._pair_bytes, self._relay_refused):
+            gauge.clear()  # so that there are never more than there are ports
+        for port, count in counts.items():
+            self._pair_packets.labels(str(port)).set(count.packets)
+            self._pair_bytes.labels(str(port)).set(count.bytes)
+        for reason, number in self._relay.refused.items():
+            self._relay_refused.labels(reason).set(number)
+
     def counted(self, totals: Totals, now: float) -> None:
         self._accounts.set(totals.accounts)
         self._recipients.set(totals.recipients)
@@ -124,13 +159,14 @@ class Metrics:
         self._unknown.set(totals.unknown_recipient)
 
     def text(self) -> bytes:
+        self._look_at_relay()
         return generate_latest(self.registry)
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(f"didmesh_{name}", meaning, labels, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(f"didmesh_{name}", meaning, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"didmesh_{name}", meaning, labels, registry=self.registry)
 
     def _info(self) -> None:
         info = Gauge(

@@ -16,12 +16,14 @@ from messaging.compat import Leniency
 MIB = 1024 * 1024
 DEFAULT_STUN_PORTS = (3478, 3479)
 DEFAULT_DRAIN = 10.0
+DEFAULT_RELAY_PORTS = range(41_000, 41_256)
+RELAY_HELPER_SOCKET = Path("/run/didmesh/relay-helper.sock")  # where systemd may listen for us
 
 Network = IPv4Network | IPv6Network
 
 
 def limit(default: int, meaning: str) -> int:
-    """A field of Limits; `meaning` is what operators read of it, unit included."""
+    """A field of Limits or RelaySettings; `meaning` is what operators read of it, unit included."""
     value: int = field(default=default, metadata={"meaning": meaning})
     return value
 
@@ -64,7 +66,7 @@ class Limits:
 
 
 def switch(default: bool, meaning: str) -> bool:
-    """A field of Compat or Conformance; `meaning` is what operators read of it."""
+    """A field of a table; `meaning` is what operators read of it."""
     value: bool = field(default=default, metadata={"meaning": meaning})
     return value
 
@@ -104,6 +106,22 @@ class Conformance:
     basic_messages: bool = switch(False, "hear basicmessage 2.0; report one without content")
 
 
+@dataclass(frozen=True)
+class RelaySettings:
+    """Passing WireGuard's datagrams on between parties who find no direct path."""
+
+    enabled: bool = switch(True, "pass datagrams on for accounts and whom they compute with")
+    kernel: bool = switch(True, "let the kernel do it, where the relay helper can be started")
+    rate: int = limit(100, "megabits a second of each direction of a pair")
+    idle: int = limit(120, "seconds without a sign of life until a pair is forgotten")
+    pairs: int = limit(256, "pairs at once")
+    account_pairs: int = limit(64, "pairs at once of one account")
+    ports: range = DEFAULT_RELAY_PORTS  # UDP, one for a pair
+    listen: tuple[str, ...] = ()  # addresses; none: the one of HTTP
+    hosts: tuple[str, ...] = ()  # addresses or names; none: the public URL's
+    helper: Path = RELAY_HELPER_SOCKET
+
+
 class LogFormat(StrEnum):
     AUTO = "auto"  # text on a terminal, JSON elsewhere
     JSON = "json"
@@ -128,6 +146,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     compat: Compat = field(default_factory=Compat)
     conformance: Conformance = field(default_factory=Conformance)
+    relay: RelaySettings = field(default_factory=RelaySettings)
     tls: Tls | None = None
     trusted_proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
     private_networks: Sequence[Network] = ()  # where mail may be carried, beside the internet

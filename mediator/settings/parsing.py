@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from mediator.errors import ConfigError
 from mediator.settings.config import LogFormat, Network
 from mediator.settings.places import Place, parse_place
+from traversal.relay import BadTicket, check_hosts
 
 OFF = "off"
 
@@ -33,6 +34,18 @@ def metrics(value: object) -> tuple[str, int] | None:
 
 def ports(value: object) -> tuple[int, ...]:
     return tuple(_port(port) for port in _list("stun_ports", "ports", value))
+
+
+def port_range(name: str) -> Callable[[object], range]:
+    def parse(value: object) -> range:
+        first, dash, last = str(value).partition("-")
+        if not dash or not first.isdecimal() or not last.isdecimal():
+            raise ConfigError(f"{name} is FIRST-LAST, not {value}")
+        if not 1024 <= int(first) <= int(last) <= 65535 or int(last) - int(first) >= 4096:
+            raise ConfigError(f"{name} are at most 4096 ports from 1024 to 65535, not {value}")
+        return range(int(first), int(last) + 1)
+
+    return parse
 
 
 def _port(value: object) -> int:
@@ -81,6 +94,26 @@ def networks(name: str) -> Callable[[object], tuple[Network, ...]]:
 
     def parse(value: object) -> tuple[Network, ...]:
         return tuple(map(parse_one, _list(name, "addresses or networks", value)))
+
+    return parse
+
+
+def addresses(name: str) -> Callable[[object], tuple[str, ...]]:
+    def parse_one(each: object) -> str:
+        try:
+            return str(ip_address(str(each)))
+        except ValueError as error:
+            raise ConfigError(f"{name} are IP addresses, not {each}") from error
+
+    return lambda value: tuple(map(parse_one, _list(name, "addresses", value)))
+
+
+def hosts(name: str) -> Callable[[object], tuple[str, ...]]:
+    def parse(value: object) -> tuple[str, ...]:
+        try:
+            return check_hosts(_list(name, "addresses or names", value), literal=False)
+        except BadTicket as error:
+            raise ConfigError(f"{name} are addresses or names: {error}") from error
 
     return parse
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from mediator.settings import parsing
-from mediator.settings.config import DEFAULT_DRAIN, DEFAULT_STUN_PORTS, Config, LogFormat
+from mediator.settings.config import (
+    DEFAULT_DRAIN,
+    DEFAULT_RELAY_PORTS,
+    DEFAULT_STUN_PORTS,
+    RELAY_HELPER_SOCKET,
+    Config,
+    LogFormat,
+)
 
 PREFIX = "DIDMESH_MEDIATOR_"
 FILE_VARIABLE = f"{PREFIX}CONFIG"
@@ -57,10 +64,53 @@ TABLES: Mapping[str, Any] = {
 }
 
 
+OTHERS: Mapping[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "relay.ports",
+            parsing.port_range("relay.ports"),
+            DEFAULT_RELAY_PORTS,
+            "FIRST-LAST",
+            "UDP ports, one for a pair",
+            shown_default=f"{DEFAULT_RELAY_PORTS[0]}-{DEFAULT_RELAY_PORTS[-1]}",
+        ),
+        Setting(
+            "relay.listen",
+            parsing.addresses("relay.listen"),
+            (),
+            "ADDRESS",
+            "addresses at which it relays UDP, such as 0.0.0.0 behind a proxy for HTTP",
+            shown_default="the one it listens on",
+            many=True,
+        ),
+        Setting(
+            "relay.hosts",
+            parsing.hosts("relay.hosts"),
+            (),
+            "HOST",
+            "addresses or names of the relay as parties reach it",
+            shown_default="the public URL's",
+            many=True,
+        ),
+        Setting(
+            "relay.helper",
+            parsing.path("relay.helper"),
+            RELAY_HELPER_SOCKET,
+            "SOCKET",
+            "where systemd listens for those that want a relay helper; else sudo is asked",
+        ),
+    )
+}
+
+
 def _of_tables() -> Iterator[Setting]:
     for table, kind in TABLES.items():
         for each in fields(kind):
-            name, meaning = f"{table}.{each.name}", each.metadata["meaning"]
+            name, meaning = f"{table}.{each.name}", each.metadata.get("meaning")
+            if meaning is None:  # neither a number nor a switch
+                yield OTHERS[name]
+                continue
             if isinstance(each.default, bool):
                 words = str(each.default).lower()
                 yield Setting(

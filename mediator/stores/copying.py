@@ -73,6 +73,7 @@ TABLES = (
     Table("rule", ("pattern", "allow", "created"), flags=["allow"]),
     Table("invitation", ("id", "created", "expires", "uses", "note")),
     Table("invited", ("invitation", "did", "followed"), digests=[("name", "did")]),
+    Table("acted_on", ("who", "proof", "until")),
 )
 # Of these the highest id that was ever given, so that none is given again.
 NUMBERED = ("account", "recipient", "queue", "parcel")

@@ -43,6 +43,7 @@ class OutgoingFull(StoreRefusal):
         super().__init__(f"{parcels} messages wait to be passed on; try again later")
 
 
+MAX_ACTED_ON = 1_000  # messages of one sender that are remembered; the oldest are forgotten
 MAX_PARCELS = 20_000  # that wait to be passed on
 MAX_PARCEL_BYTES = 256 * 1024 * 1024
 
@@ -186,6 +187,9 @@ class Store(Protocol):
 
     async def expire(self, now: int) -> int:
         """Delete a batch of messages whose time is over; how many went."""
+
+    async def act_once(self, who: str, proof: bytes, *, until: int) -> bool:
+        """Whether nobody acted on these bytes of `who`, here or in another process; now we do."""
 
     async def is_bound(self, did: str) -> bool:
         """Whether mail for it is kept here."""

@@ -8,12 +8,14 @@ each sees one moment.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Sequence
 
 from mediator.settings.config import Limits
 from mediator.settings.places import PostgresUrl
 from mediator.stores.forward_groups import Forwarded, ForwardGroups, digest
 from mediator.stores.interface import (
+    MAX_ACTED_ON,
     MAX_PARCEL_BYTES,
     MAX_PARCELS,
     Change,
@@ -187,7 +189,19 @@ class PostgresStore:
     async def expire(self, now: int) -> int:
         [(gone,)] = await self._database.call("SELECT expire($1, $2)", now, EXPIRY_BATCH)
         [(parcels,)] = await self._database.call("SELECT expire_parcels($1, $2)", now, EXPIRY_BATCH)
+        await self._database.call("DELETE FROM acted_on WHERE until <= $1", now)
         return int(gone + parcels)
+
+    async def act_once(self, who: str, proof: bytes, *, until: int) -> bool:
+        [(new,)] = await self._database.call(
+            "SELECT act_once($1, $2, $3, $4, $5)",
+            _name(who),
+            digest(proof),
+            until,
+            secrets.token_bytes(8),
+            MAX_ACTED_ON,
+        )
+        return bool(new)
 
     async def is_bound(self, did: str) -> bool:
         return bool(await self._database.call("SELECT FROM find_recipient($1)", _name(did)))

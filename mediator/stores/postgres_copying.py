@@ -42,6 +42,11 @@ _SELECT = {
     " coalesce(sum(parcels), 0)::bigint, coalesce(sum(parcel_bytes), 0)::bigint FROM counter",
 }
 _ORDER = {"identity": " ORDER BY number"}
+# Columns that only this kind has, and what is in those that come from elsewhere.
+_OWN: Mapping[str, Sequence[tuple[str, Any]]] = {
+    "counter": [("slot", 0)],
+    "acted_on": [("call", b"")],
+}
 _SEQUENCES = {
     "account": "account_id_seq",
     "recipient": "recipient_id_seq",
@@ -240,8 +245,7 @@ class _Target:
         if table.name == "registration":  # the one row that there is
             await self._connection.execute("DELETE FROM registration")
         columns = [*table.columns, *(name for name, _ in table.digests)]
-        if table.name == "counter":
-            columns.append("slot")
+        columns += [name for name, _ in _OWN.get(table.name, ())]
         await self._connection.copy_records_to_table(
             table.name,
             records=_with_digests(table, rows),
@@ -300,6 +304,6 @@ class _Target:
 
 async def _with_digests(table: Table, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
     places = [table.columns.index(column) for _, column in table.digests]
-    slot = (0,) if table.name == "counter" else ()
+    own = [value for _, value in _OWN.get(table.name, ())]
     async for row in rows:
-        yield (*row, *(digest(row[place].encode()) for place in places), *slot)
+        yield (*row, *(digest(row[place].encode()) for place in places), *own)

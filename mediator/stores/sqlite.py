@@ -166,7 +166,19 @@ class SqliteStore:
         (due,) = self._reader.execute(
             "SELECT EXISTS (SELECT 1 FROM parcel WHERE expires <= ?)", (now,)
         ).fetchone()
-        return gone + (await self._commits.run(lambda db: parcels.expire(db, now)) if due else 0)
+        gone += await self._commits.run(lambda db: parcels.expire(db, now)) if due else 0
+        (due,) = self._reader.execute(
+            "SELECT EXISTS (SELECT 1 FROM acted_on WHERE until <= ?)", (now,)
+        ).fetchone()
+        if due:
+            await self._commits.run(
+                lambda db: db.execute("DELETE FROM acted_on WHERE until <= ?", (now,))
+            )
+        return gone
+
+    async def act_once(self, who: str, proof: bytes, *, until: int) -> bool:
+        row = (parcels.digest(who.encode()), parcels.digest(proof), until)
+        return await self._commits.run(lambda db: accounts.act_once(db, *row))
 
     async def is_bound(self, did: str) -> bool:
         return accounts.find_recipient(self._reader, did) is not None

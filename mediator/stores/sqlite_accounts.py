@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from mediator.stores.interface import Change, TooManyRecipients
+from mediator.stores.interface import MAX_ACTED_ON, Change, TooManyRecipients
 
 
 def find_account(db: sqlite3.Connection, did: str) -> int | None:
@@ -100,3 +100,15 @@ def unbind(db: sqlite3.Connection, account: str, did: str) -> Change:
         (did, account),
     ).rowcount
     return Change.SUCCESS if deleted else Change.NO_CHANGE
+
+
+def act_once(db: sqlite3.Connection, who: bytes, proof: bytes, until: int) -> bool:
+    new = db.execute(
+        "INSERT OR IGNORE INTO acted_on VALUES (?, ?, ?)", (who, proof, until)
+    ).rowcount
+    db.execute(
+        "DELETE FROM acted_on WHERE who = ?1 AND proof IN (SELECT proof FROM acted_on"
+        " WHERE who = ?1 ORDER BY until DESC, proof LIMIT -1 OFFSET ?2)",
+        (who, MAX_ACTED_ON),
+    )
+    return bool(new)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 from mediator.errors import DataFileError
 
 
 def backup(source: Path, target: Path) -> int:
-    """Write all of one moment to a new file, for its owner only; its size in bytes.
+    """Write all of one moment to a new file; its size in bytes.
 
-    The mediator goes on meanwhile. The file is complete on disk, or it is not there.
+    It has the permissions of the source and, made by root, its owner, so that the mediator can
+    be started on it. The mediator goes on meanwhile. The file is complete on disk, or not there.
 
     Raises: DataFileError.
     """
@@ -27,6 +29,7 @@ def backup(source: Path, target: Path) -> int:
     except OSError as error:
         raise DataFileError(target, error.strerror or str(error)) from error
     try:
+        _belong_alike(descriptor, source)
         _copy(source, unfinished)
         os.fsync(descriptor)
         unfinished.rename(target)
@@ -37,6 +40,13 @@ def backup(source: Path, target: Path) -> int:
         os.close(descriptor)
         unfinished.unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def _belong_alike(descriptor: int, source: Path) -> None:
+    alike = source.stat()
+    if os.geteuid() == 0:
+        os.fchown(descriptor, alike.st_uid, alike.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(alike.st_mode))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from agent.launch.adapters import (
 )
 from tests.support.launched import AUCTION
 
-SEATS = Seats(1, ("10.77.0.1", "10.77.0.2", "10.77.0.3"), (22000, 22001, 22002), 1)
+SEATS = Seats(1, ("10.77.0.1", "10.77.0.2", "10.77.0.3"), (22000, 22001, 22002), 1, ("party",) * 3)
 WORK = Path("/work folder/{rank}")
 
 
@@ -55,13 +55,14 @@ def test_nothing_of_our_own_environment_reaches_the_program(
 ) -> None:
     monkeypatch.setenv("DIDMESH_PASSPHRASE", "secret")
     env = plan(AUCTION, SEATS, {"bid": 5}, WORK, "python3").env
-    assert set(env) == {"DIDMESH_INPUTS", "HOME", "LANG", "PATH", "PYTHONPATH"}
+    ours = {"DIDMESH_INPUTS", "DIDMESH_ROLE", "DIDMESH_ROLES"}
+    assert set(env) == {*ours, "HOME", "LANG", "PATH", "PYTHONPATH"}
 
 
 @pytest.mark.parametrize(
     ("seats", "wanted"),
     [
-        (Seats(0, ("a", "b"), (1, 1), 0), "is for 3 to 64 parties, not for 2"),
+        (Seats(0, ("a", "b"), (1, 1), 0, ("party",) * 2), "is for 3 to 64 parties, not for 2"),
         (replace(SEATS, rank=3), "do not fit each other"),
         (replace(SEATS, ports=(1, 2)), "do not fit each other"),
         (replace(SEATS, threshold=2), "must be less than half of 3 parties, not 2"),

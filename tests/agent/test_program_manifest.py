@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.launch.manifest import Audience, Input, InputType, ManifestError, Timeouts, parse
+from agent.launch.manifest import Input, InputType, ManifestError, Timeouts, parse
 
 GOOD = """\
 name = "sum"
@@ -31,7 +31,7 @@ def test_a_manifest_is_read_in_full() -> None:
     assert (manifest.name, manifest.adapter, manifest.entry) == ("sum", "mpyc", "code/main.py")
     assert (manifest.min_parties, manifest.max_parties, manifest.ports) == (3, 7, 1)
     assert manifest.inputs == (Input("number", InputType.INTEGER, "your number", -5, 1000),)
-    assert [(entry.what, entry.to) for entry in manifest.opens] == [("the sum", Audience.ALL)]
+    assert [(entry.what, entry.to) for entry in manifest.opens] == [("the sum", ("all",))]
     assert manifest.timeouts == Timeouts(start=30, lost=8, run=600)
 
 
@@ -66,7 +66,10 @@ def test_a_program_may_fix_its_threshold() -> None:
         ("min = -5", "min = 5000", "sum.toml: inputs[0].min: is larger than max, 1000"),
         ("max = 1_000", "", "sum.toml: inputs[0].max: is missing"),
         ("[[inputs]]", "[inputs]", "sum.toml: inputs: must be a list of tables"),
-        ('to = "all"', 'to = "me"', 'sum.toml: opens[0].to: must be "all"'),
+        ('to = "all"', 'to = "me"', 'sum.toml: opens[0].to: must be one of "all"'),
+        ('to = "all"', "to = []", "sum.toml: opens[0].to: must name at least one role"),
+        ('to = "all"', 'to = ["all", "all"]', "opens[0].to: must be a list of at most 32 names"),
+        ("[parties]\n", "[[roles]]\nname = 'a'\nseats = 2\n[parties]\n", "parties: does not go"),
         ('[[opens]]\nwhat = "the sum"\nto = "all"', "", "sum.toml: opens: is missing"),
         ('to = "all"', 'to = "all"\n[timeouts]\nrun = 0', "sum.toml: timeouts.run: must be"),
         ('to = "all"', 'to = "all"\n[timeouts]\nend = 9', "sum.toml: timeouts.end: is not a field"),
@@ -97,3 +100,70 @@ def test_a_huge_or_deep_manifest_is_refused() -> None:
     for text in ("a = 1 #" + "x" * 70_000, "a = " + "[" * 30_000):
         with pytest.raises(ManifestError):
             parse(text.encode())
+
+
+ROLES = """\
+name = "match"
+title = "A match with a helper"
+adapter = "mpyc"
+entry = "main.py"
+[[roles]]
+name = "voter"
+seats = 2
+inputs = ["vote"]
+[[roles]]
+name = "helper"
+seats = 1
+[[inputs]]
+name = "vote"
+type = "integer"
+title = "yes or no"
+min = 0
+max = 1
+[[opens]]
+what = "whether both said yes"
+to = "voter"
+"""
+
+
+def test_roles_have_seats_inputs_and_what_they_learn() -> None:
+    manifest = parse(ROLES.encode())
+    assert (manifest.min_parties, manifest.max_parties) == (3, 3)
+    assert manifest.seats(3) == ("voter", "voter", "helper")
+    assert [one.name for one in manifest.inputs_of("voter")] == ["vote"]
+    assert manifest.inputs_of("helper") == ()
+    [opening] = manifest.opens
+    assert opening.is_for("voter")
+    assert not opening.is_for("helper")
+
+
+def test_without_roles_all_are_parties_and_give_everything() -> None:
+    manifest = parse(GOOD.encode())
+    assert manifest.seats(4) == ("party",) * 4
+    assert manifest.inputs_of("party") == manifest.inputs
+    assert manifest.opens[0].is_for("party")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        ('to = "voter"', 'to = "votre"', 'opens[0].to: must be one of "all", "voter", "helper"'),
+        ('to = "voter"', 'to = ["all", "voter"]', 'opens[0].to: must be one of "all"'),
+        ('["vote"]', '["note"]', 'roles[0].inputs: "note" is not an input'),
+        ('["vote"]', "[]", 'inputs[0].name: no role gives "vote"'),
+        ('["vote"]', '["vote", "vote"]', "roles[0].inputs: must be a list of at most 32 names"),
+        ('["vote"]', '"vote"', "roles[0].inputs: must be a list of names"),
+        ('name = "helper"', 'name = "voter"', 'roles: "voter" is named twice'),
+        ('name = "helper"', 'name = "all"', 'roles[1].name: "all" is a word of ours'),
+        ('name = "helper"', 'name = "party"', 'roles[1].name: "party" is a word of ours'),
+        ("seats = 1", "seats = 0", "roles[1].seats: must be a whole number from 1"),
+        ("seats = 1", "seats = 63", "roles: must have 2 to 64 seats in all, not 65"),
+        ("seats = 1", "seats = 1\nsees = 1", "roles[1].sees: is not a field"),
+    ],
+)
+def test_a_role_that_cannot_be_is_told_with_its_field(before: str, after: str, wanted: str) -> None:
+    text = ROLES.replace(before, after, 1)
+    assert text != ROLES
+    with pytest.raises(ManifestError) as caught:
+        parse(text.encode())
+    assert wanted in str(caught.value)

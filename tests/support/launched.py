@@ -23,10 +23,14 @@ def addresses(parties: int) -> tuple[str, ...]:
     return tuple(f"{network}.{party + 1}" for party in range(parties))
 
 
-def seats(rank: int, hosts: Sequence[str], threshold: int | None = None) -> Seats:
+def seats(
+    chosen: program.Program, rank: int, hosts: Sequence[str], threshold: int | None = None
+) -> Seats:
+    """The seats in the order of the manifest's roles."""
     parties = len(hosts)
-    chosen = (parties - 1) // 2 if threshold is None else threshold
-    return Seats(rank, tuple(hosts), (PORT,) * parties, chosen)
+    threshold = (parties - 1) // 2 if threshold is None else threshold
+    roles = chosen.manifest.seats(parties)
+    return Seats(rank, tuple(hosts), (PORT,) * parties, threshold, roles)
 
 
 def write_program(folder: Path, main: str, *, start: int = 20, lost: int = 3) -> program.Program:
@@ -94,7 +98,7 @@ async def start(
     chosen: program.Program,
     hosts: Sequence[str],
     rank: int,
-    bid: int,
+    bid: int | Mapping[str, int],
     below: Path,
     *,
     threshold: int | None = None,
@@ -103,7 +107,9 @@ async def start(
     """Start the party of that rank, as its agent would."""
     workdir = below / f"party{rank}"
     workdir.mkdir(mode=0o700)
-    launch = plan(chosen, seats(rank, hosts, threshold), {"bid": bid}, workdir, sys.executable)
+    inputs = bid if isinstance(bid, Mapping) else {"bid": bid}
+    places = seats(chosen, rank, hosts, threshold)
+    launch = plan(chosen, places, inputs, workdir, sys.executable)
     program.write_files(launch.files, workdir)
     stdin = program.memory_file(launch.stdin)
     try:
@@ -122,7 +128,7 @@ async def start(
 
 async def run(
     chosen: program.Program,
-    bids: Sequence[int],
+    bids: Sequence[int | Mapping[str, int]],
     below: Path,
     *,
     env: Mapping[str, str] | None = None,

@@ -45,12 +45,13 @@ def make_parties(count: int) -> list[Party]:
 def draft_of(parties: Sequence[Party]) -> Draft:
     return Draft(
         parties=tuple(party.did for party in parties),
+        roles=("party",) * len(parties),
         program="second_price_auction",
         sha256="ab" * 32,
         adapter="mpyc",
         threshold=1,
         runtime={"mpyc": "0.11"},
-        outputs={"the winner": "everybody"},
+        outputs={"the winner": "all"},
         parameters={},
     )
 
@@ -147,26 +148,26 @@ def other_program(draft: Draft) -> Draft:
     return replace(draft, sha256="cd" * 32)
 
 
-def agreed(parties: Sequence[Party]) -> Table:
+def agreed(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     """A table at which everybody has signed."""
-    found = Table(parties, draft_of(parties))
+    found = Table(parties, draft or draft_of(parties))
     for index in range(len(parties)):
         found.join(index)
     found.deliver_all()
     return found
 
 
-def meshing(parties: Sequence[Party]) -> Table:
+def meshing(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     """A table at which everybody has everybody's offer."""
-    found = agreed(parties)
+    found = agreed(parties, draft)
     found.make_offers()
     found.deliver_all()
     return found
 
 
-def running(parties: Sequence[Party]) -> Table:
+def running(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     """A table at which everybody runs the program."""
-    found = meshing(parties)
+    found = meshing(parties, draft)
     for machine in found.machines.values():
         machine.mesh_ready(found.now)
     found.collect()

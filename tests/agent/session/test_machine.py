@@ -137,6 +137,28 @@ def test_who_wants_something_else_is_refused_by_name_before_anything_is_signed(
     assert all(machine.statements() == [] for machine in found.machines.values())
 
 
+def test_only_those_who_learn_the_same_must_have_the_same_result() -> None:
+    parties = make_parties(3)
+    roles = replace(
+        draft_of(parties), roles=("voter", "voter", "helper"), outputs={"a match": "voter"}
+    )
+    found = running(parties, roles)
+    finish(found, "ab" * 32, "ab" * 32, "cd" * 32)
+    assert {found.ended(index).outcome for index in range(3)} == {Outcome.DONE}
+    found = running(parties, roles)
+    finish(found, "ab" * 32, "cd" * 32, "cd" * 32)
+    assert {found.ended(index).outcome for index in range(3)} == {Outcome.MISMATCH}
+
+
+def test_who_wants_another_role_is_told_which() -> None:
+    ours = replace(draft_of(make_parties(3)), roles=("voter", "voter", "helper"))
+    theirs = replace(ours, roles=("helper", "voter", "voter"))
+    assert differences(ours.to_json(), theirs.to_json()) == [
+        "role of party0: ours is voter, theirs is helper",
+        "role of party2: ours is helper, theirs is voter",
+    ]
+
+
 def test_a_party_whose_roster_is_larger_is_told_who_is_missing_from_ours() -> None:
     parties = make_parties(4)
     found = Table(parties, draft_of(parties[:3]))

@@ -1,5 +1,7 @@
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -100,6 +102,37 @@ async def test_both_ports_answer_until_the_server_is_closed() -> None:
             await ask(port)
 
 
+@pytest.mark.parametrize("listening", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.2", "127.9.8.7"])
+async def test_an_answer_leaves_from_the_address_that_was_asked(listening: str, asked: str) -> None:
+    async with serving(listening) as port:
+        data, source = await exchange(asked, port)
+    assert source == asked
+    assert stun.parse(data).attributes["XOR-MAPPED-ADDRESS"].host == "127.0.0.1"
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@pytest.mark.parametrize("listening", ["::", "::1"])
+async def test_it_answers_over_ipv6_with_the_source_there(listening: str) -> None:
+    async with serving(listening) as port:
+        data, source = await exchange("::1", port)
+    assert source == "::1"
+    assert stun.parse(data).attributes["XOR-MAPPED-ADDRESS"].host == "::1"
+
+
+async def test_a_flood_is_answered_to_the_end() -> None:
+    async with serving(LOOPBACK) as port:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect((LOOPBACK, port))
+            for _ in range(100):
+                sock.send(request())
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                for _ in range(100):
+                    stun.parse(await loop.sock_recv(sock, 1500))
+
+
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((LOOPBACK, 0))
@@ -108,6 +141,28 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
             await server.start(LOOPBACK, [0, taken.getsockname()[1]])
         assert server.ports == ()
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def serving(host: str) -> AsyncIterator[int]:
+    server = StunServer()
+    await server.start(host, [0])
+    try:
+        yield server.ports[0]
+    finally:
+        server.close()
+
+
+async def exchange(host: str, port: int) -> tuple[bytes, str]:
+    """The answer and where it came from, which may be anywhere: the socket is not connected."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(("::1" if ":" in host else LOOPBACK, 0))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendto(sock, request(), (host, port))
+        data, source = await asyncio.wait_for(loop.sock_recvfrom(sock, 1500), 2.0)
+        return data, source[0]
 
 
 def request(*, fingerprint: bool = False) -> bytes:

@@ -53,7 +53,8 @@ async def test_features_are_found_by_name_and_by_prefix(stranger: Party) -> None
         "https://didcomm.org/trust-ping/2.0",
     ]
     assert await disclosed(stranger, ("protocol", "https://didmesh.org/*")) == [
-        "https://didmesh.org/traversal/1.0"
+        "https://didmesh.org/relay/1.0",
+        "https://didmesh.org/traversal/1.0",
     ]
 
 

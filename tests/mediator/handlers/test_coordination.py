@@ -1,8 +1,12 @@
 """Coordinate mediation 3.0: who gets an account, and whose mail it may take."""
 
 from collections.abc import Callable
+from pathlib import Path
 
-from mediator.app import Mediator
+import aiohttp
+
+from mediator.app import Mediator, running
+from mediator.settings.config import Config, Limits
 from messaging.protocols import coordinate_mediation as mediation
 from tests.support.mediator_client import Party
 
@@ -21,6 +25,26 @@ async def test_a_grant_names_the_mediator_and_answers_the_request(
 async def test_asking_again_is_granted_again(alice: Party) -> None:
     await alice.register()
     assert await alice.bound() == (alice.did,)
+
+
+async def test_a_change_is_not_made_again_after_a_restart(tmp_path: Path, limits: Limits) -> None:
+    config = Config(
+        tmp_path / "m.db", "127.0.0.1", 0, public_url="http://m", limits=limits, stun_ports=(0,)
+    )
+    async with aiohttp.ClientSession() as http, running(config) as mediator:
+        alice = Party(http, mediator.identity.did, f"http://127.0.0.1:{mediator.listens[1]}")
+        await alice.register()
+        add = mediation.RecipientUpdate(
+            (mediation.Update("did:example:other", mediation.Action.ADD),)
+        )
+        envelope = await alice.seal(add.to_message())
+        await alice.post(envelope)
+        await alice.bind("did:example:other", "remove")
+    async with aiohttp.ClientSession() as http, running(config) as mediator:
+        alice.http, alice.url = http, f"http://127.0.0.1:{mediator.listens[1]}"
+        report = (await alice.open((await alice.post(envelope)).body)).message
+        assert report.body["code"] == "e.p.crypto.message.dejavu"
+        assert await alice.bound() == (alice.did,)
 
 
 async def test_nothing_is_bound_by_a_grant_alone(stranger: Party) -> None:

@@ -32,6 +32,10 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "drain": ("2.5", "drain", 2.5),
     "log_format": ("json", "log_format", LogFormat.JSON),
     "log_level": ("debug", "log_level", "debug"),
+    "relay.ports": ("5000-5009", "ports", range(5000, 5010)),
+    "relay.listen": ("0.0.0.0,::", "listen", ("0.0.0.0", "::")),
+    "relay.hosts": ("relay.example,192.0.2.1", "hosts", ("relay.example", "192.0.2.1")),
+    "relay.helper": ("/run/x.sock", "helper", Path("/run/x.sock")),
 }
 TOGETHER = {"tls_certificate": {"tls_key": "k.pem"}, "tls_key": {"tls_certificate": "c.pem"}}
 
@@ -64,7 +68,7 @@ def test_mediator_run_has_a_flag_for_every_setting(setting: Setting) -> None:
     assert setting.flag in flags
 
 
-@pytest.mark.parametrize("table", ["limits", "compat"])
+@pytest.mark.parametrize("table", ["limits", "compat", "relay"])
 def test_every_limit_and_switch_is_a_setting_and_says_what_it_means(table: str) -> None:
     config = Config(Path("x"), "x", 0)
     assert {f"{table}.{f.name}" for f in dataclasses.fields(getattr(config, table))} == {
@@ -136,6 +140,8 @@ def example(setting: Setting) -> tuple[str, str, object]:
     _, dot, field = setting.name.partition(".")
     if dot and isinstance(setting.default, bool):
         return str(not setting.default).lower(), field, not setting.default
+    if dot and setting.name in EXAMPLES:
+        return EXAMPLES[setting.name][0], field, EXAMPLES[setting.name][2]
     if dot:
         return "200000", field, 200_000
     return EXAMPLES[setting.name]

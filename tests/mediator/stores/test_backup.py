@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import stat
 from pathlib import Path
 
@@ -43,6 +44,25 @@ async def test_a_backup_is_of_one_moment_while_mail_comes(tmp_path: Path) -> Non
         assert 0 < len(there) <= last + 1
         assert there == [b"%d" % number for number in range(len(there))]
         assert (await store.waiting(ALICE, now=NOW)).messages == len(there)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_backup_made_by_root_is_the_mediators_own_and_as_private(tmp_path: Path) -> None:
+    data, copy = tmp_path / "mediator.db", tmp_path / "copy.db"
+
+    async def make() -> None:
+        async with open_store(data, ROOMY):
+            pass
+
+    asyncio.run(make())
+    for mode in (0o600, 0o640):
+        os.chown(data, 1234, 5678)
+        data.chmod(mode)
+        copy.unlink(missing_ok=True)
+        assert run(["backup", "--data", str(data), str(copy)]) == 0
+        made = copy.stat()
+        assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (1234, 5678, mode)
 
 
 def test_a_backup_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from messaging.message import Attachment
+from messaging.protocols.coordinate_mediation import Action, RecipientUpdate, Update
 from tests.support.mediator_client import Party
 from tests.support.mediator_process import facts, free_port, process, run_argv
 from tests.support.postgres import Cluster
@@ -42,6 +43,20 @@ async def test_what_one_accepts_another_pushes(postgres: Cluster) -> None:
                     assert reply.status == 200
                     [message] = await live.delivered(1)
                     assert message.json == {"n": number}
+
+
+async def test_a_change_that_one_acted_on_is_not_made_again_by_another(postgres: Cluster) -> None:
+    with mediators(postgres.database(), 2) as (here, there):
+        async with party(here) as alice:
+            await alice.register()
+            add = RecipientUpdate((Update("did:example:other", Action.ADD),)).to_message()
+            envelope = await alice.seal(add)
+            await alice.post(envelope)
+            await alice.bind("did:example:other", "remove")
+            alice.url = there.url
+            again = (await alice.open((await alice.post(envelope)).body)).message
+            assert again.body["code"] == "e.p.crypto.message.dejavu"
+            assert await alice.bound() == (alice.did,)
 
 
 async def test_a_killed_process_loses_nothing_and_its_clients_go_on_elsewhere_in_order(

@@ -404,6 +404,34 @@ async def test_a_parcel_for_an_inbox_gets_there_or_stays(store: Store) -> None:
     assert await store.next_parcel() is None
 
 
+async def test_bytes_are_acted_on_once_whoever_asks_and_for_their_sender_alone(
+    store: Store, place: Place
+) -> None:
+    assert await store.act_once(ALICE, b"proof", until=NOW + 9)
+    assert not await store.act_once(ALICE, b"proof", until=NOW + 9)
+    assert await store.act_once(BOB, b"proof", until=NOW + 9)
+    assert await store.act_once(ALICE, b"another", until=NOW + 9)
+    await store.expire(NOW + 8)
+    assert not await store.act_once(ALICE, b"proof", until=NOW + 9)
+    await store.expire(NOW + 9)
+    assert await store.act_once(ALICE, b"proof", until=NOW + 19)
+
+
+async def test_one_sender_cannot_have_the_proofs_of_another_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sqlite_accounts", "postgres"):
+        monkeypatch.setattr(f"mediator.stores.{module}.MAX_ACTED_ON", 3)
+    await store.act_once(BOB, b"proof", until=NOW)
+    for number in range(5):
+        assert await store.act_once(ALICE, b"%d" % number, until=NOW + number)
+    assert not await store.act_once(BOB, b"proof", until=NOW)
+    assert [await store.act_once(ALICE, b"%d" % n, until=NOW + 9) for n in (4, 3, 2, 0)] == [
+        *(False, False, False),
+        True,
+    ]
+
+
 async def test_the_identity_used_last_is_the_last_one(store: Store, place: Place) -> None:
     one = IdentityRecord("did:example:1", "http://one", "i1", "{}")
     two = IdentityRecord("did:example:2", "http://two", "i2", "{}")
