@@ -1,8 +1,8 @@
-"""The machine's own addresses, asked of the kernel in one netlink round trip each.
+"""The machine's own addresses and its gateway, asked of the kernel in one netlink round trip each.
 
 The netlink library of the network helper is not used here: it cannot run on uvloop, and its import
 alone takes longer than everything else between start and first check.
-Source: rtnetlink(7); linux/if_addr.h, linux/if_link.h.
+Source: rtnetlink(7); linux/if_addr.h, linux/if_link.h, linux/rtnetlink.h.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ import contextlib
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from traversal.candidate import Address
 
 NETLINK_ROUTE = 0
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST_DUMP = 0x301
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_GATEWAY, RTA_PRIORITY = 5, 6
+RTN_UNICAST, RT_TABLE_MAIN = 1, 254
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IF_ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+ROUTE = struct.Struct("=BBBBBBBBI")  # family, lengths, service, table, protocol, scope, type, flags
 ATTRIBUTE = struct.Struct("=HH")  # length, type
 ANSWER_SIZE = 1 << 16
 WAIT = 1.0  # seconds; the kernel answers in microseconds
@@ -62,6 +66,25 @@ def source_towards(address: Address) -> str | None:
 def _is_of_use(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """A link-local IPv6 address means nothing without an interface, which is ours alone to name."""
     return not ip.is_loopback and not (ip.version == 6 and ip.is_link_local)
+
+
+def default_gateway() -> str | None:
+    """The next hop of the IPv4 default route, the preferred one of several; None without one.
+
+    Raises: OSError, if the kernel refuses.
+    """
+    found: list[tuple[int, str]] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as netlink:
+        netlink.settimeout(WAIT)
+        question = ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+        for body in _dump(netlink, RTM_GETROUTE, question):
+            _, length, _, _, table, _, _, kind, _ = ROUTE.unpack_from(body)
+            attributes = dict(_attributes(body[ROUTE.size :]))
+            gateway = attributes.get(RTA_GATEWAY)
+            if (length, table, kind) == (0, RT_TABLE_MAIN, RTN_UNICAST) and gateway:
+                metric = int.from_bytes(attributes.get(RTA_PRIORITY, b""), sys.byteorder)
+                found.append((metric, str(ipaddress.ip_address(gateway))))
+    return min(found)[1] if found else None
 
 
 def _usable_links(netlink: socket.socket) -> set[int]:
