@@ -120,6 +120,11 @@ class Agreement(ABC):
     def hear_complaint(self, number: int) -> None:
         """The other side says that the path of this nomination is dead to it."""
 
+    def is_too_new(self, now: float) -> bool:
+        """Whether the path in use has had no time to show that it is dead."""
+        pair = self.chosen
+        return pair is not None and now < pair.chosen_at + max(DOUBT, 4 * min(pair.rtt, 1.0))
+
     def doubt(self, now: float) -> None:
         """Our network changed: what is in use must be proven anew, or it is distress."""
         if self.chosen is not None and not self.lost:
@@ -208,7 +213,7 @@ class Controlling(Agreement):
             self._lose(self._nominated or self.chosen, now)
         if self._is_doubt_confirmed(now):
             self.distress(now)
-        if self._nominated is not None and now >= self._take_back_at(self._nominated):
+        if now >= self._take_back_at():
             self._lose(self._nominated, now)
         self._decide(now)
         self._tell_settled(now)
@@ -223,9 +228,7 @@ class Controlling(Agreement):
             self._choose(self._nominated, now)
 
     def next_timer(self) -> float:
-        timers = [self._settle_at, self._doubt_at]
-        if self._nominated is not None:
-            timers.append(self._take_back_at(self._nominated))
+        timers = [self._settle_at, self._doubt_at, self._take_back_at()]
         if self._decide_at is not None:
             timers.append(self._decide_at)
         holds = [pair.held_until for pair in self._pairs if pair.works and pair.is_held]
@@ -285,7 +288,11 @@ class Controlling(Agreement):
         young = [pair for pair in self._pairs if not pair.works and pair.is_young(now)]
         return any(pair.best_hope.rank < rank for pair in young)
 
-    def _take_back_at(self, nominated: Pair) -> float:
+    def _take_back_at(self) -> float:
+        """When to try another pair; never, if there is no other."""
+        nominated = self._nominated
+        if nominated is None or not any(p.works for p in self._pairs if p is not nominated):
+            return math.inf
         rtt = nominated.rtt if nominated.works else 0.0
         return self._nominated_at + max(NOMINATION_LIFE, 6 * rtt)
 

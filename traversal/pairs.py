@@ -96,7 +96,7 @@ class Pair:
     failed: bool = False
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     in_flight: dict[bytes, Check] = field(default_factory=dict)
-    _strikes: int = 0
+    _hold: float = FIRST_HOLD / 2
     _triggered: int = 0
     _triggers_since: float = -math.inf
 
@@ -214,8 +214,8 @@ class Pair:
     def demote(self, now: float) -> None:
         """It let us down though it answered: prove it anew, and pass it over for a while."""
         served = self.chosen_at > -math.inf and now >= self.chosen_at + FORGIVEN
-        self._strikes = 1 if served else self._strikes + 1
-        self.held_until = now + min(FIRST_HOLD * 2.0 ** (self._strikes - 1), LONGEST_HOLD)
+        self._hold = FIRST_HOLD if served else min(2 * self._hold, LONGEST_HOLD)
+        self.held_until = now + self._hold
         self.in_flight.clear()
         self.renew(now)
 

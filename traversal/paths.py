@@ -161,8 +161,11 @@ class PathFinder:
         self.add_remote(fresh, now)
 
     def distress(self, now: float) -> None:
-        """WireGuard says that the path in use is dead: leave it, and check all others at once."""
-        if self.state is not State.CHECKING:
+        """WireGuard says that the path in use is dead: leave it, and check all others at once.
+
+        Ignored within a second or 4 RTTs of the PathFound, since it must mean the path before.
+        """
+        if self.state is not State.CHECKING and not self._agreement.is_too_new(now):
             self._agreement.distress(now)
             self._check_all(now)
 

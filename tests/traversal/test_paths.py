@@ -128,12 +128,31 @@ def test_it_tells_of_agreement_once_the_other_side_has_heard_of_it() -> None:
     assert len(list_of(finder, PathSettled)) == 1
 
 
-def test_a_nomination_that_stays_unconfirmed_is_taken_back() -> None:
+def test_a_nomination_that_stays_unconfirmed_is_taken_back_for_another_pair() -> None:
+    finder = PathFinder(OURS, side([THEIR_ADDRESS, ELSEWHERE]), controlling=True, now=0.0)
+    words = []
+    for now, sent in everything_sent(finder, until=4.0):
+        word = stun.parse(sent.data).attributes.get("NOMINATION")
+        if word and (word, sent.destination) not in words:
+            words.append((word, sent.destination))
+        finder.handle_datagram(their_answer(sent.data), sent.destination, now + 0.001)
+    assert words[:2] == [(1, THEIR_ADDRESS), (2, ELSEWHERE)]
+
+
+def test_the_only_pair_is_nominated_until_the_other_side_confirms_ever_less_often() -> None:
     finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
     answer_until_nominated(finder)
-    late = [d for now, d in everything_sent(finder, until=20.0, since=0.25) if now > 5.0]
-    assert late
-    assert not any("NOMINATION" in stun.parse(d.data).attributes for d in late)
+    late = [d for now, d in everything_sent(finder, until=660.0, since=0.25) if now > 600.0]
+    assert 3 <= len(late) <= 7
+    assert all(stun.parse(d.data).attributes["NOMINATION"] == 1 for d in late)
+
+
+def test_distress_about_the_path_before_is_not_taken_for_the_new_one() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    answer_until_nominated(finder)
+    finder.distress(1.2)
+    assert finder.state is State.CHOSEN
+    finder.distress(1.3)
     assert finder.state is State.CHECKING
 
 
