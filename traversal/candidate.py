@@ -10,12 +10,13 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 MAX_CANDIDATES = 32
 MAX_NAME = 32
+MAPPED = "mapped"  # the foundation's start of a port that was opened on request
 UFRAG_LENGTH = range(4, 33)
 PASSWORD_LENGTH = range(22, 129)
 ICE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
@@ -182,6 +183,12 @@ def candidate(kind: Kind, address: Address, related: Address | None = None) -> C
     )
 
 
+def mapped_candidate(address: Address, related: Address | None) -> Candidate:
+    """A port that the gateway opens on request: reached like a reflexive one, and by anybody."""
+    made = candidate(Kind.SERVER_REFLEXIVE, address, related)
+    return replace(made, foundation=f"{MAPPED}-{address.version}")
+
+
 def priority(kind: Kind, version: int) -> int:
     """RFC 8445 5.1.2.1, component 1; IPv6 first within a kind."""
     local_preference = 65535 if version == 6 else 65534
@@ -191,7 +198,11 @@ def priority(kind: Kind, version: int) -> int:
 def nat_of(candidates: Sequence[Candidate]) -> Nat:
     """What these candidates of one party, all from one UDP port, tell about its NAT."""
     hosts = {c.address for c in candidates if c.kind is Kind.HOST}
-    reflexive = {c.address for c in candidates if c.kind is Kind.SERVER_REFLEXIVE}
+    reflexive = {
+        c.address
+        for c in candidates
+        if c.kind is Kind.SERVER_REFLEXIVE and not c.foundation.startswith(MAPPED)
+    }
     if not reflexive:
         return Nat.NONE if any(not host.private for host in hosts) else Nat.UNKNOWN
     ports_per_host = {address.host for address in reflexive}

@@ -18,7 +18,15 @@ from typing import Literal
 from agent.connection.interfaces import local_addresses
 from agent.connection.port import Arrival, Port
 from traversal import stun
-from traversal.candidate import MAX_CANDIDATES, Address, Candidate, Kind, candidate
+from traversal.candidate import (
+    MAX_CANDIDATES,
+    Address,
+    Candidate,
+    Kind,
+    candidate,
+    mapped_candidate,
+)
+from traversal.port_mapping import Mapped
 from traversal.stun import Class, MalformedStun, Message
 
 RESEND_AFTER = (0.1, 0.2, 0.4, 0.8)  # seconds; then the last of them again
@@ -52,6 +60,15 @@ async def gather(port: Port, stun_servers: Sequence[Address], timeout: float) ->
         for arrival in await port.inbox.arrivals(inquiry.next_timer()):
             inquiry.hear(arrival)
     return inquiry.gathered()
+
+
+def with_mapped(candidates: Sequence[Candidate], mapped: Mapped | None) -> tuple[Candidate, ...]:
+    """The router's port among our own addresses, if it is another than STUN saw and of use."""
+    if mapped is None or mapped.double_nat or mapped.external in {c.address for c in candidates}:
+        return tuple(candidates)
+    related = Address(mapped.gateway.client, mapped.internal_port)
+    kept = candidates[: MAX_CANDIDATES - 1]
+    return (*kept, mapped_candidate(mapped.external, related))
 
 
 async def keep_mapping(port: Port, stun_servers: Sequence[Address]) -> None:

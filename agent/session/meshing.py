@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from agent.connection.gathering import gather, keep_mapping
+from agent.connection.gathering import gather, keep_mapping, with_mapped
+from agent.connection.port_mapping import keep_mapped, map_port
 from agent.connection.udp import UdpPort
 from agent.errors import AgentError
 from agent.mail.mailbox import Mailbox
@@ -22,11 +23,13 @@ from agent.session.offers import OwnSide, make_own_side
 from agent.session.paths import Paths
 from agent.session.stage import Stage
 from traversal.candidate import Address
+from traversal.port_mapping import Mapped
 from traversal.relay import RelayTicket
 
 MTU = 1280
 OFFERS_TIMEOUT = 8.0  # seconds, from the last signature to the last offer; everybody is awake now
 GATHER_TIMEOUT = 3.0
+MAPPING_TIMEOUT = 0.6  # a router that maps ports answers sooner; most do not
 MESH_TIMEOUT = 10.0
 
 
@@ -45,9 +48,11 @@ class Meshing:
         Raises: Stopped, AgentError.
         """
         creating = asyncio.create_task(self._create_interface())
+        port = await UdpPort.bind()
+        mapping = asyncio.create_task(map_port(port.port, MAPPING_TIMEOUT))
         try:
             servers, relays = await asyncio.gather(self._stun_servers(), self._relays())
-            own = await self._gather(servers, relays)
+            own = await self._gather(port, servers, relays, mapping)
             offered_at = time.monotonic()
             self.stage.machine.offers_made(own.offers(), time.time())
             self.stage.pump()
@@ -56,6 +61,7 @@ class Meshing:
                 await creating
         except BaseException:
             creating.cancel()
+            mapping.cancel()
             raise
         heart = await self._take_port_over(own, complete)
         paths = Paths(self.stage, self.descriptor, self.traces, heart)
@@ -91,15 +97,34 @@ class Meshing:
             return ()
 
     async def _gather(
-        self, servers: tuple[Address, ...], relays: tuple[tuple[RelayTicket, RelayTicket], ...]
+        self,
+        port: UdpPort,
+        servers: tuple[Address, ...],
+        relays: tuple[tuple[RelayTicket, RelayTicket], ...],
+        mapping: asyncio.Task[Mapped | None],
     ) -> OwnSide:
-        port = await UdpPort.bind()
         gathered = await gather(port, servers, GATHER_TIMEOUT)
-        kinds = ", ".join(f"{found.kind} {found.address}" for found in gathered.candidates)
+        candidates = with_mapped(gathered.candidates, self._keep(await mapping))
+        kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
         words = f"mapping {gathered.mapping}; candidates: {kinds}; relays: {len(relays)}"
         self.stage.step("candidates", words)
         others = [did for did in self.descriptor.parties if did != self.stage.me]
-        return make_own_side(self.descriptor.id, port, gathered.candidates, others, relays)
+        return make_own_side(self.descriptor.id, port, candidates, others, relays)
+
+    def _keep(self, mapped: Mapped | None) -> Mapped | None:
+        """What the router has opened for us stays open with the session, and no longer."""
+        if mapped is None:
+            return None
+        words = f"the router opens {mapped.external} for us ({mapped.protocol})"
+        if mapped.double_nat:
+            words += ", which is private: another NAT follows"
+        self.stage.step("port-mapping", words)
+        self.stage.accompany(keep_mapped(mapped, self._remapped))
+        return mapped
+
+    def _remapped(self, mapped: Mapped | None) -> None:
+        words = f"opens {mapped.external} instead" if mapped else "opens no port for us any more"
+        self.stage.step("port-mapping", f"the router {words}")
 
     async def _take_port_over(self, own: OwnSide, complete: OffersComplete) -> Heart:
         """WireGuard has our port and knows everybody before anything is sent."""

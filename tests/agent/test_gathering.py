@@ -2,14 +2,16 @@ import asyncio
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from agent.connection.gathering import Gathered, gather
+from agent.connection.gathering import Gathered, gather, with_mapped
 from agent.connection.interfaces import local_addresses
 from agent.connection.udp import UdpPort
 from traversal import stun
-from traversal.candidate import Address, Candidate, Kind, Nat, nat_of
+from traversal.candidate import MAX_CANDIDATES, Address, Candidate, Kind, Nat, candidate, nat_of
+from traversal.port_mapping import Gateway, Mapped, Protocol
 from traversal.stun import Class, Message
 
 LOOPBACK = "127.0.0.1"
@@ -93,6 +95,33 @@ async def test_answers_of_strangers_are_not_believed(port: UdpPort) -> None:
 async def test_a_server_that_sends_rubbish_counts_as_silent(port: UdpPort) -> None:
     gathered = await gather_from(port, [Says(SEEN, rubbish=True)], timeout=0.2)
     assert reflexive(gathered) == []
+
+
+HOME, SEEN = Address("192.168.1.11", 5000), Address("203.0.113.7", 31234)
+MAPPED = Mapped(
+    Protocol.PCP, Gateway("192.168.1.1", HOME.host), HOME.port, Address(SEEN.host, 5000), 1800
+)
+FOUND = (candidate(Kind.HOST, HOME), candidate(Kind.SERVER_REFLEXIVE, SEEN, HOME))
+
+
+def test_a_port_that_the_router_opens_is_one_more_candidate() -> None:
+    *before, mapped = with_mapped(FOUND, MAPPED)
+    assert tuple(before) == FOUND
+    assert (mapped.kind, mapped.address) == (Kind.SERVER_REFLEXIVE, MAPPED.external)
+    assert mapped.related == HOME
+    assert Candidate.from_json(mapped.to_json()) == mapped
+    assert nat_of([*before, mapped]) is Nat.INDEPENDENT  # what is opened on request says nothing
+    assert len(with_mapped(FOUND * MAX_CANDIDATES, MAPPED)) == MAX_CANDIDATES
+
+
+@pytest.mark.parametrize("host", ["100.64.0.11", "192.168.0.2"])
+def test_a_port_of_a_router_behind_another_is_not_offered(host: str) -> None:
+    double = replace(MAPPED, external=Address(host, 5000))
+    assert with_mapped(FOUND, double) == with_mapped(FOUND, None) == FOUND
+
+
+def test_a_port_that_is_known_already_is_not_offered_twice() -> None:
+    assert with_mapped(FOUND, replace(MAPPED, external=SEEN)) == FOUND
 
 
 def test_the_kernels_addresses_are_usable_and_without_loopback() -> None:
