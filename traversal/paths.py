@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 from traversal.agreement import (
     Agreement,
-    Controlled,
-    Controlling,
     Event,
     PairFailed,
     PathFound,
@@ -44,6 +42,8 @@ from traversal.candidate import (
     RemoteSide,
 )
 from traversal.checks import Checks, is_role_conflict
+from traversal.controlled import Controlled
+from traversal.controlling import Controlling
 from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, Message

@@ -245,6 +245,11 @@ class NatBox:
         self._opened[port].add(self._filter_key(destination))
         return Address(self.address.host, port)
 
+    def forget(self) -> None:
+        """As after a restart: whoever sends next is shown another port."""
+        self._ports.clear()
+        self._used.clear()
+
     def _is_alive(self, port: int) -> bool:
         return self.outside.internet.now <= self._used.get(port, -math.inf) + self.lifetime
 

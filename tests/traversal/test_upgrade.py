@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from tests.support.nat_model import Filtering, Internet, Mapping, Relay
+from tests.support.nat_model import Filtering, Internet, Mapping, Ports, Relay
 from tests.support.two_parties import Party, agree, distress, flush, meet, run, run_for
 from traversal import stun
 from traversal.candidate import Address, Kind, LocalSide, candidate
@@ -173,6 +173,23 @@ def test_a_changed_network_moves_both_ends_without_waiting_for_wireguard(
         run_for(internet, 10.0)
         assert all(party.settled and not party.finder.path.relayed for party in parties)
         assert arrive(internet, parties)
+
+
+@pytest.mark.parametrize("restarted", [0, 1])
+def test_a_nat_that_forgets_its_mapping_is_followed_without_distress(
+    internet: Internet, restarted: int
+) -> None:
+    home = internet.nat(*PORT_RESTRICTED, ports=Ports.RANDOM)
+    hosts = [internet.host(), internet.host()]
+    hosts[restarted] = home.host()
+    parties = meet(internet, (hosts[0], hosts[1]))
+    run_for(internet, 30.0)
+    before = parties[1 - restarted].endpoint
+    home.gateway.forget()
+    run_for(internet, 60.0)
+    assert parties[1 - restarted].endpoint != before
+    assert all(party.settled for party in parties)
+    assert agree(*parties)
 
 
 def test_a_forwarder_into_a_stream_is_labelled_degraded_and_is_the_last_choice() -> None:
