@@ -72,6 +72,66 @@ def stun() -> Target:
     return feed
 
 
+def paths() -> Target:
+    """An insider, who knows the credentials, says and answers what the bytes make it say."""
+    import struct
+
+    from traversal import stun
+    from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
+    from traversal.paths import PathFinder
+    from traversal.stun import Class, Message
+
+    step = struct.Struct("!BBHIB")
+    ours = LocalSide("us-ufrag", "p" * 24, (candidate(Kind.HOST, Address("192.0.2.1", 1000)),))
+    theirs = RemoteSide("they-ufrag", "q" * 24, ())
+
+    def address(number: int) -> Address:
+        return Address(f"192.0.2.{2 + number % 4}", 1 + number // 4 % 65535)
+
+    def check(role: str, number: int, said: int, transaction: bytes) -> bytes:
+        words = {"NOMINATION": said & 1, "DISTRESS": said & 2}
+        attributes = {name: number for name, present in words.items() if present}
+        attributes |= {"USERNAME": "us-ufrag:they-ufrag", role: 1}
+        return stun.serialize(Message(Class.REQUEST, transaction, attributes), b"p" * 24)
+
+    def answer(request: bytes, seen: Address) -> bytes:
+        attributes = {"XOR-MAPPED-ADDRESS": seen}
+        return stun.serialize(Message(Class.SUCCESS, request[8:20], attributes), b"q" * 24)
+
+    def feed(data: bytes) -> None:
+        controlling = bool(data[:1] and data[0] & 1)
+        role = "ICE-CONTROLLED" if controlling else "ICE-CONTROLLING"
+        finder = PathFinder(ours, theirs, controlling=controlling, now=0.0)
+        now, sent = 0.0, []
+        for at in range(1, len(data) - step.size + 1, step.size):
+            what, said, where, number, wait = step.unpack_from(data, at)
+            now += wait**2 / 100
+            if what % 8 < 3:
+                made = check(role, number, said, at.to_bytes(12, "big"))
+                finder.handle_datagram(made, address(where), now)
+            elif what % 8 < 5 and sent:
+                made, to = sent[number % len(sent)]
+                finder.handle_datagram(answer(made, address(where)), to, now)
+            elif what % 8 == 5:
+                kind = (Kind.HOST, Kind.RELAY)[said & 1]
+                finder.add_remote([candidate(kind, address(where))], now)
+            elif what % 8 == 6:
+                finder.set_local([candidate(Kind.HOST, address(where))], now)
+            else:
+                finder.distress(now)
+            out = finder.datagrams_to_send(now)
+            sent = [(d.data, d.destination) for d in out][-8:] or sent
+            timer = finder.next_timer()
+            assert timer is None or timer > now, "it would never sleep"
+            assert len(out) <= 8, "one event makes it send too much"
+            assert len(finder.tried()) <= 64 + 8, "it remembers too many addresses"
+            while finder.next_event() is not None:
+                pass
+            finder.explain()
+
+    return feed
+
+
 def configuration() -> Target:
     from mediator.errors import ConfigError
     from mediator.settings.loading import load
@@ -293,6 +353,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         document,
         invitation,
         stun,
+        paths,
         configuration,
         manifest,
         session,

@@ -4,9 +4,10 @@ import itertools
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz import targets
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import Party, meet, run_for
 from traversal import stun
@@ -279,6 +280,12 @@ def test_no_bytes_crash_the_finder(datagrams: list[tuple[bytes, int]]) -> None:
     for data, port in datagrams:
         finder.handle_datagram(data, Address("192.0.2.99", port), 0.0)
     assert len(finder.tried()) == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_no_insider_makes_it_spin_flood_or_remember_without_end(data: bytes) -> None:
+    targets.paths()(data)
 
 
 def everything_sent(finder: PathFinder, until: float, since: float = 0.0):
