@@ -98,7 +98,7 @@ def check_nats(as_json: bool) -> None:
 
 @cli.command("matrix")
 @click.option("--kinds", metavar="KIND,KIND,…", help="These only, instead of all of them.")
-@click.option("--jobs", type=click.IntRange(1), default=2, help="Pairs that connect at a time.")
+@click.option("--jobs", type=click.IntRange(1), default=3, help="Pairs that connect at a time.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/lab-matrix"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> None:

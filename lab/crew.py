@@ -48,14 +48,14 @@ class Member:
         )
 
     def run(
-        self, program: Path, roster: "Sequence[Member]", number: int
+        self, program: Path, roster: "Sequence[Member]", **inputs: int
     ) -> "subprocess.Popen[bytes]":
         """`agent run` with these parties in this order, with its events as JSON."""
         others = [word for other in roster if other is not self for word in ("--with", other.did)]
         order = ",".join(member.did for member in roster)
         return self.start(
-            *("run", str(program), "--order", order, "--input", f"number={number}"),
-            *("--timeout", "60", "--json"),
+            *("run", str(program), "--order", order, "--timeout", "60", "--json"),
+            *(word for name, value in inputs.items() for word in ("--input", f"{name}={value}")),
             *others,
             as_root=True,
         )

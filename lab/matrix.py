@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +19,48 @@ from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, check, expected
 from lab.commands import LabError
 from lab.crew import Crew, Member, read_event
 from lab.listening import listen
-from lab.places import NEIGHBOURS, PLACES, Neighbours, Place, meet
+from lab.places import NEIGHBOURS, PLACES, WORST_FIRST, Neighbours, Place, way
 from lab.topology import Lab
 
 MEDIATOR = "198.51.100.10"
-PROGRAM = Path(__file__).parent / "programs" / "adding"
+PROGRAM = Path(__file__).parent / "programs" / "counting"
 SECONDS_FOR_SESSION = 90.0
-WAITING_PER_JOB = 4  # pairs at a time of those that cannot meet, for one that can
+SECONDS_OF_COUNTING = 3  # in which a pair that can meet is to have met
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What came of two parties; times in ms from the first offer, None if there was none.
+    """What came of two parties; times in ms from the first offer.
 
-    `path` is "direct" or None; `reason` are the agents' own words where there is no path.
+    `ms_to_relay` is when both heard each other through WireGuard, if that was by a relay at first;
+    `ms_to_direct` is when the last of both had a direct path. `lost_packets` are those of a steady
+    100 a second each way while the program ran, `counted_upgrade` says whether the path became
+    direct meanwhile. `reason` are the agents' own words where a session failed.
     """
 
     a: str
     b: str
     connected: bool
-    path: str | None
+    path: str | None  # "direct", "relay", "degraded" (over a stream), as it was at last
     as_expected: bool
-    expected: str  # "direct", or "relay" where no path without one can exist
-    ms_to_relay: float | None
-    ms_to_direct: float | None
-    lost_packets: int | None
-    endpoints: tuple[str, ...]
-    reason: str | None
+    expected: str  # the same words; direct wherever a path without a relay can exist
+    ms_to_relay: float | None = None
+    ms_to_direct: float | None = None
+    lost_packets: int | None = None
+    sent_packets: int | None = None
+    counted_upgrade: bool = False
+    endpoints: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A pair to come: two members, and whether they can meet without a relay."""
+    """A pair to come: two members, and which path RFC 4787 lets them have."""
 
     a: str
     b: str
     members: tuple[Member, Member]
-    can_meet: bool
+    expected: str
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,21 @@ class Matrix:
 
     def summary(self) -> dict[str, Any]:
         pairs = (*self.pairs, *self.neighbours)
-        times = sorted(pair.ms_to_direct for pair in pairs if pair.ms_to_direct is not None)
+        direct = sorted(pair.ms_to_direct for pair in pairs if pair.ms_to_direct is not None)
+        relay = sorted(pair.ms_to_relay for pair in pairs if pair.ms_to_relay is not None)
         return {
             "pairs": len(pairs),
             "connected": sum(pair.connected for pair in pairs),
             "direct": sum(pair.path == "direct" for pair in pairs),
             "direct_expected": sum(pair.expected == "direct" for pair in pairs),
             "as_expected": sum(pair.as_expected for pair in pairs),
-            "ms_to_direct_median": statistics.median(times) if times else None,
-            "ms_to_direct_worst": times[-1] if times else None,
+            "sent_packets": sum(pair.sent_packets or 0 for pair in pairs),
+            "lost_packets": sum(pair.lost_packets or 0 for pair in pairs),
+            "counted_upgrades": sum(pair.counted_upgrade for pair in pairs),
+            "ms_to_relay_median": statistics.median(relay) if relay else None,
+            "ms_to_relay_worst": relay[-1] if relay else None,
+            "ms_to_direct_median": statistics.median(direct) if direct else None,
+            "ms_to_direct_worst": direct[-1] if direct else None,
         }
 
     def surprises(self) -> list[Pair]:
@@ -110,11 +121,11 @@ def matrix(
         crew.create_dids(url, at_once=2 * jobs)
         crew.approve(PROGRAM, at_once=2 * jobs)
         cells = [
-            Cell(a.name, b.name, (rows[a.name], columns[b.name]), meet(a, b))
+            Cell(a.name, b.name, (rows[a.name], columns[b.name]), way(a, b))
             for a, b in itertools.combinations_with_replacement(chosen, 2)
         ]
         cells += [
-            Cell(n.name, n.name, beside[n.name], n.meet) for n in NEIGHBOURS if n.name in beside
+            Cell(n.name, n.name, beside[n.name], n.way) for n in NEIGHBOURS if n.name in beside
         ]
         pairs = _play_all(cells, jobs, say)
     count = len(cells) - len(beside)
@@ -166,10 +177,9 @@ def _settle_beside(crew: Crew, neighbours: Neighbours, number: int) -> tuple[Mem
 
 def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> list[Pair]:
     """The pairs in the order of their cells."""
-    queue = _Queue(cells, jobs)
+    queue = _Queue(cells)
     pairs: dict[int, Pair] = {}
-    workers = jobs * WAITING_PER_JOB
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(jobs)
 
     def work() -> None:
         for number, cell in queue:
@@ -177,7 +187,7 @@ def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
             say(f"{len(pairs):>4} of {len(cells)}  {describe(pair)}")
 
     try:
-        for worker in [pool.submit(work) for _ in range(workers)]:
+        for worker in [pool.submit(work) for _ in range(jobs)]:
             worker.result()
     finally:
         queue.close()
@@ -186,16 +196,11 @@ def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
 
 
 class _Queue:
-    """Cells, each given out once, as soon as both its members are free.
+    """Cells, each given out once, as soon as both its members are free."""
 
-    Those who will meet share the processor, so only `jobs` of them at a time; the others mostly
-    wait for each other.
-    """
-
-    def __init__(self, cells: Sequence[Cell], jobs: int) -> None:
+    def __init__(self, cells: Sequence[Cell]) -> None:
         self._waiting = dict(enumerate(cells))
         self._busy: set[str] = set()
-        self._free_jobs = jobs
         self._changed = threading.Condition()
 
     def __iter__(self) -> Iterator[tuple[int, Cell]]:
@@ -205,7 +210,6 @@ class _Queue:
             finally:
                 with self._changed:
                     self._busy -= {member.did for member in taken[1].members}
-                    self._free_jobs += taken[1].can_meet
                     self._changed.notify_all()
 
     def close(self) -> None:
@@ -218,9 +222,8 @@ class _Queue:
             while self._waiting:
                 for number, cell in self._waiting.items():
                     dids = {member.did for member in cell.members}
-                    if not dids & self._busy and (self._free_jobs or not cell.can_meet):
+                    if not dids & self._busy:
                         self._busy |= dids
-                        self._free_jobs -= cell.can_meet
                         return number, self._waiting.pop(number)
                 self._changed.wait()
         return None
@@ -228,7 +231,7 @@ class _Queue:
 
 def _play(cell: Cell) -> Pair:
     roster = cell.members
-    commands = {m.name: m.run(PROGRAM, roster, n + 1) for n, m in enumerate(roster)}
+    commands = {m.name: m.run(PROGRAM, roster, seconds=SECONDS_OF_COUNTING) for m in roster}
     told: dict[str, list[dict[str, Any]]] = {member.name: [] for member in roster}
     words: list[str] = []
     for line in listen(commands, SECONDS_FOR_SESSION):
@@ -238,7 +241,7 @@ def _play(cell: Cell) -> Pair:
         elif line.text.strip():
             words.append(f"{line.who}: {line.text.strip()}")
     _end(commands.values())
-    return _judge(cell, list(told.values()), words)
+    return judge(cell, list(told.values()), words)
 
 
 def _end(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
@@ -250,31 +253,64 @@ def _end(processes: "Iterable[subprocess.Popen[bytes]]") -> None:
                 pipe.close()
 
 
-def _judge(cell: Cell, told: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str]) -> Pair:
-    paths = [event for said in told for event in said if event.get("event") == "path"]
+def judge(cell: Cell, told: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str]) -> Pair:
+    paths = [[event for event in said if event.get("event") == "path"] for said in told]
     meshes = [event for said in told for event in said if event.get("event") == "mesh"]
-    results = [event for said in told for event in said if event.get("event") == "result"]
-    connected = len(paths) == len(meshes) == len(told)
-    kinds = {path["kind"] for path in paths}
-    path = kinds.pop() if connected and len(kinds) == 1 else None
-    computed = [result.get("output") for result in results] == ["sum=3\n"] * len(told)
-    ms = None
-    if connected:
-        began = min(mesh["t"] - mesh["seconds"] for mesh in meshes)
-        ms = round((max(mesh["t"] for mesh in meshes) - began) * 1000, 1)
-    return Pair(
+    counted = _counted([event for said in told for event in said if event.get("event") == "result"])
+    connected = all(paths) and len(meshes) == len(told)
+    at_last = {said[-1]["kind"] for said in paths} if connected else set()
+    path = next((kind for kind in WORST_FIRST if kind in at_last), None)
+    done = connected and counted is not None
+    pair = Pair(
         a=cell.a,
         b=cell.b,
         connected=connected,
         path=path,
-        as_expected=(path == "direct") == cell.can_meet and computed == connected,
-        expected="direct" if cell.can_meet else "relay",
-        ms_to_relay=None,
-        ms_to_direct=ms if path == "direct" else None,
-        lost_packets=None,
-        endpoints=tuple(path["endpoint"] for path in paths),
-        reason=None if connected and computed else _reason(told, words),
+        as_expected=path == cell.expected and done,
+        expected=cell.expected,
+        endpoints=tuple(said[-1]["endpoint"] for said in paths if said),
+        reason=None if done else _reason(told, words),
     )
+    return _timed(pair, paths, meshes, counted) if connected else pair
+
+
+def _timed(
+    pair: Pair,
+    paths: Sequence[Sequence[Mapping[str, Any]]],
+    meshes: Sequence[Mapping[str, Any]],
+    counted: Mapping[str, float] | None,
+) -> Pair:
+    began = min(mesh["t"] - mesh["seconds"] for mesh in meshes)
+    usable = max(mesh["t"] for mesh in meshes)
+    direct = None
+    if pair.path == "direct":
+        firsts = [next(e["t"] for e in said if e["kind"] == "direct") for said in paths]
+        direct = max(*firsts, usable)
+    relayed = {said[0]["kind"] for said in paths} != {"direct"}
+    found = replace(
+        pair,
+        ms_to_relay=round((usable - began) * 1000, 1) if relayed else None,
+        ms_to_direct=None if direct is None else round((direct - began) * 1000, 1),
+    )
+    if counted is None:
+        return found
+    return replace(
+        found,
+        lost_packets=int(counted["lost"]),
+        sent_packets=int(counted["sent"]),
+        counted_upgrade=direct is not None and counted["from"] < direct < counted["to"],
+    )
+
+
+def _counted(results: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """What the program at both parties has printed, if they agree."""
+    outputs = {result.get("output") for result in results}
+    if len(results) != 2 or len(outputs) != 1:
+        return None
+    words = [word.split("=") for word in str(outputs.pop()).split()]
+    if [word[0] for word in words] != ["lost", "sent", "from", "to"]:
+        return None
+    return {name: float(value) for name, value in words}
 
 
 def _reason(told: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str]) -> str:
@@ -289,7 +325,9 @@ def _reason(told: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str]) -
 
 def describe(pair: Pair) -> str:
     """One line about a pair for a person."""
-    how = f"{pair.path} in {pair.ms_to_direct:.0f} ms" if pair.ms_to_direct else "no path"
+    times = (("relay", pair.ms_to_relay), ("direct", pair.ms_to_direct))
+    how = ", ".join(f"{kind} in {ms:.0f} ms" for kind, ms in times if ms is not None) or "no path"
+    lost = f", {pair.lost_packets} of {pair.sent_packets} lost" if pair.lost_packets else ""
     verdict = "" if pair.as_expected else f"   NOT EXPECTED: {pair.expected}; {pair.reason or ''}"
     who = pair.a if pair.a == pair.b and pair.a not in PLACES else f"{pair.a} - {pair.b}"
-    return f"{who:<44} {how}{verdict}"
+    return f"{who:<44} {how}{lost}{verdict}"

@@ -7,7 +7,9 @@ from lab.matrix import Matrix, Pair, describe
 
 CELL, MARGIN, TOP = 46, 190, 190
 NO_PATH, WRONG = "#d9d9d9", "#d62728"
-FASTEST, SLOWEST = 100.0, 1000.0  # ms; greener than one, as yellow as it gets beyond the other
+FASTEST, SLOWEST = 100.0, 2000.0  # ms; as bright as it gets below one, as dull beyond the other
+HUES = {"direct": (120, 60), "relay": (220, 190), "degraded": (290, 265)}  # fastest, slowest
+LETTERS = {"direct": "D", "relay": "R", "degraded": "S", None: "."}
 
 
 def table(matrix: Matrix) -> str:
@@ -18,7 +20,7 @@ def table(matrix: Matrix) -> str:
     for number, a in enumerate(matrix.places, 1):
         row = "".join(f" {_letter(cells[a, b]):>3}" for b in matrix.places)
         lines.append(f"{a:<{width}}{row}  {number}")
-    lines += ["", "D direct   . no path, and none exists without a relay   ! not as expected"]
+    lines += ["", "D direct   R relay   S relay over a stream   . no path   ! not as expected"]
     if matrix.neighbours:
         lines += ["", "Beside it, two that share a LAN or a carrier:"]
         lines += [f"  {describe(pair)}" for pair in matrix.neighbours]
@@ -30,7 +32,7 @@ def table(matrix: Matrix) -> str:
 
 
 def heat_map(matrix: Matrix) -> str:
-    """An SVG with a square per pair: green to yellow by time to direct, grey without a path."""
+    """An SVG with a square per pair: its hue tells the path, the number and shade the time."""
     size = len(matrix.places) * CELL
     extra = 24 * (len(matrix.neighbours) + 3)
     head = (
@@ -44,7 +46,9 @@ def heat_map(matrix: Matrix) -> str:
 
 def _body(matrix: Matrix) -> Iterator[str]:
     cells = _by_names(matrix)
-    yield _text(12, 26, "Milliseconds from the first offer to a direct path", "font-size='16'")
+    yield _text(
+        12, 26, "Milliseconds from the first offer to the path that stayed", "font-size='16'"
+    )
     for row, a in enumerate(matrix.places):
         middle = TOP + row * CELL + CELL / 2 + 5
         yield _text(MARGIN - 8, middle, a, 'text-anchor="end"')
@@ -53,7 +57,8 @@ def _body(matrix: Matrix) -> Iterator[str]:
         for column, b in enumerate(matrix.places):
             yield from _square(MARGIN + column * CELL, TOP + row * CELL, cells[a, b])
     below = TOP + len(matrix.places) * CELL + 30
-    yield _text(12, below, "grey: none exists without a relay; red: not as expected")
+    words = "green: direct; blue: relay; purple: relay over a stream; red: not as expected"
+    yield _text(12, below, words)
     for number, pair in enumerate(matrix.neighbours, 1):
         yield _text(12, below + 24 * number, describe(pair))
 
@@ -64,18 +69,24 @@ def _square(x: float, y: float, pair: Pair) -> Iterator[str]:
         f'<rect x="{x}" y="{y}" width="{CELL - 2}" height="{CELL - 2}" fill="{_colour(pair)}">'
         f"<title>{title}</title></rect>"
     )
-    if pair.ms_to_direct is not None:
-        words = f"{pair.ms_to_direct:.0f}"
+    if (ms := _ms(pair)) is not None:
+        words = f"{ms:.0f}"
         yield _text(x + CELL / 2 - 1, y + CELL / 2 + 4, words, 'text-anchor="middle"')
 
 
 def _colour(pair: Pair) -> str:
     if not pair.as_expected:
         return WRONG
-    if pair.ms_to_direct is None:
+    ms = _ms(pair)
+    if pair.path is None or ms is None:
         return NO_PATH
-    slow = (pair.ms_to_direct - FASTEST) / (SLOWEST - FASTEST)
-    return f"hsl({120 - 60 * min(1.0, max(0.0, slow)):.0f} 60% 70%)"
+    fast_hue, slow_hue = HUES[pair.path]
+    slow = min(1.0, max(0.0, (ms - FASTEST) / (SLOWEST - FASTEST)))
+    return f"hsl({fast_hue + slow * (slow_hue - fast_hue):.0f} 60% 70%)"
+
+
+def _ms(pair: Pair) -> float | None:
+    return pair.ms_to_direct if pair.path == "direct" else pair.ms_to_relay
 
 
 def _text(x: float, y: float, words: str, more: str = "") -> str:
@@ -91,4 +102,4 @@ def _by_names(matrix: Matrix) -> dict[tuple[str, str], Pair]:
 def _letter(pair: Pair) -> str:
     if not pair.as_expected:
         return "!"
-    return "D" if pair.path == "direct" else "."
+    return LETTERS[pair.path]

@@ -11,6 +11,7 @@ from lab.link import SMOOTH, Link, Way
 from lab.nat import AD, EIM, Nat, NatKind, Passes
 from lab.topology import Lab
 
+WORST_FIRST = ("degraded", "relay", "direct")  # what a path can be
 NOTHING = Nat(EIM, EIM)  # a public host's way out, in the same words
 
 
@@ -35,6 +36,10 @@ class Place:
         if self.home is None:
             return NOTHING
         return self.home if self.carrier is None else self.home.behind(self.carrier)
+
+    @property
+    def passes_udp(self) -> bool:
+        return self.ipv6 or self.nat.passes is Passes.ALL
 
     def build(self, lab: Lab, name: str) -> Host:
         if not self.ipv4:
@@ -85,10 +90,11 @@ class Neighbours:
     carrier: Nat | None = None  # None: they share the home's LAN
 
     @property
-    def meet(self) -> bool:
+    def way(self) -> str:
         if self.carrier is None:
-            return True
-        return self.carrier.hairpin and _one_meets(self.home.behind(self.carrier))
+            return "direct"
+        meet = self.carrier.hairpin and _one_meets(self.home.behind(self.carrier))
+        return "direct" if meet else "relay"
 
     def build(self, lab: Lab, name: str) -> tuple[Host, Host]:
         if self.carrier is None:
@@ -109,6 +115,13 @@ NEIGHBOURS = (
     Neighbours("one carrier", PORT_RESTRICTED, PORT_RESTRICTED),
     Neighbours("one carrier, hairpin", PORT_RESTRICTED, HAIRPIN),
 )
+
+
+def way(one: Place, two: Place) -> str:
+    """The best path of two that share nothing but the internet: one of `WORST_FIRST`."""
+    if meet(one, two):
+        return "direct"
+    return "relay" if one.passes_udp and two.passes_udp else "degraded"
 
 
 def meet(one: Place, two: Place) -> bool:

@@ -6,21 +6,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
 
-from lab.matrix import Matrix, Pair
+from lab.crew import Member
+from lab.matrix import Cell, Matrix, Pair, judge
 from lab.picture import heat_map, table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-PATH = Pair("public", "public", True, "direct", True, "direct", None, 123.4, None, (), None)
-NO_PATH = replace(
-    PATH, b="symmetric", connected=False, path=None, expected="relay", ms_to_direct=None
+PATH = Pair("public", "public", True, "direct", True, "direct", None, 123.4, 0, 600)
+RELAYED = replace(
+    PATH, b="symmetric", path="relay", expected="relay", ms_to_relay=456.7, ms_to_direct=None
 )
-WRONG = replace(NO_PATH, a="symmetric", expected="direct", as_expected=False, reason="no answer")
-PLAYED = Matrix(("public", "symmetric"), (PATH, NO_PATH, WRONG), (replace(PATH, a="one LAN"),))
+WRONG = Pair("symmetric", "symmetric", False, None, False, "direct", reason="no answer")
+PLAYED = Matrix(("public", "symmetric"), (PATH, RELAYED, WRONG), (replace(PATH, a="one LAN"),))
 
 
 @pytest.mark.root
@@ -43,19 +45,21 @@ def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
         pair = pairs[a, b]
         assert (pair["connected"], pair["path"], pair["as_expected"]) == (True, "direct", True)
         assert pair["ms_to_direct"] > 0
-        assert pair["ms_to_relay"] is pair["lost_packets"] is None
+        assert (pair["lost_packets"], pair["sent_packets"]) == (0, 600)
     pair = pairs["symmetric", "symmetric"]
-    assert (pair["connected"], pair["path"], pair["as_expected"]) == (False, None, True)
-    assert "no direct path" in pair["reason"]
-    assert told["summary"]["as_expected"] == 3
+    assert (pair["connected"], pair["path"], pair["as_expected"]) == (True, "relay", True)
+    assert pair["ms_to_relay"] > 0
+    assert pair["ms_to_direct"] is None
+    assert pair["lost_packets"] == 0
+    assert told["summary"]["as_expected"] == told["summary"]["connected"] == 3
     assert "address-restricted" in (tmp_path / "found.txt").read_text()
     ElementTree.fromstring((tmp_path / "found.svg").read_text())
 
 
 def test_the_table_has_a_letter_for_each_pair_and_words_for_surprises() -> None:
     lines = table(PLAYED).splitlines()
-    assert lines[1].split() == ["public", "D", ".", "1"]
-    assert lines[2].split() == ["symmetric", ".", "!", "2"]
+    assert lines[1].split() == ["public", "D", "R", "1"]
+    assert lines[2].split() == ["symmetric", "R", "!", "2"]
     assert "NOT EXPECTED: direct; no answer" in table(PLAYED).partition("Not as expected:")[2]
     assert "one LAN" in table(PLAYED)
 
@@ -67,21 +71,84 @@ def test_the_picture_has_a_square_for_each_pair_in_both_orders() -> None:
     fills = [square.get("fill") for square in squares]
     assert fills[1] == fills[2]  # the same pair
     assert len(set(fills)) == 3
-    assert "123" in [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"123", "457"} <= {
+        text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")
+    }
 
 
 def test_the_summary_counts_what_was_found_and_what_could_be() -> None:
     told = PLAYED.to_json()
     assert told["summary"] == {
         "pairs": 4,
-        "connected": 2,
+        "connected": 3,
         "direct": 2,
         "direct_expected": 3,
         "as_expected": 3,
+        "sent_packets": 1800,
+        "lost_packets": 0,
+        "counted_upgrades": 0,
+        "ms_to_relay_median": 456.7,
+        "ms_to_relay_worst": 456.7,
         "ms_to_direct_median": 123.4,
         "ms_to_direct_worst": 123.4,
     }
     assert len(told["pairs"]) == 4
+
+
+DID_NOT_MATTER = {"endpoint": "203.0.113.11:5000"}
+BEGAN = 1000.0
+
+
+def _told(*paths: tuple[float, str], lost: int = 0) -> list[dict[str, Any]]:
+    """What one party tells of a session: mesh after 0.4 s, counting from 1 to 4 s."""
+    counted = f"lost={lost} sent=600 from={BEGAN + 1:.3f} to={BEGAN + 4:.3f}\n"
+    return [
+        {"event": "mesh", "t": BEGAN + 0.4, "seconds": 0.4},
+        *({"event": "path", "t": BEGAN + t, "kind": kind, **DID_NOT_MATTER} for t, kind in paths),
+        {"event": "result", "t": BEGAN + 4, "output": counted},
+    ]
+
+
+RELAY, UPGRADE, DIRECT = (0.4, "relay"), (1.5, "direct"), (0.4, "direct")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected", "found"),
+    [
+        ([_told(DIRECT)] * 2, "direct", ("direct", True, None, 400.0, 0, False)),
+        ([_told(RELAY)] * 2, "relay", ("relay", True, 400.0, None, 0, False)),
+        ([_told(RELAY)] * 2, "direct", ("relay", False, 400.0, None, 0, False)),
+        (
+            [_told(RELAY, UPGRADE, lost=2), _told(DIRECT, lost=2)],
+            "direct",
+            ("direct", True, 400.0, 1500.0, 2, True),
+        ),
+        ([_told(DIRECT), _told(RELAY)], "direct", ("relay", False, 400.0, None, 0, False)),
+        (
+            [_told(DIRECT, lost=1), _told(DIRECT)],
+            "direct",
+            ("direct", False, None, 400.0, None, False),
+        ),
+        (
+            [_told(DIRECT), _told(DIRECT)[:-1]],
+            "direct",
+            ("direct", False, None, 400.0, None, False),
+        ),
+        ([_told(DIRECT), _told()], "direct", (None, False, None, None, None, False)),
+        ([[], []], "relay", (None, False, None, None, None, False)),
+    ],
+    ids=[
+        *("direct at once", "relay", "stays on the relay", "upgraded while counting"),
+        *("one end relayed", "counts differ", "no result", "one end without a path", "silence"),
+    ],
+)
+def test_what_two_agents_tell_is_judged_together(
+    told: list[list[dict[str, Any]]], expected: str, found: tuple[object, ...]
+) -> None:
+    members = tuple(cast(Member, object()) for _ in range(2))
+    pair = judge(Cell("a", "b", (members[0], members[1]), expected), told, ["last words"])
+    seen = (pair.path, pair.as_expected, pair.ms_to_relay, pair.ms_to_direct)
+    assert (*seen, pair.lost_packets, pair.counted_upgrade) == found
 
 
 def test_a_kind_that_does_not_exist_is_told_before_anything_is_built() -> None:

@@ -7,7 +7,7 @@ import pytest
 from lab.commands import LabError
 from lab.link import Link, Way
 from lab.nat import AD, APD, Nat, NatKind, Ports
-from lab.places import NEIGHBOURS, PLACES, meet
+from lab.places import NEIGHBOURS, PLACES, meet, way
 from lab.plan import PlanError, find, names, read
 
 
@@ -149,14 +149,25 @@ def test_who_can_meet_without_a_relay_is_known_beforehand(one: str, two: str) ->
 
 
 def test_neighbours_meet_inside_or_by_a_carrier_that_turns_datagrams_back() -> None:
-    assert {there.name: there.meet for there in NEIGHBOURS} == {
-        "one LAN": True,
-        "one LAN, hairpin": True,
-        "one LAN, symmetric": True,
-        "one LAN, UDP blocked": True,
-        "one carrier": False,
-        "one carrier, hairpin": True,
+    assert {there.name: there.way for there in NEIGHBOURS} == {
+        "one LAN": "direct",
+        "one LAN, hairpin": "direct",
+        "one LAN, symmetric": "direct",
+        "one LAN, UDP blocked": "direct",
+        "one carrier": "relay",
+        "one carrier, hairpin": "direct",
     }
+
+
+def test_who_has_no_udp_comes_by_a_stream_and_all_others_by_a_relay() -> None:
+    for one, two, wanted in (
+        ("public", "port-restricted", "direct"),
+        ("symmetric", "symmetric", "relay"),
+        ("full-cone", "ipv6-only", "relay"),
+        ("public", "udp-blocked", "degraded"),
+        ("tcp-443", "proxy-only", "degraded"),
+    ):
+        assert way(PLACES[one], PLACES[two]) == way(PLACES[two], PLACES[one]) == wanted
 
 
 def test_there_are_at_least_ten_kinds_of_places() -> None:
