@@ -72,6 +72,34 @@ def stun() -> Target:
     return feed
 
 
+def port_mapping() -> Target:
+    """A home router, which may be anybody's."""
+    from traversal import upnp
+    from traversal.port_mapping import Gateway, PortRequest
+    from traversal.upnp import BadRouter
+
+    gateway = Gateway("192.168.1.1", "192.168.1.11")
+    location = f"http://{gateway.address}:5000/rootDesc.xml"
+
+    def feed(data: bytes) -> None:
+        request = PortRequest(gateway, 51820, bytes(range(12)), 0.0)
+        request.datagrams_to_send(0.0)
+        request.handle_datagram(data, 0.1)
+        for read in (
+            lambda: upnp.parse_search_answer(data, gateway.address),
+            lambda: upnp.parse_description(data, location, gateway.address).url,
+            lambda: upnp.parse_external_address(200, data),
+        ):
+            try:
+                found = read()
+            except BadRouter:
+                continue
+            leads_home = found.startswith(f"http://{gateway.address}:")
+            assert leads_home or "/" not in found, "somebody else's address"
+
+    return feed
+
+
 def paths() -> Target:
     """An insider, who knows the credentials, says and answers what the bytes make it say."""
     import struct
@@ -353,6 +381,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         document,
         invitation,
         stun,
+        port_mapping,
         paths,
         configuration,
         manifest,

@@ -9,6 +9,8 @@ import os
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
@@ -86,6 +88,7 @@ class Transport:
         """Open a WebSocket. Raises: aiohttp.ClientError, OSError."""
         return self._http.ws_connect(
             uri,
+            proxy=proxy_for(uri),
             heartbeat=HEARTBEAT_SECONDS,
             max_msg_size=MAX_ANSWER,
             timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
@@ -95,13 +98,33 @@ class Transport:
         headers = {} if data is None else {"Content-Type": ENCRYPTED}
         try:
             async with self._http.request(
-                method, uri, data=data, headers=headers, allow_redirects=False
+                method,
+                uri,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy_for(uri),
             ) as answer:
                 if not 200 <= answer.status < 300:
                     raise EndpointRefused(uri, answer.status)
                 return await _read(answer, uri, limit)
         except (aiohttp.ClientError, OSError) as error:
             raise EndpointUnreachable(uri, words(error)) from error
+
+
+def proxy_for(uri: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name; none on the way to this machine.
+
+    The HTTP library would do so itself, but read passwords for hosts from ~/.netrc as well.
+    """
+    target = urlsplit(uri)
+    host = target.hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return None
+    if proxy_bypass(host):
+        return None
+    named = getproxies_environment().get("https" if target.scheme in ("https", "wss") else "http")
+    return named if named is None or "://" in named else f"http://{named}"
 
 
 def words(error: BaseException) -> str:
