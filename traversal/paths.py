@@ -21,7 +21,7 @@ Source: RFC 8445, sections 5 to 8; the pairs of one socket collapse to one per r
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from traversal.agreement import (
@@ -132,7 +132,7 @@ class PathFinder:
             return True
         return any(transaction in pair.in_flight for pair in self._pairs.values())
 
-    def add_remote(self, candidates: Iterable[Candidate], now: float) -> None:
+    def add_remote(self, candidates: Sequence[Candidate], now: float) -> None:
         """More addresses of the other party; one known already is tried as if it were new."""
         for theirs in candidates:
             self._theirs.pop(theirs.address, None)
