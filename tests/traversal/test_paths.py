@@ -169,13 +169,24 @@ def test_the_controlled_side_takes_a_nomination_only_when_its_own_check_is_answe
 
 def test_an_older_nomination_that_comes_late_changes_nothing() -> None:
     finder = PathFinder(OURS, side([THEIR_ADDRESS, ELSEWHERE]), controlling=False, now=0.0)
-    for now in (0.0, 0.005):
-        for check in finder.datagrams_to_send(now):
-            finder.handle_datagram(their_answer(check.data), check.destination, now + 0.001)
+    prove_all(finder, 0.0)
     finder.handle_datagram(their_word(7), ELSEWHERE, 0.1)
     finder.handle_datagram(their_word(6), THEIR_ADDRESS, 0.2)
     assert finder.path.endpoint == ELSEWHERE
     finder.handle_datagram(their_word(8), THEIR_ADDRESS, 0.3)
+    assert finder.path.endpoint == THEIR_ADDRESS
+
+
+def test_a_nomination_complained_of_is_not_followed_again_only_a_newer_one() -> None:
+    finder = PathFinder(OURS, side([THEIR_ADDRESS, ELSEWHERE]), controlling=False, now=0.0)
+    prove_all(finder, 0.0)
+    finder.handle_datagram(their_word(1), THEIR_ADDRESS, 0.1)
+    finder.distress(2.0)
+    assert finder.path.endpoint == ELSEWHERE
+    prove_all(finder, 2.0)
+    finder.handle_datagram(their_word(1), THEIR_ADDRESS, 2.5)
+    assert finder.path.endpoint == ELSEWHERE
+    finder.handle_datagram(their_word(2), THEIR_ADDRESS, 2.6)
     assert finder.path.endpoint == THEIR_ADDRESS
 
 
@@ -304,6 +315,14 @@ def answer_until_nominated(finder: PathFinder) -> bytes:
     finder.handle_datagram(their_answer(check.data), THEIR_ADDRESS, 0.25)
     sent = [d.data for d in finder.datagrams_to_send(0.25) if not is_answer(d.data)]
     return next(data for data in sent if "NOMINATION" in stun.parse(data).attributes)
+
+
+def prove_all(finder: PathFinder, since: float) -> None:
+    """Every check of the next tenths of a second is answered."""
+    for now in (since, since + 0.005, since + 0.05):
+        for check in finder.datagrams_to_send(now):
+            if not is_answer(check.data):
+                finder.handle_datagram(their_answer(check.data), check.destination, now + 0.001)
 
 
 def events_of(finder: PathFinder) -> list:
