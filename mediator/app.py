@@ -11,15 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from mediator.addresses import OwnNames
+from mediator.delivery.carrier import Carrier
 from mediator.delivery.live import LiveAccounts
-from mediator.delivery.outbound import Carrier
 from mediator.entrance.listening import Certificate, is_own, listen, serving, stun_serving, url_of
 from mediator.entrance.monitoring import Monitoring, monitored, watch_loop
 from mediator.entrance.pages import InvitationPage, Page, facts, health_pages
 from mediator.entrance.web import Web
 from mediator.guard.admission import Gate
 from mediator.guard.limits import Guard
-from mediator.handlers import conversation, coordination, forwarding, pickup, relaying
+from mediator.handlers import (
+    conversation,
+    coordination,
+    forwarding,
+    pickup,
+    relaying,
+    undeliverable,
+)
 from mediator.handlers.dispatch import Dispatcher, Handler, Sealer
 from mediator.handlers.ownership import Ownership
 from mediator.handlers.rotations import Rotations
@@ -51,6 +58,7 @@ class Mediator:
     listens: tuple[str, int]
     stun_ports: tuple[int, ...]
     carrier: Carrier
+    metrics: Metrics
     monitored_at: tuple[str, int] | None  # where /metrics is
     read_certificate: Callable[[], None]  # again, when it was renewed; raises CannotListen
 
@@ -91,8 +99,9 @@ async def running(
             OwnDocuments(identities, default_registry(policy)),
         )
         http = await stack.enter_async_context(GuardedHttp(policy))
-        carrier = Carrier(store, live, sealer.resolver, http, own, clock)
         metrics, health = Metrics(), Health(operator)
+        carrier = Carrier(store, live, sealer.resolver, http, own, clock, metrics.carried)
+        await operator.set_passes_on(config.pass_on)
         relay = await _relay(config, identity, clock, stack)
         metrics.watch(guard, live, health)
         metrics.watch_relay(relay)
@@ -135,7 +144,8 @@ async def running(
         await stack.enter_async_context(monitored(monitoring, monitor))
         await stack.enter_async_context(store.listening(live.hear))
         await stack.enter_async_context(serving(door, listener, config, certificate))
-        for work in (_sweep(store, clock, metrics), carrier.run(), watch_loop(metrics)):
+        report = undeliverable.reporter(sealer, carrier.answer, clock)
+        for work in (_sweep(store, clock, metrics), carrier.run(report), watch_loop(metrics)):
             await stack.enter_async_context(_background(work))
         stack.callback(health.drain)
         yield Mediator(
@@ -143,6 +153,7 @@ async def running(
             listener.getsockname()[:2],
             stun_ports,
             carrier,
+            metrics,
             monitored_at=monitor.getsockname()[:2] if monitor else None,
             read_certificate=certificate.read if certificate else _nothing_to_read,
         )
@@ -169,7 +180,9 @@ def _handlers(
             gate,
             Ownership(sealer.resolver, own.dids),
         ),
-        **forwarding.handlers(store, live, own, carrier, limits, config.conformance),
+        **forwarding.handlers(
+            store, live, own, carrier, limits, config.conformance, config.pass_on
+        ),
         **pickup.handlers(store, sealer, limits, clock),
         **conversation.handlers(stun_ports, config.conformance),
     }

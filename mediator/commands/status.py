@@ -14,6 +14,12 @@ from mediator.operation.operator import administer, age, place_of, size
 from mediator.settings.options import json_option, print_json, store_options
 from mediator.stores.administration import AccountSummary, Administration, Admission, Totals
 
+_PASSES_ON = {
+    True: "it passes mail on to others",
+    False: "it passes nothing on to others",
+    None: "no mediator was started on it yet",
+}
+
 
 @click.command(
     "status",
@@ -59,7 +65,11 @@ def _facts(
             "bytes": totals.bytes,
             "oldest_seconds": _since(totals.oldest, now),
         },
-        "outgoing": {"messages": totals.parcels, "bytes": totals.parcel_bytes},
+        "outgoing": {
+            "messages": totals.parcels,
+            "bytes": totals.parcel_bytes,
+            "passes_on": totals.passes_on,
+        },
         "unknown_recipient": totals.unknown_recipient,
         "top": [
             {
@@ -84,7 +94,10 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(f"registration  {facts['registration']}")
     click.echo(f"accounts      {facts['accounts']}, with {facts['recipients']} DIDs")
     click.echo(f"queued        {_waiting(queued)}")
-    click.echo(f"outgoing      {outgoing['messages']} messages, {size(outgoing['bytes'])}")
+    click.echo(
+        f"outgoing      {outgoing['messages']} messages, {size(outgoing['bytes'])};"
+        f" {_PASSES_ON[outgoing['passes_on']]}"
+    )
     click.echo(
         f"unknown       {facts['unknown_recipient']} messages for DIDs that nobody has bound"
     )

@@ -12,7 +12,7 @@ import orjson
 from identity.errors import InvalidDid
 from mediator.addresses import OwnNames, canonical, is_url
 from mediator.delivery.live import LiveAccounts
-from mediator.delivery.outbound import MAX_HOPS, Outbound
+from mediator.delivery.outbound import MAX_HOPS, Origin, Outbound
 from mediator.errors import Refusal
 from mediator.handlers.dispatch import Handler, Request
 from mediator.settings.config import Conformance, Limits
@@ -37,6 +37,7 @@ BAD_NEXT = "e.p.msg.bad-next"
 LINKS = "e.p.msg.links"
 TOO_LATE = "e.p.msg.delay-too-long"
 TOO_FAR = "e.p.msg.too-many-hops"
+PASSES_NOTHING_ON = "e.p.req.passes-nothing-on"
 
 MAX_DELAY = 24 * 3600 * 1000  # milliseconds
 
@@ -48,9 +49,12 @@ def handlers(
     outbound: Outbound,
     limits: Limits,
     conformance: Conformance,
+    passes_on: bool,
 ) -> Mapping[str, Handler]:
     return {
-        Forward.TYPE: Forwarding(store, live, own, outbound, limits, conformance).forward,
+        Forward.TYPE: Forwarding(
+            store, live, own, outbound, limits, conformance, passes_on
+        ).forward,
     }
 
 
@@ -72,6 +76,7 @@ class Forwarding:
         outbound: Outbound,
         limits: Limits,
         conformance: Conformance,
+        passes_on: bool,
     ) -> None:
         self._store = store
         self._live = live
@@ -79,6 +84,7 @@ class Forwarding:
         self._outbound = outbound
         self._limits = limits
         self._conformance = conformance
+        self._passes_on = passes_on
 
     async def forward(self, request: Request) -> None:
         """Never answered, not even for `please_ack`: a 2xx says all there is to say."""
@@ -89,12 +95,14 @@ class Forwarding:
             _delay(message),
         )
         if is_url(message.next):
+            if not self._passes_on:
+                raise Refusal(PASSES_NOTHING_ON, "mail is kept here only", status=BAD_REQUEST)
             await self._relay(request, self._url(message.next), letters)
             return
         recipient = self._recipient(message)
         did = message.next.partition("#")[0].partition("?")[0]
         # Asked of everybody, so that it takes as long for those whose mail is kept here.
-        elsewhere = await self._outbound.leads_elsewhere(did)
+        elsewhere = self._passes_on and await self._outbound.leads_elsewhere(did)
         if letters.delay and await self._store.is_bound(recipient):
             await self._outbound.post(
                 recipient,
@@ -103,6 +111,7 @@ class Forwarding:
                 delay=letters.delay,
                 expires=letters.expires,
                 sender=request.sender,
+                origin=_origin(request),
             )
         elif await self._keep(request, recipient, letters):
             return
@@ -141,6 +150,7 @@ class Forwarding:
             expires=letters.expires,
             delay=letters.delay,
             hops=request.hops,
+            origin=_origin(request),
         )
 
     def _recipient(self, forward: Forward) -> str:
@@ -193,6 +203,13 @@ def _check_depth(value: dict[str, Any]) -> None:
         if not level:
             return
     raise MalformedMessage(f"an attached envelope is nested deeper than {MAX_DEPTH}")
+
+
+def _origin(request: Request) -> Origin | None:
+    """Whom to tell if the mail is given up; nobody knows who sent an anonymous forward."""
+    if request.sender is None:
+        return None
+    return Origin(request.sender, request.ours, request.message.thread)
 
 
 def _expiry(request: Request, limits: Limits) -> int:

@@ -58,6 +58,11 @@ class Metrics:
         self._responses = self._counter(
             "http_responses", "HTTP requests answered, by status.", ("status",)
         )
+        self._carried = self._counter(
+            "carried",
+            "Tries to pass a message on: sent, failed (it is tried again), dropped (given up).",
+            ("outcome",),
+        )
         self._expired = self._counter("expired", "Messages deleted because their time was over.")
         self._unknown = self._gauge(
             "unknown_recipient_messages",
@@ -106,6 +111,9 @@ class Metrics:
 
     def responded(self, status: int) -> None:
         self._responses.labels(str(status)).inc()
+
+    def carried(self, outcome: str) -> None:
+        self._carried.labels(outcome).inc()
 
     def expired(self, count: int) -> None:
         self._expired.inc(count)

@@ -150,6 +150,7 @@ class Config:
     tls: Tls | None = None
     trusted_proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
     private_networks: Sequence[Network] = ()  # where mail may be carried, beside the internet
+    pass_on: bool = True  # mail for other mediators, and for whoever takes it at home
     metrics: tuple[str, int] | None = None  # where /metrics is served; None: nowhere
     drain: float = DEFAULT_DRAIN  # seconds for requests under way when it stops
     log_format: LogFormat = LogFormat.AUTO

@@ -77,6 +77,7 @@ def _config(values: Mapping[str, Any]) -> Config:
         tls=tls,
         trusted_proxies=values["trusted_proxies"],
         private_networks=values["private_networks"],
+        pass_on=values["pass_on"],
         metrics=values["metrics"],
         drain=values["drain"],
         log_format=values["log_format"],

@@ -191,6 +191,14 @@ SETTINGS: tuple[Setting, ...] = (
         many=True,
     ),
     Setting(
+        "pass_on",
+        parsing.switch("pass_on"),
+        True,
+        "true|false",
+        "whether it passes mail on to other mediators and to whoever takes it at home",
+        shown_default="true",
+    ),
+    Setting(
         "metrics",
         parsing.metrics,
         ("127.0.0.1", 9464),

@@ -24,6 +24,7 @@ class Totals:
     parcels: int  # on their way to other addresses, or delayed
     parcel_bytes: int
     unknown_recipient: int  # messages accepted, ever, for DIDs that nobody has bound
+    passes_on: bool | None  # mail for others, the mediator started last; None: none was
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class Administration(Protocol):
     async def admission(self) -> Admission: ...
 
     async def set_open(self, is_open: bool) -> None: ...
+
+    async def set_passes_on(self, passes_on: bool) -> None:
+        """As a mediator does that starts, for whoever looks."""
 
     async def set_rule(self, rule: Rule, now: int) -> None:
         """Instead of the one with this pattern, if there is one."""

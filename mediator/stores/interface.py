@@ -86,6 +86,7 @@ class Parcel:
     tries: int  # that failed
     expires: int
     hops: int  # mediators that passed it on before
+    origin: str | None = None  # as it was handed in: whom to tell if it is given up
 
 
 @dataclass(frozen=True)
@@ -204,10 +205,12 @@ class Store(Protocol):
         expires: int,
         hops: int = 0,
         sender: str | None = None,
+        origin: str | None = None,
     ) -> None:
         """Keep all envelopes or none until they are `due` (UTC milliseconds) and passed on.
 
-        Bytes that already wait for the target are not kept again.
+        Bytes that already wait for the target are not kept again. Those with an `origin` do not
+        expire by themselves: who carries them gives them up.
 
         Raises: OutgoingFull.
         """

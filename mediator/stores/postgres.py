@@ -216,9 +216,11 @@ class PostgresStore:
         expires: int,
         hops: int = 0,
         sender: str | None = None,
+        origin: str | None = None,
     ) -> None:
         [(kept, there)] = await self._database.call(
-            "SELECT * FROM add_parcels($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+            "SELECT * FROM"
+            " add_parcels($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             target,
             _name(target),
             inbox,
@@ -226,6 +228,7 @@ class PostgresStore:
             expires,
             hops,
             None if sender is None else _name(sender),
+            origin,
             list(envelopes),
             [digest(envelope) for envelope in envelopes],
             MAX_PARCELS,
@@ -240,7 +243,7 @@ class PostgresStore:
         rows = await self._database.call(
             "UPDATE parcel SET due = $1 WHERE id IN (SELECT id FROM parcel"
             " WHERE due <= $2 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, target, inbox, envelope, tries, expires, hops",
+            " RETURNING id, target, inbox, envelope, tries, expires, hops, origin",
             until,
             now,
             limit,

@@ -78,6 +78,9 @@ class PostgresAdministration:
     async def set_open(self, is_open: bool) -> None:
         await self._ask("UPDATE registration SET is_open = $1", is_open)
 
+    async def set_passes_on(self, passes_on: bool) -> None:
+        await self._ask("UPDATE registration SET passes_on = $1", passes_on)
+
     async def set_rule(self, rule: Rule, now: int) -> None:
         await self._ask(
             "INSERT INTO rule VALUES ($1, $2, $3)"
@@ -131,7 +134,8 @@ class PostgresAdministration:
 # The oldest of all is the one that expires first: the index has that without a scan.
 _TOTALS = """
 SELECT (SELECT count(*) FROM account), b.recipients, b.messages, b.bytes,
-    (SELECT received FROM queue ORDER BY expires LIMIT 1), c.parcels, c.parcel_bytes, c.unknown
+    (SELECT received FROM queue ORDER BY expires LIMIT 1), c.parcels, c.parcel_bytes, c.unknown,
+    (SELECT passes_on FROM registration)
 FROM (SELECT count(*) AS recipients, coalesce(sum(messages), 0)::bigint AS messages,
           coalesce(sum(bytes), 0)::bigint AS bytes FROM recipient) b,
      (SELECT coalesce(sum(parcels), 0)::bigint AS parcels,

@@ -164,7 +164,7 @@ class SqliteStore:
         ).fetchone()
         gone = await self._commits.run(lambda db: queue.expire(db, now)) if due else 0
         (due,) = self._reader.execute(
-            "SELECT EXISTS (SELECT 1 FROM parcel WHERE expires <= ?)", (now,)
+            "SELECT EXISTS (SELECT 1 FROM parcel WHERE expires <= ? AND origin IS NULL)", (now,)
         ).fetchone()
         gone += await self._commits.run(lambda db: parcels.expire(db, now)) if due else 0
         (due,) = self._reader.execute(
@@ -193,6 +193,7 @@ class SqliteStore:
         expires: int,
         hops: int = 0,
         sender: str | None = None,
+        origin: str | None = None,
     ) -> None:
         await self._commits.run(
             lambda db: parcels.add(
@@ -204,6 +205,7 @@ class SqliteStore:
                 expires=expires,
                 hops=hops,
                 sender=None if sender is None else parcels.digest(sender.encode()),
+                origin=origin,
                 limits=self._limits,
             )
         )

@@ -85,6 +85,11 @@ class SqliteAdministration:
     async def set_open(self, is_open: bool) -> None:
         await self._write(lambda db: db.execute("UPDATE registration SET is_open = ?", (is_open,)))
 
+    async def set_passes_on(self, passes_on: bool) -> None:
+        await self._write(
+            lambda db: db.execute("UPDATE registration SET passes_on = ?", (passes_on,))
+        )
+
     async def set_rule(self, rule: Rule, now: int) -> None:
         row = (rule.pattern, rule.allow, now)
         await self._write(lambda db: db.execute("REPLACE INTO rule VALUES (?, ?, ?)", row))
@@ -180,6 +185,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
     unknown, parcels, parcel_bytes = db.execute(
         "SELECT unknown_recipient, parcels, parcel_bytes FROM counter"
     ).fetchone()
+    (passes_on,) = db.execute("SELECT passes_on FROM registration").fetchone()
     return Totals(
         accounts,
         recipients,
@@ -189,6 +195,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
         parcels,
         parcel_bytes,
         unknown,
+        None if passes_on is None else bool(passes_on),
     )
 
 

@@ -171,7 +171,7 @@ class _FileSource:
         for found in self._db.execute(select + which, values):
             row = list(found)
             for place in flags:
-                row[place] = bool(row[place])
+                row[place] = None if row[place] is None else bool(row[place])
             yield row
 
     async def last_ids(self) -> dict[str, int]:

@@ -22,15 +22,19 @@ def add(
     expires: int,
     hops: int,
     sender: bytes | None,
+    origin: str | None,
     limits: Limits,
 ) -> None:
-    parcels = [(target, inbox, due, expires, hops, len(e), digest(e), sender, e) for e in envelopes]
+    parcels = [
+        (target, inbox, due, expires, hops, len(e), digest(e), sender, origin, e) for e in envelopes
+    ]
     _check_room(db, target, inbox, len(parcels), sum(len(e) for e in envelopes), limits)
     added = size = 0
     for parcel in parcels:
         inserted = db.execute(
-            "INSERT INTO parcel (target, inbox, due, expires, hops, size, digest, sender, envelope)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO parcel"
+            " (target, inbox, due, expires, hops, size, digest, sender, origin, envelope)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (target, inbox, digest, size) DO NOTHING",
             parcel,
         ).rowcount
@@ -57,7 +61,7 @@ def take(db: sqlite3.Connection, now: int, until: int, limit: int) -> list[Parce
     rows = db.execute(
         "UPDATE parcel SET due = ?"
         " WHERE id IN (SELECT id FROM parcel WHERE due <= ? ORDER BY due, id LIMIT ?)"
-        " RETURNING id, target, inbox, envelope, tries, expires, hops",
+        " RETURNING id, target, inbox, envelope, tries, expires, hops, origin",
         (until, now, limit),
     ).fetchall()
     return [Parcel(r[0], r[1], bool(r[2]), *r[3:]) for r in sorted(rows)]
@@ -77,7 +81,8 @@ def drop(db: sqlite3.Connection, ids: Sequence[int]) -> None:
 
 def expire(db: sqlite3.Connection, now: int) -> int:
     gone = db.execute(
-        "DELETE FROM parcel WHERE id IN (SELECT id FROM parcel WHERE expires <= ? LIMIT ?)"
+        "DELETE FROM parcel WHERE id IN"
+        " (SELECT id FROM parcel WHERE expires <= ? AND origin IS NULL LIMIT ?)"
         " RETURNING size",
         (now, EXPIRY_BATCH),
     ).fetchall()

@@ -16,18 +16,22 @@ from aiohttp import web
 
 from identity.did_peer import create_2, didcomm_service
 from identity.keys import Curve, PrivateKey
+from mediator import cli
 from mediator.addresses import OwnNames
 from mediator.app import Mediator, running
+from mediator.delivery.carrier import LOOK_UPS, Carrier
 from mediator.delivery.live import LiveAccounts
-from mediator.delivery.outbound import HOPS, LOOK_UPS, Carrier
+from mediator.delivery.outbound import HOPS, Origin
 from mediator.settings.config import Compat, Config, Limits
 from mediator.stores.sqlite import SqliteStore
-from messaging.message import Message
+from messaging.message import Attachment, Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
+from messaging.protocols.routing import Forward
 from messaging.protocols.trust_ping import Ping, PingResponse
 from resolvers.guarded import GuardedHttp, networks
 from tests.support.mediator_client import Party
+from tests.support.metrics import carried
 from tests.support.resolvers import FixedResolver
 
 LOOPBACK = networks(["127.0.0.0/8"])
@@ -131,7 +135,7 @@ async def test_an_endpoint_in_a_private_network_gets_nothing(
         party = Party(http, mediator.identity.did, mediator.identity.public_url)
         dave, door = await _reachable(party, listener)
         await dave.post(await dave.seal(Ping().to_message(return_route="none")))
-        await _until(lambda: mediator.carrier.counts["dropped"] == 1)
+        await _until(lambda: carried(mediator, "dropped") == 1)
         assert door.received.empty()
 
 
@@ -164,7 +168,7 @@ async def test_what_will_never_be_accepted_is_not_tried_again(
     await alice.forward(door.url, {"n": 1})
     await alice.forward(door.url, {"n": 2})
     assert [await door.next(), await door.next()] == [b'{"n":1}', b'{"n":2}']
-    await _until(lambda: mediator.carrier.counts["sent"] == 1)
+    await _until(lambda: carried(mediator, "sent") == 1)
     assert await mediator.carrier._store.next_parcel() is None
 
 
@@ -199,7 +203,7 @@ async def test_the_same_envelope_waits_once(
     door.answers = [503]
     for _ in range(3):
         await alice.forward(door.url, {"n": 1})
-    await _until(lambda: mediator.carrier.counts["sent"] == 1)
+    await _until(lambda: carried(mediator, "sent") == 1)
     assert door.received.qsize() == 2  # refused once, taken once
 
 
@@ -221,8 +225,105 @@ async def test_a_redirect_is_not_followed(
     door.answers, door.location = [307], elsewhere.url
     await alice.forward(door.url, {"n": 1})
     await door.next()
-    await _until(lambda: mediator.carrier.counts["failed"] == 1)
+    await _until(lambda: carried(mediator, "failed") == 1)
     assert elsewhere.received.empty()
+
+
+# Given up
+
+
+async def test_a_known_sender_is_told_that_its_mail_was_given_up(
+    alice: Party, listener: Callable[..., Awaitable["Listener"]], mediator: Mediator
+) -> None:
+    door = await listener()
+    door.answers = [410]
+    forward = await _forward(alice, f"{door.url}/")
+    [report] = await _told(alice)
+    assert ProblemReport.from_message(report).code == "e.p.xfer.cant-use-endpoint"
+    assert ProblemReport.from_message(report).text == (
+        f"mail for {door.url}/ was given up: it answers 410"
+    )
+    assert (report.pthid, report.frm) == (forward.id, mediator.identity.did)
+    assert carried(mediator, "dropped") == 1
+
+
+async def test_it_is_told_as_soon_as_the_time_of_its_mail_is_over(
+    alice: Party,
+    listener: Callable[..., Awaitable["Listener"]],
+    mediator: Mediator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not at the next try, and not never because it was swept before."""
+    monkeypatch.setattr("mediator.delivery.carrier.FIRST_WAIT", 600_000)
+    door = await listener()
+    door.answers = [503] * 9
+    expires = int(time.time()) + 2
+    await _forward(alice, f"{door.url}/", expires_time=expires)
+    await _until(lambda: carried(mediator, "failed") == 1)
+    assert await mediator.carrier._store.expire(expires + 1) == 0
+    [report] = await _told(alice)
+    assert report.body["args"] == [f"{door.url}/", "its time is over"]
+    assert time.time() < expires + 10
+    assert await mediator.carrier._store.next_parcel() is None
+
+
+async def test_nobody_is_told_of_mail_that_nobody_is_known_to_have_sent(
+    alice: Party, listener: Callable[..., Awaitable["Listener"]], mediator: Mediator
+) -> None:
+    door = await listener()
+    door.answers = [410]
+    await alice.forward(f"{door.url}/", {"n": 1})
+    await _until(lambda: carried(mediator, "dropped") == 1)
+    assert await mediator.carrier._store.next_parcel() is None
+    assert await alice.fetch() == []
+
+
+async def test_of_a_report_that_cannot_be_brought_nobody_is_told(
+    party: Callable[[], Party],
+    listener: Callable[..., Awaitable["Listener"]],
+    mediator: Mediator,
+) -> None:
+    dave, home = await _reachable(party(), listener)
+    home.answers, door = [410], await listener()
+    door.answers = [410]
+    await _forward(dave, f"{door.url}/")
+    await _until(lambda: carried(mediator, "dropped") == 2)
+    assert await mediator.carrier._store.next_parcel() is None
+
+
+# Switched off
+
+
+async def test_a_mediator_that_passes_nothing_on_refuses_urls_and_keeps_its_own_mail(
+    tmp_path: Path, limits: Limits, listener: Callable[..., Awaitable["Listener"]]
+) -> None:
+    config = replace(_config(tmp_path / "m.db", limits), pass_on=False)
+    door = await listener()
+    async with running(config) as mediator, aiohttp.ClientSession() as http:
+        alice = Party(http, mediator.identity.did, mediator.identity.public_url)
+        await alice.register()
+        envelope = await alice.sealed_forward(f"{door.url}/", {"n": 1}, known=True)
+        reply = await alice.post(envelope)
+        report = ProblemReport.from_message((await alice.open(reply.body)).message)
+        assert (reply.status, report.code) == (400, "e.p.req.passes-nothing-on")
+        dave = _at(Party(http, mediator.identity.did, mediator.identity.public_url), door.url)
+        assert (await alice.forward(dave.did, {"n": 2})).status == 200  # as mail for nobody is
+        assert (await alice.forward(alice.did, {"n": 3})).status == 200
+        assert [message.json for message in await alice.fetch()] == [{"n": 3}]
+        assert await mediator.carrier._store.next_parcel() is None
+        assert door.received.empty()
+
+
+async def test_status_says_whether_mail_is_passed_on(
+    tmp_path: Path, limits: Limits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for passes_on in (True, False):
+        config = replace(_config(tmp_path / "m.db", limits), pass_on=passes_on)
+        async with running(config):
+            arguments = ["status", "--json", "--data", str(tmp_path / "m.db")]
+            assert await asyncio.to_thread(cli.run, arguments) == 0
+        outgoing = orjson.loads(capsys.readouterr().out)["outgoing"]
+        assert outgoing == {"messages": 0, "bytes": 0, "passes_on": passes_on}
 
 
 async def test_hundreds_of_letters_to_many_targets_all_arrive_in_order(
@@ -242,20 +343,42 @@ async def test_hundreds_of_letters_to_many_targets_all_arrive_in_order(
 async def test_a_did_that_is_nowhere_is_given_up_after_some_look_ups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediator.delivery.outbound.FIRST_WAIT", 5)
+    monkeypatch.setattr("mediator.delivery.carrier.FIRST_WAIT", 5)
     nowhere = FixedResolver()
     async with (
         SqliteStore(tmp_path / "c.db", Limits()) as store,
         GuardedHttp() as http,
         asyncio.TaskGroup() as tasks,
     ):
-        carrier = Carrier(store, LiveAccounts(9), nowhere, http, OwnNames.of([], []), time.time)
+        outcomes: list[str] = []
+        own = OwnNames.of([], [])
+        carrier = Carrier(store, LiveAccounts(9), nowhere, http, own, time.time, outcomes.append)
         await carrier.post("did:web:gone.example", [b"{}"], expires=int(time.time()) + 99)
-        work = tasks.create_task(carrier.run())
-        await _until(lambda: carrier.counts["dropped"] == 1)
+        work = tasks.create_task(carrier.run(_nobody_to_tell))
+        await _until(lambda: "dropped" in outcomes)
         assert len(nowhere.asked) == LOOK_UPS
         assert await store.next_parcel() is None
         work.cancel()
+
+
+async def _forward(sender: Party, to: str, **headers: Any) -> Message:
+    """That says who sends it."""
+    letter = Attachment(id=None, json={"n": 1})
+    forward = Forward(to, (letter,)).to_message(**headers)
+    assert (await sender.post(await sender.seal(forward))).status == 200
+    return forward
+
+
+async def _told(party: Party) -> list[Message]:
+    """What the mediator left in its mailbox."""
+    async with asyncio.timeout(20):
+        while not (letters := await party.fetch()):
+            await asyncio.sleep(0.05)
+    return [(await party.open(letter.content())).message for letter in letters]
+
+
+async def _nobody_to_tell(origin: Origin, target: str, why: str) -> None:
+    raise AssertionError(why)
 
 
 @dataclass

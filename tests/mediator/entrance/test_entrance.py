@@ -255,7 +255,7 @@ def loopback(tmp_path: Path) -> object:
     types = sorted(
         {
             *coordination.handlers(None, (), Conformance(), Compat(), None, None),  # type: ignore[arg-type]
-            *forwarding.handlers(None, None, None, None, Limits(), Conformance()),  # type: ignore[arg-type]
+            *forwarding.handlers(None, None, None, None, Limits(), Conformance(), True),  # type: ignore[arg-type]
             *pickup.handlers(None, None, Limits(), None),  # type: ignore[arg-type]
             *conversation.handlers((), Conformance(basic_messages=True)),
             *conversation.discovery((), 1),

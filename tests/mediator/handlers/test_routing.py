@@ -34,6 +34,7 @@ from resolvers.guarded import networks
 from resolvers.registry import default_registry
 from tests.support.mediator_client import Party, Reply
 from tests.support.mediator_process import facts, folder, process, run_argv
+from tests.support.metrics import carried
 
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
 
@@ -228,8 +229,8 @@ async def test_by_another_name_for_this_host_it_does_not_reach_itself_either(
     inner = orjson.loads(await alice.sealed_forward(alice.did, {"n": 1}))
     reply = await alice.forward(f"http://localhost:{mediator.listens[1]}/", inner)
     assert reply.status == 200
-    await _until(lambda: mediator.carrier.counts["dropped"] == 1)
-    assert mediator.carrier.counts["sent"] == 0
+    await _until(lambda: carried(mediator, "dropped") == 1)
+    assert carried(mediator, "sent") == 0
     assert await alice.fetch() == []
 
 
@@ -288,7 +289,7 @@ async def test_a_private_address_is_not_gone_to(
         by_name = url.replace("127.0.0.1", "localhost")  # what a name means is seen later
         inner = orjson.loads(await carol.sealed_forward(carol.did, {"n": 1}))
         assert (await alice.forward(by_name, inner)).status == 200
-        await _until(lambda: mediator.carrier.counts["dropped"] == 1)
+        await _until(lambda: carried(mediator, "dropped") == 1)
         assert await carol.fetch() == []
 
 

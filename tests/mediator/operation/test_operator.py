@@ -70,7 +70,7 @@ async def test_status_says_what_waits_and_for_whom(
         "accounts": 2,
         "recipients": 2,
         "queued": {"messages": 3, "bytes": 21},
-        "outgoing": {"messages": 0, "bytes": 0},
+        "outgoing": {"messages": 0, "bytes": 0, "passes_on": True},
         "unknown_recipient": 1,
         "top": [
             {

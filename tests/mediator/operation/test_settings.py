@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "trusted_proxies": ("10.0.0.0/8", "trusted_proxies", (ip_network("10.0.0.0/8"),)),
     "private_networks": ("10.0.0.0/8", "private_networks", (ip_network("10.0.0.0/8"),)),
     "metrics": ("off", "metrics", None),
+    "pass_on": ("false", "pass_on", False),
     "drain": ("2.5", "drain", 2.5),
     "log_format": ("json", "log_format", LogFormat.JSON),
     "log_level": ("debug", "log_level", "debug"),

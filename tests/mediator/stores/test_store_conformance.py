@@ -390,6 +390,15 @@ async def test_parcels_expire(store: Store) -> None:
     assert await store.next_parcel() is None
 
 
+async def test_a_parcel_with_an_origin_waits_for_whoever_gives_it_up(store: Store) -> None:
+    await store.add_parcels(
+        "https://there", [b"p"], inbox=False, due=0, expires=NOW, origin='{"sender":"x"}'
+    )
+    assert await store.expire(NOW + 1) == 0
+    [parcel] = await store.take_parcels(NOW * 1000, until=NOW * 1000 + 1, limit=9)
+    assert (parcel.origin, parcel.expires) == ('{"sender":"x"}', NOW)
+
+
 async def test_a_parcel_for_an_inbox_gets_there_or_stays(store: Store) -> None:
     await store.add_parcels(ALICE, [b"letter"], inbox=True, due=0, expires=NOW + 9, sender=BOB)
     [parcel] = await store.take_parcels(0, until=1, limit=9)
