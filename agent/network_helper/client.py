@@ -147,7 +147,7 @@ class NetworkHelper:
         return Child(reply["pid"], socket.socket(fileno=descriptors[0]))
 
     async def remove(self) -> Removed:
-        """Take everything down and count what is left."""
+        """Take everything down and count what is left; then `create` may begin anew."""
         reply, _ = await self._ask("remove")
         return Removed(**reply)
 

@@ -125,6 +125,7 @@ TRANSITIONS: dict[tuple[State, type[Request]], State] = {
     (State.RUNNING, Launch): State.RUNNING,
     (State.RUNNING, Remove): State.REMOVED,
     (State.REMOVED, Remove): State.REMOVED,
+    (State.REMOVED, Create): State.CREATED,
 }
 
 
@@ -143,7 +144,7 @@ class Order:
         if following is None:
             _refuse(f"no {type(request).__name__.lower()} while {self.state.value}")
         if isinstance(request, Create):
-            self._own = request.addresses
+            self._own, self._checks = request.addresses, False
         elif isinstance(request, Apply):
             self._admit_apply(request)
         elif isinstance(request, Endpoints):

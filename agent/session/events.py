@@ -12,8 +12,8 @@ from messaging.protocols.session import Offer
 
 class State(StrEnum):
     PROPOSING = "proposing"
-    SIGNING = "signing"
     OFFERING = "offering"
+    SIGNING = "signing"
     MESHING = "meshing"
     READY = "ready"
     RUNNING = "running"
@@ -38,16 +38,17 @@ class Proposed:
 
 
 @dataclass(frozen=True)
-class Agreed:
-    """Everybody has signed the same descriptor; now make offers and call `offers_made`."""
+class Described:
+    """Everybody has proposed the same; make offers and call `offers_made`. May come again."""
 
     descriptor: Descriptor
 
 
 @dataclass(frozen=True)
-class OffersComplete:
-    """An offer from everybody, by DID; build the mesh, then call `mesh_ready`."""
+class Agreed:
+    """Everybody has signed, and made an offer, by DID; build the mesh, then call `mesh_ready`."""
 
+    descriptor: Descriptor
     offers: Mapping[str, Offer]
 
 
@@ -71,4 +72,4 @@ class Ended:
     party: str | None = None  # whose fault, where it is somebody's
 
 
-Event = Proposed | Withdrew | Agreed | OffersComplete | Released | Ended
+Event = Proposed | Withdrew | Described | Agreed | Released | Ended

@@ -84,6 +84,10 @@ class Heart:
             self._keeper.hurry()
             self._wake.set()
 
+    def missed(self) -> list[str]:
+        """The parties to which the mesh has not carried our last statement in time."""
+        return self._keeper.missed(time.monotonic())
+
     async def farewell(self, timeout: float) -> bool:
         """Whether everybody has all results too, after this many seconds at most."""
         with contextlib.suppress(TimeoutError):

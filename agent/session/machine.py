@@ -5,9 +5,9 @@ of reacting to each message, the machine pins the newest message of each kind an
 **board** and moves on whenever the board has all that the present state waits for:
 
     state       waits for                                    then
-    PROPOSING   a proposal equal to ours from everybody       sign `agree`
-    SIGNING     everybody's `agree` for our descriptor        event Agreed: make offers
-    OFFERING    our own offers made, an offer from everybody  event OffersComplete: build the mesh
+    PROPOSING   a proposal equal to ours from everybody       event Described: make offers
+    OFFERING    our own offers made                           sign `agree`, send both together
+    SIGNING     everybody's `agree` and offer                 event Agreed: build the mesh
     MESHING     our own mesh and port probes done             sign `ready`
     READY       everybody's `ready`                           event Released: run the program
     RUNNING     our own program's end                         sign `result`
@@ -23,10 +23,11 @@ is no state from which some honest parties go on while others stop.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from agent.session.board import Board
 from agent.session.descriptor import (
     Descriptor,
     Draft,
@@ -38,9 +39,9 @@ from agent.session.descriptor import (
 )
 from agent.session.events import (
     Agreed,
+    Described,
     Ended,
     Event,
-    OffersComplete,
     Outcome,
     Proposed,
     Released,
@@ -56,14 +57,7 @@ MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybo
 MAX_AGE = 25 * 3600  # seconds; a proposal from further away in time is nobody's clock skew
 
 
-@dataclass
-class _Board:
-    """The newest message of each kind, by party."""
-
-    proposals: dict[str, Proposal] = field(default_factory=dict)
-    offers: dict[str, Offer] = field(default_factory=dict)
-    statements: dict[tuple[str, Kind], Statement] = field(default_factory=dict)
-    early: dict[tuple[str, str], Say] = field(default_factory=dict)
+EARLY = (State.PROPOSING, State.OFFERING, State.SIGNING)  # anybody may still start over
 
 
 class SessionMachine:
@@ -86,11 +80,12 @@ class SessionMachine:
         self._others = tuple(did for did in draft.parties if did != me)
         self._speaker = speaker
         self._documents = {rank: documents[did] for rank, did in enumerate(draft.parties)}
-        self._board = _Board()
+        self._board = Board()
         self._differing: dict[str, tuple[float, Proposal, list[str]]] = {}
         self._events: list[Event] = []
         self._outbox: list[tuple[str, SessionMessage]] = []
-        self._offers_made = False
+        self._own_offers: Mapping[str, Offer] = {}
+        self._mailed: set[tuple[str, str]] = set()
         self._own = Proposal(draft.to_json(), nonce, int(now * 1000))
         self._met: set[str] = set()
         self._proposed: Counter[str] = Counter()
@@ -135,13 +130,11 @@ class SessionMachine:
             case State.PROPOSING:
                 have = set(self._board.proposals)
             case State.SIGNING:
-                have = self._said(Kind.AGREE)
-            case State.OFFERING:
-                have = set(self._board.offers)
+                have = self._board.said(Kind.AGREE) & self._offered()
             case State.READY:
-                have = self._said(Kind.READY)
+                have = self._board.said(Kind.READY)
             case State.FINISHING:
-                have = self._said(Kind.RESULT)
+                have = self._board.said(Kind.RESULT)
             case _:
                 return ()
         return tuple(did for did in self._others if did not in have)
@@ -176,6 +169,7 @@ class SessionMachine:
                 self._handle_withdraw(sender, message, now)
             case Offer():
                 self._board.offers[sender] = message
+                self.handle_statement(sender, Say(message.session, message.statement), now)
             case Say():
                 self.handle_statement(sender, message, now)
         self._advance(now)
@@ -183,7 +177,7 @@ class SessionMachine:
     def handle_statement(self, sender: str, said: Say, now: float) -> None:
         """Pin a statement; before the descriptor is known it waits, unread and bounded."""
         if self.descriptor is None or self.descriptor.id != said.session:
-            self._remember_early(sender, said)
+            self._board.remember_early(sender, said)
             return
         try:
             statement = verify(said.statement, self._documents)
@@ -215,13 +209,24 @@ class SessionMachine:
     # what happened here
 
     def offers_made(self, offers: Mapping[str, Offer], now: float) -> None:
-        """Our offer for each other party, to be sent; after Agreed."""
-        self._offers_made = True
-        self._outbox += list(offers.items())
-        self._advance(now)
+        """Our offer for each other party, whose statement is still to be signed; after Described.
+
+        Offers for a session that was started over meanwhile are dropped.
+        """
+        if self.state is State.OFFERING and self._are_of_ours(offers.values()):
+            self._own_offers = offers
+            self._advance(now)
+
+    def say_by_mail(self, parties: Collection[str]) -> None:
+        """The mesh has not carried our last statement to these parties; mail it, once."""
+        said = self.own_statement()
+        for did in self._others:
+            if said is not None and did in parties and (did, said.text) not in self._mailed:
+                self._mailed.add((did, said.text))
+                self._outbox.append((did, Say(said.session, said.text)))
 
     def mesh_ready(self, now: float) -> None:
-        """Our tunnels and the program's ports work with everybody; after OffersComplete."""
+        """Our tunnels and the program's ports work with everybody; after Agreed."""
         if self.state is State.MESHING:
             self._say(Kind.READY, {}, now)
             self.state = State.READY
@@ -265,7 +270,7 @@ class SessionMachine:
         self._proposed[sender] += 1
         if self._proposed[sender] > MAX_PROPOSALS:
             self.stop(f"{short(sender)} starts over again and again", now, party=sender)
-        elif self.state in (State.PROPOSING, State.SIGNING):
+        elif self.state in EARLY:
             if sender in self._met:  # it started over, and has forgotten what we sent it before
                 self._outbox.append((sender, self._proposal()))
             self._met.add(sender)
@@ -286,7 +291,7 @@ class SessionMachine:
         known = self._board.proposals.get(sender)
         if known is None or known.nonce != message.nonce:
             return
-        if self.state in (State.PROPOSING, State.SIGNING):
+        if self.state in EARLY:
             del self._board.proposals[sender]
             self._start_over()
             self._events.append(Withdrew(sender, message.reason))
@@ -299,13 +304,7 @@ class SessionMachine:
     def _start_over(self) -> None:
         self.state = State.PROPOSING
         self.descriptor = None
-
-    def _remember_early(self, sender: str, said: Say) -> None:
-        """Keep the few newest statements of each party that we cannot read yet."""
-        mine = [key for key in self._board.early if key[0] == sender]
-        if len(mine) >= 4 * len(Kind):
-            del self._board.early[mine[0]]
-        self._board.early[sender, said.statement] = said
+        self._own_offers = {}
 
     def _advance(self, now: float) -> None:
         """Move on for as long as the board has what the state waits for."""
@@ -313,13 +312,11 @@ class SessionMachine:
             before = self.state
             match before:
                 case State.PROPOSING:
-                    self._try_sign(now)
-                case State.SIGNING if self._all_said(Kind.AGREE) and self.descriptor:
-                    self.state = State.OFFERING
-                    self._events.append(Agreed(self.descriptor))
-                case State.OFFERING if self._offers_made and self._have_all_offers():
-                    self.state = State.MESHING
-                    self._events.append(OffersComplete(dict(self._board.offers)))
+                    self._try_describe(now)
+                case State.OFFERING if self._own_offers:
+                    self._sign(now)
+                case State.SIGNING if self._all_said(Kind.AGREE) and self._have_all_offers():
+                    self._agree()
                 case State.READY if self._all_said(Kind.READY):
                     self.state = State.RUNNING
                     self._events.append(Released())
@@ -328,22 +325,39 @@ class SessionMachine:
             if self.state is before:
                 return
 
-    def _try_sign(self, now: float) -> None:
+    def _try_describe(self, now: float) -> None:
         if len(self._board.proposals) < len(self.draft.parties):
             return
         proposals = [self._board.proposals[did] for did in self.draft.parties]
         self.descriptor = describe(self.draft, proposals)
         self._board.statements.clear()
+        self.state = State.OFFERING
+        self._events.append(Described(self.descriptor))
+        for sender, said in self._board.early(self.descriptor.id):
+            self.handle_statement(sender, said, now)
+
+    def _sign(self, now: float) -> None:
+        """Our signature goes with our offer, in one message to each."""
+        statement = self._say(Kind.AGREE, {}, now)
+        self._outbox += [
+            (did, replace(offer, statement=statement.text))
+            for did, offer in self._own_offers.items()
+        ]
         self.state = State.SIGNING
-        self._say(Kind.AGREE, {}, now)
-        for (sender, _), said in list(self._board.early.items()):
-            if said.session == self.descriptor.id:
-                self.handle_statement(sender, said, now)
+
+    def _agree(self) -> None:
+        if self.descriptor is not None:
+            self.state = State.MESHING
+            self._events.append(Agreed(self.descriptor, dict(self._board.offers)))
 
     def _have_all_offers(self) -> bool:
-        session = self._session_id()
-        offers = self._board.offers
-        return all(did in offers and offers[did].session == session for did in self._others)
+        return self._offered() >= set(self._others)
+
+    def _offered(self) -> set[str]:
+        return self._board.offered(self._session_id())
+
+    def _are_of_ours(self, offers: Iterable[Offer]) -> bool:
+        return all(offer.session == self._session_id() for offer in offers)
 
     def _compare_results(self) -> None:
         board = self._board.statements
@@ -362,23 +376,21 @@ class SessionMachine:
         party = self.draft.parties[about] if known and about is not None else sender
         return str(statement.facts.get("reason", "no reason given")), party
 
-    def _said(self, kind: Kind) -> set[str]:
-        return {did for did, said in self._board.statements if said is kind}
-
     def _all_said(self, kind: Kind) -> bool:
-        return self._said(kind) >= set(self.draft.parties)
+        return self._board.said(kind) >= set(self.draft.parties)
 
     def _session_id(self) -> str | None:
         return self.descriptor.id if self.descriptor else None
 
-    def _say(self, kind: Kind, facts: Mapping[str, Any], now: float) -> None:
+    def _say(self, kind: Kind, facts: Mapping[str, Any], now: float) -> Statement:
+        """Sign it for the record; it travels in an offer or by pulse, unless somebody mails it."""
         descriptor = self.descriptor
         if descriptor is None:
             raise RuntimeError("nothing can be said for the record before there is a descriptor")
         rank = descriptor.rank(self._me)
         statement = self._speaker.say(kind, descriptor.id, rank, int(now), facts)
         self._board.statements[self._me, kind] = statement
-        self._send_all(Say(statement.session, statement.text))
+        return statement
 
     def _send_all(self, message: SessionMessage) -> None:
         self._outbox += [(did, message) for did in self._others]
@@ -396,7 +408,8 @@ class SessionMachine:
         if outcome not in (Outcome.DONE, Outcome.MISMATCH):
             if self.descriptor is not None:
                 about = {"about": self.descriptor.rank(party)} if party is not None else {}
-                self._say(Kind.ABORT, {"reason": clip(reason), **about}, now)
+                said = self._say(Kind.ABORT, {"reason": clip(reason), **about}, now)
+                self._send_all(Say(said.session, said.text))
             self._send_all(Withdraw(self._own.nonce, clip(reason), refused))
         self.state = State.ENDED
         self._events.append(Ended(outcome, reason, party))

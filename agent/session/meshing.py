@@ -1,4 +1,4 @@
-"""The chapters from the last signature to a mesh in which everybody is heard."""
+"""The chapters from the first proposal to a mesh in which everybody is heard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent.mail.mailbox import Mailbox
 from agent.running import Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor
-from agent.session.events import OffersComplete
+from agent.session.events import Agreed, Described, Event, State
 from agent.session.heart import Heart
 from agent.session.offers import OwnSide, make_own_side
 from agent.session.paths import Paths
@@ -27,52 +27,95 @@ from traversal.port_mapping import Mapped
 from traversal.relay import RelayTicket
 
 MTU = 1280
-OFFERS_TIMEOUT = 8.0  # seconds, from the last signature to the last offer; everybody is awake now
-GATHER_TIMEOUT = 3.0
+OFFERS_TIMEOUT = 8.0  # seconds from our signature and offer to everybody else's
+GATHER_TIMEOUT = 3.0  # seconds
 MAPPING_TIMEOUT = 0.6  # a router that maps ports answers sooner; most do not
-MESH_TIMEOUT = 10.0
+MESH_TIMEOUT = 8.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Meshing:
-    """How we come to a mesh with everybody in the descriptor; `raise_mesh` once."""
+    """How we come to an agreement with everybody, and to a mesh; in this order, each once."""
 
     stage: Stage
-    descriptor: Descriptor
     mailbox: Mailbox
     traces: Traces
+    _own: OwnSide | None = None
+    _mapping: asyncio.Task[Mapped | None] | None = None
+    _creating: asyncio.Task[None] | None = None
+    _offered_at: float = 0.0
 
-    async def raise_mesh(self) -> None:
+    async def agree(self, patience: float) -> Agreed:
+        """Until everybody has signed the same descriptor, and offered how to be reached.
+
+        Raises: Stopped, after `patience` seconds; AgentError.
+        """
+        return await self.stage.within(patience, self._agree(), self.stage.machine.waiting_for)
+
+    async def raise_mesh(self, agreed: Agreed) -> None:
         """Until every tunnel works both ways; looking for better paths goes on with the session.
 
         Raises: Stopped, AgentError.
         """
-        creating = asyncio.create_task(self._create_interface())
-        port = await UdpPort.bind()
-        mapping = asyncio.create_task(map_port(port.port, MAPPING_TIMEOUT))
-        try:
-            servers, relays = await asyncio.gather(self._stun_servers(), self._relays())
-            own = await self._gather(port, servers, relays, mapping)
-            offered_at = time.monotonic()
-            self.stage.machine.offers_made(own.offers(), time.time())
-            self.stage.pump()
-            async with owned(keep_mapping(own.port, servers)):
-                complete = await self.stage.expect(OffersComplete, OFFERS_TIMEOUT)
-                await creating
-        except BaseException:
-            creating.cancel()
-            mapping.cancel()
-            raise
-        heart = await self._take_port_over(own, complete)
-        paths = Paths(self.stage, self.descriptor, self.traces, heart)
-        await paths.start(own, complete)
+        own = self._own
+        if self._creating is None or own is None:
+            raise RuntimeError("a mesh is raised after an agreement")
+        await self._creating
+        heart = await self._take_port_over(own, agreed)
+        paths = Paths(self.stage, agreed.descriptor, self.traces, heart)
+        await paths.start(own, agreed)
         await self._await_everybody(heart, paths)
-        self.stage.report.event("mesh", seconds=round(time.monotonic() - offered_at, 3))
+        seconds = time.monotonic() - self._offered_at
+        self.stage.report.event("mesh", seconds=round(seconds, 3))
         paths.tell()
 
-    async def _create_interface(self) -> None:
-        rank = self.descriptor.rank(self.stage.me)
-        addresses = (self.descriptor.addresses[rank], self.descriptor.addresses6[rank])
+    async def _agree(self) -> Agreed:
+        port = await UdpPort.bind()
+        self.stage.at_end(port.close)
+        self._mapping = asyncio.create_task(self._map(port))
+        self.stage.own(self._mapping)
+        servers: tuple[Address, ...] = ()
+        while True:
+            async with owned(keep_mapping(port, servers)):
+                event = await self._next_event()
+            match event:
+                case Described(descriptor):
+                    servers = await self._offer(port, descriptor)
+                case Agreed():
+                    return event
+
+    async def _next_event(self) -> Event:
+        """Once we have signed, the others are awake as well, and have not long to follow."""
+        stage, machine = self.stage, self.stage.machine
+        while True:
+            signed = machine.state is State.SIGNING
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OFFERS_TIMEOUT if signed else None):
+                    return await stage.next(Described, Agreed)
+            if machine.state is State.SIGNING:
+                stage.lose(machine.waiting_for(), OFFERS_TIMEOUT)
+
+    async def _offer(self, port: UdpPort, descriptor: Descriptor) -> tuple[Address, ...]:
+        """Sign and offer; the STUN servers that were asked."""
+        await self._start_creating(descriptor)
+        servers, relays = await asyncio.gather(self._stun_servers(), self._relays(descriptor))
+        self._own = await self._gather(port, descriptor, servers, relays)
+        self._offered_at = time.monotonic()
+        self.stage.machine.offers_made(self._own.offers(), time.time())
+        self.stage.pump()
+        return servers
+
+    async def _start_creating(self, descriptor: Descriptor) -> None:
+        """While messages travel; a party that starts over changes our addresses."""
+        if self._creating is not None:
+            await self._creating
+            await self.stage.helper.remove()
+        self._creating = asyncio.create_task(self._create_interface(descriptor))
+        self.stage.own(self._creating)
+
+    async def _create_interface(self, descriptor: Descriptor) -> None:
+        rank = descriptor.rank(self.stage.me)
+        addresses = (descriptor.addresses[rank], descriptor.addresses6[rank])
         created = await self.stage.helper.create(addresses, MTU)
         words = f"private network namespace with {created.implementation} is up"
         self.stage.step("interface", words)
@@ -86,12 +129,12 @@ class Meshing:
             self.stage.step("stun", f"the mediator names no STUN server now: {error}")
             return ()
 
-    async def _relays(self) -> tuple[tuple[RelayTicket, RelayTicket], ...]:
+    async def _relays(self, descriptor: Descriptor) -> tuple[tuple[RelayTicket, RelayTicket], ...]:
         """Tickets for our mediator's relay, one for each party; it may have none."""
-        account, count = self.mailbox.account, len(self.descriptor.parties) - 1
+        account, count = self.mailbox.account, len(descriptor.parties) - 1
         try:
             async with asyncio.timeout(GATHER_TIMEOUT):
-                return await account.relays(self.descriptor.id, count)
+                return await account.relays(descriptor.id, count)
         except (AgentError, TimeoutError) as error:
             self.stage.step("relay", f"the mediator relays nothing for us: {error}")
             return ()
@@ -99,40 +142,41 @@ class Meshing:
     async def _gather(
         self,
         port: UdpPort,
+        descriptor: Descriptor,
         servers: tuple[Address, ...],
         relays: tuple[tuple[RelayTicket, RelayTicket], ...],
-        mapping: asyncio.Task[Mapped | None],
     ) -> OwnSide:
         gathered = await gather(port, servers, GATHER_TIMEOUT)
-        candidates = with_mapped(gathered.candidates, self._keep(await mapping))
+        mapped = await self._mapping if self._mapping is not None else None
+        candidates = with_mapped(gathered.candidates, mapped)
         kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
         words = f"mapping {gathered.mapping}; candidates: {kinds}; relays: {len(relays)}"
         self.stage.step("candidates", words)
-        others = [did for did in self.descriptor.parties if did != self.stage.me]
-        return make_own_side(self.descriptor.id, port, candidates, others, relays)
+        others = [did for did in descriptor.parties if did != self.stage.me]
+        return make_own_side(descriptor.id, port, candidates, others, relays)
 
-    def _keep(self, mapped: Mapped | None) -> Mapped | None:
-        """What the router has opened for us stays open with the session, and no longer."""
-        if mapped is None:
-            return None
-        words = f"the router opens {mapped.external} for us ({mapped.protocol})"
-        if mapped.double_nat:
-            words += ", which is private: another NAT follows"
-        self.stage.step("port-mapping", words)
-        self.stage.accompany(keep_mapped(mapped, self._remapped))
+    async def _map(self, port: UdpPort) -> Mapped | None:
+        """What the router opens for us stays open with the session, and no longer."""
+        mapped = await map_port(port.port, MAPPING_TIMEOUT)
+        if mapped is not None:
+            words = f"the router opens {mapped.external} for us ({mapped.protocol})"
+            if mapped.double_nat:
+                words += ", which is private: another NAT follows"
+            self.stage.step("port-mapping", words)
+            self.stage.accompany(keep_mapped(mapped, self._remapped))
         return mapped
 
     def _remapped(self, mapped: Mapped | None) -> None:
         words = f"opens {mapped.external} instead" if mapped else "opens no port for us any more"
         self.stage.step("port-mapping", f"the router {words}")
 
-    async def _take_port_over(self, own: OwnSide, complete: OffersComplete) -> Heart:
+    async def _take_port_over(self, own: OwnSide, agreed: Agreed) -> Heart:
         """WireGuard has our port and knows everybody before anything is sent."""
-        stage = self.stage
+        stage, descriptor = self.stage, agreed.descriptor
         own.port.close()
-        await stage.helper.apply(mesh.plan(self.descriptor, stage.me, own, complete.offers))
+        await stage.helper.apply(mesh.plan(descriptor, stage.me, own, agreed.offers))
         stage.heart = await Heart.start(
-            stage.helper, self.descriptor, stage.me, stage.on_said, stage.on_lost
+            stage.helper, descriptor, stage.me, stage.on_said, stage.on_lost
         )
         return stage.heart
 
@@ -152,7 +196,7 @@ class Meshing:
             names = ", ".join(map(stage.name, pathless))
             did, reason = next(iter(pathless.items()))
             stage.fail(f"no direct path from {stage.name(stage.me)} to {names}: {reason}", did)
-        stage.fail(f"lost {stage.names(lost)}: no word for {MESH_TIMEOUT:.0f} s", lost[0])
+        stage.lose(lost, MESH_TIMEOUT)
 
 
 @contextlib.asynccontextmanager

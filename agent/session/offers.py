@@ -25,10 +25,10 @@ class OwnSide:
     private_key: bytes = field(repr=False)  # WireGuard's, 32 bytes
 
     def offers(self) -> dict[str, Offer]:
-        """Our offer for each other party."""
+        """Our offer for each other party, not signed yet."""
         public = base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
         return {
-            did: Offer(self.session, public, side.to_json(), self._relays_for(did))
+            did: Offer(self.session, "", public, side.to_json(), self._relays_for(did))
             for did, side in self.sides.items()
         }
 

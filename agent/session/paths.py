@@ -16,7 +16,7 @@ from agent.connection.steering import Steering
 from agent.running import RunningSession, Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor
-from agent.session.events import OffersComplete
+from agent.session.events import Agreed
 from agent.session.heart import Heart
 from agent.session.offers import OwnSide, check_key, peer_key
 from agent.session.stage import Stage
@@ -43,15 +43,15 @@ class Paths:
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _telling: bool = False
 
-    async def start(self, own: OwnSide, complete: OffersComplete) -> None:
+    async def start(self, own: OwnSide, agreed: Agreed) -> None:
         """Raises: Stopped, naming whose offer is of no use."""
         port = CheckSocket(await self.stage.helper.checks(), own.port.port)
         self.connectivity = Connectivity(port, self._on_event)
-        keys = {did: peer_key(offer) for did, offer in complete.offers.items()}
+        keys = {did: peer_key(offer) for did, offer in agreed.offers.items()}
         distress = self.connectivity.distress
         self._steering = Steering(self.stage.helper, keys, self.heart.reach, distress)
-        for did in complete.offers:
-            self._add(did, own, complete)
+        for did in agreed.offers:
+            self._add(did, own, agreed)
         for work in (self._connect(port), self._steering.run(), self._keep_noting()):
             self.stage.accompany(work)
 
@@ -73,10 +73,10 @@ class Paths:
         with contextlib.closing(port):
             await self.connectivity.run()
 
-    def _add(self, did: str, own: OwnSide, complete: OffersComplete) -> None:
-        offer, stage = complete.offers[did], self.stage
+    def _add(self, did: str, own: OwnSide, agreed: Agreed) -> None:
+        offer, stage = agreed.offers[did], self.stage
         try:
-            check_key(did, own, complete.offers)
+            check_key(did, own, agreed.offers)
             self.connectivity.add_party(
                 did,
                 own.sides[did],

@@ -23,6 +23,7 @@ from traversal.candidate import Address
 
 PULSE_INTERVAL = 0.5  # seconds
 LOST_AFTER = 4.0  # seconds of silence after which a party counts as lost
+CARRIED_AFTER = 2.0  # seconds after which a statement that was not heard goes by mail
 MAX_PULSE = 1200  # bytes; below the mesh's MTU of 1280 with its headers
 _HEADER = struct.Struct("!BBQQQ")
 _VERSION = 1
@@ -38,6 +39,7 @@ class _Peer:
     heard: float | None = None
     clock: int = 0
     rtt: float | None = None
+    echoed: int = 0  # the newest of our clocks that it had
     finished: bool = False
 
 
@@ -49,6 +51,8 @@ class PulseKeeper:
     started: float
     _peers: dict[str, _Peer] = field(init=False)
     _next: float = field(init=False)
+    _statement: str | None = None
+    _said_at: int = 0  # our clock at the first pulse with this statement
 
     def __post_init__(self) -> None:
         self._peers = {did: _Peer(address) for did, address in self.addresses.items()}
@@ -74,6 +78,7 @@ class PulseKeeper:
         _, flags, clock, echo, held = _HEADER.unpack_from(data)
         peer.heard, peer.clock = now, clock
         peer.finished = bool(flags & _HAS_ALL_RESULTS)
+        peer.echoed = max(peer.echoed, echo)
         if echo:
             sample = now - (echo + held) / 1e6
             if 0 <= sample < LOST_AFTER:
@@ -88,6 +93,8 @@ class PulseKeeper:
         if now < self._next:
             return []
         self._next = now + PULSE_INTERVAL
+        if statement != self._statement:
+            self._statement, self._said_at = statement, int(now * 1e6)
         text = (statement or "").encode("ascii")
         if _HEADER.size + len(text) > MAX_PULSE:
             text = b""
@@ -111,6 +118,12 @@ class PulseKeeper:
             for did, peer in self._peers.items()
             if now - (peer.heard if peer.heard is not None else self.started) > LOST_AFTER
         ]
+
+    def missed(self, now: float) -> list[str]:
+        """Who has not heard our statement, though we have said it for `CARRIED_AFTER` seconds."""
+        if self._statement is None or now * 1e6 - self._said_at < CARRIED_AFTER * 1e6:
+            return []
+        return [did for did, peer in self._peers.items() if peer.echoed < self._said_at]
 
     def all_heard(self) -> bool:
         """Whether every party has answered one of our pulses, so that both directions work."""

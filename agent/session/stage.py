@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ from typing import Any, NoReturn, TypeVar
 from agent.network_helper.client import NetworkHelper
 from agent.report import Report
 from agent.session.descriptor import short
-from agent.session.events import Ended, Event, Outcome, Proposed, State, Withdrew
+from agent.session.events import Ended, Event, Outcome, Proposed, Withdrew
 from agent.session.heart import Heart
-from agent.session.machine import SessionMachine
+from agent.session.machine import EARLY, SessionMachine
 
 _E = TypeVar("_E", bound=Event)
 _T = TypeVar("_T")
@@ -40,12 +41,20 @@ class Stage:
     )
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _company: list[asyncio.Task[Any]] = field(default_factory=list)
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def accompany(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work that goes on until the session ends; `fault` becomes its exception if it fails."""
-        task = asyncio.create_task(work)
+        self.own(asyncio.create_task(work))
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """The same for work that has begun, and may end well before."""
         task.add_done_callback(self._note_end)
         self._company.append(task)
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Called when the session ends, the newest first."""
+        self._closing.callback(close)
 
     async def clear(self) -> None:
         """End everything that accompanies the session."""
@@ -54,6 +63,7 @@ class Stage:
         for task in self._company:
             task.cancel()
         await asyncio.gather(*self._company, return_exceptions=True)
+        self._closing.close()
 
     def pump(self) -> None:
         """Move the machine's events to where they are waited for; `Post` takes its messages."""
@@ -69,29 +79,38 @@ class Stage:
 
         Raises: Stopped, after `timeout` seconds.
         """
-        return await self.within(timeout, self._next(kind), self.machine.waiting_for)
+        return await self.within(timeout, self.next(kind), self.machine.waiting_for)
 
     async def within(
         self, timeout: float, waiting: Awaitable[_T], missing: Callable[[], Sequence[str]]
     ) -> _T:
-        """What is waited for; before everybody has signed it may be late, later it is lost.
+        """What is waited for; before everybody has proposed it may be late, later it is lost.
 
         Raises: Stopped.
         """
-        early = self.machine.state in (State.PROPOSING, State.SIGNING)
         try:
             async with asyncio.timeout(timeout):
                 return await waiting
         except TimeoutError:
             late = missing()
-            names = self.names(late) or "the others"
+            if self.machine.state not in EARLY:
+                self.lose(late, timeout)
+            reason = f"waited {timeout:.0f} s for {self.names(late) or 'the others'}"
             party = late[0] if len(late) == 1 else None
-            reason, outcome = f"lost {names}: no word for {timeout:.0f} s", Outcome.FAILED
-            if early:
-                reason, outcome = f"waited {timeout:.0f} s for {names}", Outcome.TIMEOUT
-            self.machine.stop(reason, time.time(), party=party, outcome=outcome)
+            self.machine.stop(reason, time.time(), party=party, outcome=Outcome.TIMEOUT)
             self.pump()
             raise Stopped from None
+
+    def lose(self, parties: Sequence[str], seconds: float) -> NoReturn:
+        """End the session since these parties said nothing for so long.
+
+        Raises: Stopped.
+        """
+        reason = f"lost {self.names(parties) or 'the others'}: no word for {seconds:.0f} s"
+        party = parties[0] if len(parties) == 1 else None
+        self.machine.stop(reason, time.time(), party=party)
+        self.pump()
+        raise Stopped
 
     def fail(self, reason: str, party: str) -> NoReturn:
         """End the session for everybody.
@@ -127,10 +146,11 @@ class Stage:
         if error is not None and not self.fault.done():
             self.fault.set_exception(error)
 
-    async def _next(self, kind: type[_E]) -> _E:
+    async def next(self, *kinds: type[_E]) -> _E:
+        """The next event of one of these kinds; progress of others is told meanwhile."""
         while True:
             match await self._events.get():
-                case event if isinstance(event, kind):
+                case event if isinstance(event, kinds):
                     return event
                 case Proposed(party, waiting):
                     still = f"; waiting for {self.names(waiting)}" if waiting else ""

@@ -21,7 +21,7 @@ from agent.network_helper.client import NetworkHelper, Removed
 from agent.report import Report
 from agent.running import Traces
 from agent.session.computing import compute, probe
-from agent.session.events import Agreed, Ended, Outcome, Released, State
+from agent.session.events import Ended, Outcome, Released, State
 from agent.session.machine import SessionMachine
 from agent.session.meshing import Meshing, owned
 from agent.session.post import LIFETIME, Post
@@ -31,6 +31,7 @@ CLOCK_SKEW = 120  # seconds that parties' clocks may differ
 READY_TIMEOUT = 30.0  # somebody lost is found by pulse
 RESULTS_TIMEOUT = 60.0
 LAST_WORDS = 5.0  # seconds to bring what we still have to say to the mediators
+RAN = (Outcome.DONE, Outcome.MISMATCH)
 FAREWELL = 2.0  # seconds in which the others may still fetch our result from the mesh
 
 
@@ -73,8 +74,9 @@ class Story:
             ):
                 pump()
                 ended = await self._until_over(self._chapters(), post.failed)
-                if ended.outcome is not Outcome.DONE or not await self._all_know():
-                    await post.flush(LAST_WORDS)
+                if ended.outcome in RAN and not await self._all_know():
+                    self.machine.say_by_mail(self.machine.draft.parties)
+                await post.flush(LAST_WORDS)
         finally:
             removed = await self._take_down()
         return Ending(ended, self._result, removed)
@@ -89,9 +91,11 @@ class Story:
         stage = self._stage
         waiting = stage.names(self.machine.waiting_for())
         stage.step("propose", f"proposed to {waiting}; waiting")
-        descriptor = (await stage.expect(Agreed, self.patience)).descriptor
+        meshing = Meshing(stage, self.mailbox, self.traces)
+        agreed = await meshing.agree(self.patience)
+        descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")
-        await Meshing(stage, descriptor, self.mailbox, self.traces).raise_mesh()
+        await meshing.raise_mesh(agreed)
         await probe(stage, descriptor)
         self.machine.mesh_ready(time.time())
         stage.pump()
@@ -135,6 +139,8 @@ class Story:
             descriptor = self.machine.descriptor
             if descriptor is not None and now > descriptor.deadline:
                 self.machine.stop("the session's deadline has passed", now, outcome=Outcome.TIMEOUT)
+            if self._stage.heart is not None:
+                self.machine.say_by_mail(self._stage.heart.missed())
             self._stage.pump()
 
     async def _all_know(self) -> bool:

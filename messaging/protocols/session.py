@@ -5,8 +5,8 @@ story they make together; here is their form, and the limits a stranger's messag
 
     propose    my draft, with my nonce          (a later one replaces an earlier one)
     withdraw   my proposal no longer stands
-    offer      how to reach me: WireGuard key, candidates, check credentials
-    statement  agree, ready, result or abort, signed, for everybody's transcript
+    offer      my signed `agree`, and how to reach me: WireGuard key, candidates, check credentials
+    statement  ready, result or abort, signed, where the mesh does not carry them
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Offer:
     TYPE = f"{PROTOCOL}/offer"
 
     session: str
+    statement: str  # `agree`, compact JWS
     wireguard_key: str  # public, base64
     side: Mapping[str, Any] = field(repr=False)  # candidates and check credentials
     relays: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # tickets for your side
@@ -77,6 +78,7 @@ class Offer:
     def to_body(self) -> dict[str, Any]:
         return {
             "session": self.session,
+            "statement": self.statement,
             "wireguard_key": self.wireguard_key,
             "side": dict(self.side),
             "relays": list(self.relays),
@@ -88,7 +90,8 @@ class Offer:
         if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
             raise MalformedMessage("wireguard_key is not 32 bytes in base64")
         relays = tuple(_field(body, "relays", list) if "relays" in body else ())
-        return cls(_session(body), key, _field(body, "side", dict), relays)
+        side = _field(body, "side", dict)
+        return cls(_session(body), _statement(body), key, side, relays)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Say:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Say:
-        return cls(_session(body), _text(body, "statement", 2048))
+        return cls(_session(body), _statement(body))
 
 
 SessionMessage = Propose | Withdraw | Offer | Say
@@ -148,6 +151,10 @@ def _nonce(body: Mapping[str, Any], name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{43}", value):
         raise MalformedMessage(f"{name} is not 32 bytes in base64url")
     return value
+
+
+def _statement(body: Mapping[str, Any]) -> str:
+    return _text(body, "statement", 2048)
 
 
 def _session(body: Mapping[str, Any]) -> str:

@@ -317,8 +317,9 @@ def test_a_session_goes_from_create_to_remove() -> None:
         ((CREATE,), (CREATE, ENDPOINTS, CHECKS, LAUNCH)),
         ((CREATE, APPLY), (CREATE, APPLY)),
         ((CREATE, APPLY, CHECKS), (CHECKS,)),
-        ((REMOVE,), (CREATE, APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
-        ((CREATE, APPLY, REMOVE), (CREATE, APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((REMOVE,), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE, APPLY, REMOVE), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE, APPLY, CHECKS, REMOVE, CREATE), (CREATE, ENDPOINTS, CHECKS, LAUNCH)),
     ],
 )
 def test_a_request_out_of_order_is_refused(
@@ -330,6 +331,11 @@ def test_a_request_out_of_order_is_refused(
         with pytest.raises(RequestRefused):
             order.admit(request)
         assert order.state is before
+
+
+def test_after_a_removal_everything_may_begin_anew() -> None:
+    order = after(CREATE, APPLY, CHECKS, REMOVE, CREATE, APPLY, CHECKS, REMOVE)
+    assert order.state is State.REMOVED
 
 
 def test_a_removal_can_be_asked_for_at_any_time() -> None:

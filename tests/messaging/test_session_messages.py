@@ -25,7 +25,13 @@ MESSAGES: list[SessionMessage] = [
     Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000),
     Withdraw("n" * 43, "stopped by its owner"),
     Withdraw("n" * 43, "another program", refused="m" * 43),
-    Offer(SESSION, "A" * 43 + "=", {"ufrag": "u", "password": "secret", "candidates": []}),
+    Offer(
+        SESSION,
+        "a.b.c",
+        "A" * 43 + "=",
+        {"ufrag": "u", "password": "secret", "candidates": []},
+        ({"secret": "secret"},),
+    ),
     Say(SESSION, "a.b.c"),
 ]
 
@@ -56,6 +62,7 @@ def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
         ("withdraw", {"nonce": "n" * 44, "reason": ""}),
         ("withdraw", {"nonce": "n", "reason": "x" * 301}),
         ("offer", {"session": SESSION}),
+        ("offer", {"session": SESSION, "wireguard_key": "A" * 43 + "=", "side": {}}),
         ("offer", {"session": "AB" * 32, "wireguard_key": "A" * 43 + "="}),
         ("statement", {"session": SESSION, "statement": "x" * 2049}),
         ("statement", {"session": SESSION, "statement": 1}),

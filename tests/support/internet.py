@@ -80,6 +80,7 @@ NATS = {
     "shared": "port-restricted",
     "office0": "symmetric",
     "office1": "symmetric",
+    "walled": "udp-blocked",
 }
 RESIDENTS = {"shared": 2}
 

@@ -115,6 +115,16 @@ class Table:
         while self.deliver():
             pass
 
+    def beat(self) -> None:
+        """Everybody's last word reaches everybody through the mesh."""
+        for sender, speaker in self.machines.items():
+            for did, machine in self.machines.items():
+                said = speaker.own_statement()
+                if did != sender and said is not None:
+                    machine.handle_pulse(sender, said.text, self.now)
+        self.collect()
+        self.deliver_all()
+
     def wait(self, seconds: float) -> None:
         self.now += seconds
         for machine in self.machines.values():
@@ -141,15 +151,15 @@ class Table:
 
 
 def offer_for(session: str) -> Offer:
-    return Offer(session, "A" * 43 + "=", {})
+    return Offer(session, "", "A" * 43 + "=", {})
 
 
 def other_program(draft: Draft) -> Draft:
     return replace(draft, sha256="cd" * 32)
 
 
-def agreed(parties: Sequence[Party], draft: Draft | None = None) -> Table:
-    """A table at which everybody has signed."""
+def described(parties: Sequence[Party], draft: Draft | None = None) -> Table:
+    """A table at which everybody has proposed, and nobody has signed yet."""
     found = Table(parties, draft or draft_of(parties))
     for index in range(len(parties)):
         found.join(index)
@@ -158,8 +168,8 @@ def agreed(parties: Sequence[Party], draft: Draft | None = None) -> Table:
 
 
 def meshing(parties: Sequence[Party], draft: Draft | None = None) -> Table:
-    """A table at which everybody has everybody's offer."""
-    found = agreed(parties, draft)
+    """A table at which everybody has everybody's signature and offer."""
+    found = described(parties, draft)
     found.make_offers()
     found.deliver_all()
     return found
@@ -170,8 +180,7 @@ def running(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     found = meshing(parties, draft)
     for machine in found.machines.values():
         machine.mesh_ready(found.now)
-    found.collect()
-    found.deliver_all()
+    found.beat()
     return found
 
 
@@ -179,5 +188,4 @@ def finish(found: Table, *hashes: str) -> None:
     """Everybody's program ends, with results of these hashes."""
     for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
         machine.program_ended(sha256, found.now)
-    found.collect()
-    found.deliver_all()
+    found.beat()

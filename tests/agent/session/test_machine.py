@@ -8,19 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.session.descriptor import differences
-from agent.session.events import Agreed, Ended, OffersComplete, Outcome, Released, State, Withdrew
+from agent.session.events import Agreed, Ended, Outcome, Released, State, Withdrew
 from agent.session.machine import MAX_PROPOSALS, VERDICT_DELAY
 from agent.session.statements import Kind, verify
 from messaging.jws import sign_compact
-from messaging.protocols.session import Propose, Say, Withdraw
+from messaging.protocols.session import Offer, Propose, Say, Withdraw
 from tests.support.sessions import (
     NOW,
     Table,
-    agreed,
+    described,
     draft_of,
     finish,
     make_parties,
     meshing,
+    offer_for,
     other_program,
     running,
 )
@@ -33,7 +34,7 @@ def table() -> Table:
 
 
 def test_parties_that_propose_the_same_agree_on_one_descriptor() -> None:
-    found = agreed(PARTIES)
+    found = described(PARTIES)
     ids = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}
     assert len(ids) == 1
     assert found.states() == [State.OFFERING] * 3
@@ -50,17 +51,30 @@ def test_nothing_is_signed_before_everybody_has_proposed() -> None:
 
 
 def test_two_sessions_of_the_same_parties_have_different_names_and_addresses() -> None:
-    first, second = agreed(PARTIES).machine(0).descriptor, agreed(PARTIES).machine(0).descriptor
+    first, second = (
+        described(PARTIES).machine(0).descriptor,
+        described(PARTIES).machine(0).descriptor,
+    )
     assert first is not None
     assert second is not None
     assert first.id != second.id
     assert first.addresses != second.addresses
 
 
-def test_offers_are_asked_for_only_after_every_signature() -> None:
-    found = table()
-    for index in range(3):
-        found.join(index)
+def test_signature_and_offer_go_to_each_other_party_in_one_message() -> None:
+    found = described(PARTIES)
+    assert found.mail == []
+    found.make_offers()
+    assert len(found.mail) == 6
+    for sender, _, message in found.mail:
+        assert isinstance(message, Offer)
+        (said,) = found.machines[sender].statements()
+        assert (said.kind, said.text) == (Kind.AGREE, message.statement)
+
+
+def test_nobody_builds_a_mesh_before_everybody_has_signed() -> None:
+    found = described(PARTIES)
+    found.make_offers()
     while found.deliver():
         for machine, events in zip(found.machines.values(), found.events.values(), strict=True):
             if any(isinstance(event, Agreed) for event in events):
@@ -68,28 +82,79 @@ def test_offers_are_asked_for_only_after_every_signature() -> None:
                 assert len(said) == 3
 
 
+def test_an_offer_without_its_sender_s_signature_is_not_enough() -> None:
+    found = described(PARTIES)
+    found.make_offers()
+    for position, (sender, to, message) in enumerate(found.mail):
+        if sender == PARTIES[0].did:
+            found.mail[position] = (sender, to, replace(message, statement="a.b.c"))
+    found.deliver_all()
+    assert found.states() == [State.MESHING, State.SIGNING, State.SIGNING]
+    assert found.machine(1).waiting_for() == (PARTIES[0].did,)
+
+
+def test_offers_for_a_session_that_was_started_over_are_not_sent() -> None:
+    found = described(PARTIES)
+    machine, stale = found.machine(0), found.machine(0).descriptor
+    assert stale is not None
+    found.join(1)
+    found.deliver_all()
+    machine.offers_made({p.did: offer_for(stale.id) for p in PARTIES[1:]}, found.now)
+    found.collect()
+    assert found.mail == []
+    found.make_offers()
+    found.deliver_all()
+    assert found.states() == [State.MESHING] * 3
+
+
+def test_the_set_up_takes_two_messages_to_each_other_party() -> None:
+    found = table()
+    for index in range(3):
+        found.join(index)
+    sent = len(found.mail)
+    found.deliver_all()
+    found.make_offers()
+    sent += len(found.mail)
+    found.deliver_all()
+    assert sent == 2 * 3 * 2
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
+    found.collect()
+    assert found.mail == []
+
+
+def test_what_the_mesh_does_not_carry_is_mailed_once() -> None:
+    found = meshing(PARTIES)
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
+        machine.say_by_mail([party.did for party in PARTIES])
+        machine.say_by_mail([party.did for party in PARTIES])
+    found.collect()
+    assert len(found.mail) == 6
+    found.deliver_all()
+    assert found.states() == [State.RUNNING] * 3
+
+
 def test_an_offer_of_another_session_builds_no_mesh() -> None:
-    found = agreed(PARTIES)
+    found = described(PARTIES)
     found.make_offers()
     for position, (sender, to, message) in enumerate(found.mail):
         if sender == PARTIES[0].did and to == PARTIES[1].did:
             found.mail[position] = (sender, to, replace(message, session="0" * 64))
     found.deliver_all()
-    assert found.machine(1).state is State.OFFERING
+    assert found.machine(1).state is State.SIGNING
     assert found.machine(2).state is State.MESHING
 
 
 def test_the_program_runs_when_everybody_is_ready_and_not_before() -> None:
     found = meshing(PARTIES)
-    assert all(any(isinstance(e, OffersComplete) for e in es) for es in found.events.values())
+    assert all(any(isinstance(e, Agreed) for e in es) for es in found.events.values())
     for index in (0, 1):
         found.machine(index).mesh_ready(found.now)
-    found.collect()
-    found.deliver_all()
+    found.beat()
     assert found.states() == [State.READY, State.READY, State.MESHING]
     found.machine(2).mesh_ready(found.now)
-    found.collect()
-    found.deliver_all()
+    found.beat()
     assert found.states() == [State.RUNNING] * 3
     assert all(any(isinstance(e, Released) for e in events) for events in found.events.values())
 
@@ -223,7 +288,7 @@ def test_a_right_call_after_a_wrong_one_hears_our_proposal_again() -> None:
 
 
 def test_a_party_that_starts_over_after_the_signatures_ends_the_session_for_all() -> None:
-    found = agreed(PARTIES)
+    found = meshing(PARTIES)
     found.join(1)
     found.deliver_all()
     assert found.ended(0).party == PARTIES[1].did
@@ -257,7 +322,7 @@ def test_who_leaves_before_the_signatures_is_waited_for_again() -> None:
     assert PARTIES[1].did in found.machine(0).waiting_for()
 
 
-@pytest.mark.parametrize("stage", [agreed, meshing, running])
+@pytest.mark.parametrize("stage", [described, meshing, running])
 def test_an_abort_reaches_everybody_with_its_reason_and_whom_it_is_about(stage) -> None:
     found = stage(PARTIES)
     found.machine(0).stop("lost party2", found.now, party=PARTIES[2].did)
@@ -355,7 +420,7 @@ def test_in_whatever_order_mail_arrives_all_agree_or_all_stop(data: st.DataObjec
         found.make_offers()
         for machine in found.machines.values():
             machine.mesh_ready(found.now)
-        found.collect()
+        found.beat()
     states = set(found.states())
     assert states == {State.RUNNING} or State.RUNNING not in states
     sessions = {machine.descriptor.id for machine in found.machines.values() if machine.descriptor}

@@ -14,7 +14,7 @@ OWN = OwnSide("ab" * 32, cast(UdpPort, None), {}, {}, bytes(PrivateKey.generate(
 
 
 def offer(public: bytes) -> Offer:
-    return Offer(OWN.session, base64.b64encode(public).decode(), {})
+    return Offer(OWN.session, "a.b.c", base64.b64encode(public).decode(), {})
 
 
 def test_a_key_is_one_partys_alone() -> None:
@@ -33,6 +33,6 @@ def test_a_second_spelling_of_a_key_is_the_same_key() -> None:
     text = base64.b64encode(ben).decode()
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     other = letters[letters.index(text[-2]) + 1]  # the last bits carry nothing
-    twins = {"ben": offer(ben), "carol": Offer(OWN.session, text[:-2] + other + "=", {})}
+    twins = {"ben": offer(ben), "carol": Offer(OWN.session, "a.b.c", text[:-2] + other + "=", {})}
     with pytest.raises(ValueError, match="another party's"):
         check_key("carol", OWN, twins)

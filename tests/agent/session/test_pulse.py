@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.session.pulse import LOST_AFTER, MAX_PULSE, PULSE_INTERVAL, PulseKeeper
+from agent.session.pulse import CARRIED_AFTER, LOST_AFTER, MAX_PULSE, PULSE_INTERVAL, PulseKeeper
 from traversal.candidate import Address
 
 ANN, BEN = Address("10.1.2.1", 11364), Address("10.1.2.2", 11364)
@@ -63,6 +63,20 @@ def test_a_statement_rides_along() -> None:
     ann, ben = pair()
     (pulse,) = send(ann, 100.0, "a.b.c")
     assert ben.handle_datagram(pulse, ANN, 5100.0) == ("ann", "a.b.c")
+
+
+def test_a_statement_that_was_not_heard_is_told_after_a_while() -> None:
+    ann, ben = pair()
+    send(ann, 100.0, "a.b.c")  # lost
+    assert ann.missed(100.0 + CARRIED_AFTER - 0.1) == []
+    assert ann.missed(100.0 + CARRIED_AFTER) == ["ben"]
+    (pulse,) = send(ann, 102.5, "a.b.c")
+    ben.handle_datagram(pulse, ANN, 5102.5)
+    (answer,) = send(ben, 5102.5)
+    ann.handle_datagram(answer, BEN, 102.6)
+    assert ann.missed(103.0) == []
+    send(ann, 103.0, "d.e.f")
+    assert ann.missed(103.0 + CARRIED_AFTER) == ["ben"], "what came before is not what we say now"
 
 
 def test_a_statement_that_does_not_fit_is_left_out() -> None:
