@@ -138,6 +138,7 @@ async def running(
                 **_did_document(identity),
             },
             responded=metrics.responded,
+            relay=relay,
         )
         pages = {**health_pages(health), "/relay": facts(lambda: _described(relay))}
         monitoring = Monitoring(metrics, operator, pages, clock)

@@ -21,8 +21,12 @@ from aiohttp.http import RawRequestMessage
 from mediator.delivery.live import Connection, LiveAccounts
 from mediator.delivery.outbound import HOPS, MAX_HOPS
 from mediator.entrance.connections import GuardedConnection
+from mediator.entrance.relay_socket import RelaySocket
 from mediator.guard.limits import TOO_MANY_REQUESTS, Guard, TokenBuckets
 from mediator.handlers.dispatch import Answer, Dispatcher
+from mediator.relay.rules import PATH as RELAY_PATH
+from mediator.relay.service import Relay
+from traversal.relay_frames import MAX_FRAME
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +62,11 @@ class Web:
         max_bytes: int,
         pages: Mapping[str, Page],
         responded: Callable[[int], None],
+        relay: Relay | None,
     ) -> None:
         prefix = urlsplit(public_url).path.rstrip("/")
+        self._relay = relay
+        self._relays = set() if relay is None else {RELAY_PATH, f"{prefix}{RELAY_PATH}"}
         self._inboxes = {"/", prefix or "/", f"{prefix}/"}
         self._sockets = {"/ws", f"{prefix}/ws"}
         self._pages = {f"{p}{path}": page for p in ("", prefix) for path, page in pages.items()}
@@ -115,6 +122,8 @@ class Web:
             return await self._post(request, connection, address)
         if request.method == hdrs.METH_GET and request.path in self._sockets:
             return await self._websocket(request, connection, address)
+        if request.method == hdrs.METH_GET and request.path in self._relays:
+            return await self._websocket(request, connection, address, self._relay)
         if request.method == hdrs.METH_OPTIONS and request.path in self._inboxes | set(self._pages):
             return web.Response(status=204, headers=PREFLIGHT)
         page = self._pages.get(request.path)
@@ -122,7 +131,7 @@ class Web:
             response = await page(request)
             response.headers.update(ANY_ORIGIN)
             return response
-        if page is not None or request.path in self._inboxes | self._sockets:
+        if page is not None or request.path in self._inboxes | self._sockets | self._relays:
             return _plain(405, f"{request.method} is nothing for {request.path}")
         return _plain(404, f"nothing at {request.path}")
 
@@ -174,13 +183,18 @@ class Web:
         return _refused(413, f"a message has at most {self._max_bytes} bytes")
 
     async def _websocket(
-        self, request: web.BaseRequest, connection: GuardedConnection, address: str | None
+        self,
+        request: web.BaseRequest,
+        connection: GuardedConnection,
+        address: str | None,
+        relay: Relay | None = None,
     ) -> web.StreamResponse:
+        """For messages or, with `relay`, for a side of a relayed pair."""
         # No compression: a small frame must not become a large message.
         socket: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
             timeout=GOODBYE,
             heartbeat=HEARTBEAT,
-            max_msg_size=self._max_bytes,
+            max_msg_size=self._max_bytes if relay is None else MAX_FRAME,
             compress=False,
             autoping=False,
             decode_text=False,
@@ -193,7 +207,10 @@ class Web:
             await socket.prepare(request)
             connection.finished(connection.unfinished)
             self._open_sockets.add(socket)
-            await _OneSocket(self, socket, connection, address, _hops(request)).serve()
+            if relay is None:
+                await _OneSocket(self, socket, connection, address, _hops(request)).serve()
+            else:
+                await RelaySocket(relay, socket, connection).serve()
         finally:
             self.guard.sockets.leave(address)
             self._open_sockets.discard(socket)

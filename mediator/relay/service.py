@@ -114,6 +114,10 @@ class Relay:
         self._apply()
         del self._channels[channel]
 
+    def is_bound(self, channel: Channel) -> bool:
+        pairs = self._server.pairs.values()
+        return any(side.source == channel for pair in pairs for side in pair.sides)
+
     def flow_of(self, channel: Channel) -> Flow | None:
         """Where what comes from there goes."""
         return self._channel_flows.get(channel)

@@ -25,9 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agent.connection.websocket_relay import WebSocketRelay
 from mediator.cli import EXIT_CODES
 from mediator.settings.loading import load
 from messaging.message import Message
+from messaging.protocols.relay import Request, Tickets
 from tests.support.mediator_client import Party
 from tests.support.mediator_process import facts, folder, process, run_argv
 
@@ -254,6 +256,29 @@ async def test_the_example_of_a_proxy_passes_everything_on(name: str) -> None:
                     statuses = [(await alice.post(b"x", **far)).status for _ in range(8)]
                     assert statuses.count(429) in {2, 3}
                     assert (await alice.post(b"x", **other)).status == 400
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path(PROXIES["nginx"]).exists(), reason="needs nginx: apt-get install")
+async def test_relayed_pairs_pass_the_example_of_nginx() -> None:
+    port, behind = free_port(), free_port()
+    public = ["--public-url", f"http://127.0.0.1:{port}"]
+    with (
+        folder() as place,
+        process([*run_argv(place / "m.db", behind), *public]) as started,
+    ):
+        there = facts(started)
+        with proxy("nginx", PROXIES["nginx"], place, port, behind):
+            async with aiohttp.ClientSession() as http:
+                alice = Party(http, there["did"], there["http"])
+                await alice.register()
+                answer = await alice.ask(Request("ab" * 32, 1).to_message())
+            [pair] = Tickets.from_message(answer).pairs
+            assert pair.websocket == f"ws://127.0.0.1:{port}/relay/1.0"
+            one, two = (WebSocketRelay(pair.side(side, ["127.0.0.1"]), 9) for side in (0, 1))
+            async with one, two, asyncio.timeout(20):
+                while not (one.binding.other_bound and two.bound):
+                    await asyncio.sleep(0.05)
 
 
 @contextmanager

@@ -1,0 +1,165 @@
+"""Where UDP is blocked: a local UDP port whose datagrams go to the relay over a WebSocket.
+
+    async with WebSocketRelay(ticket, deliver_to=wireguard_port) as relay:
+        relay.local      # 127.0.0.1:port, WireGuard's endpoint for this party: a degraded path
+        relay.bound, relay.binding.other_bound, relay.binding.rtt
+
+It binds, binds again, and connects again whenever the connection is lost, for as long as it is
+entered. A proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name is gone through by CONNECT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import time
+from types import TracebackType
+from typing import Self
+
+from agent.connection.http_tunnel import Refused, connect, read_frame
+from traversal.candidate import Address
+from traversal.relay import RelayBinding, RelayTicket
+from traversal.relay_frames import (
+    BINARY,
+    CLOSE,
+    MAX_DATAGRAM,
+    PING,
+    PONG,
+    MalformedBatch,
+    batch,
+    datagrams_of,
+    frame,
+)
+
+READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
+MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
+CONNECT_TIME = 10.0  # seconds
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before connecting again
+GOODBYE = 1.0  # seconds for the other end to agree that a connection ends
+LOOPBACK = "127.0.0.1"
+BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel
+FAULTS = (OSError, TimeoutError, Refused, asyncio.IncompleteReadError, MalformedBatch)
+
+
+class WebSocketRelay:
+    """`deliver_to` is the local port that gets what comes, and alone may send."""
+
+    def __init__(
+        self, ticket: RelayTicket, deliver_to: int, context: ssl.SSLContext | None = None
+    ) -> None:
+        if ticket.websocket is None:
+            raise ValueError("the relay has no WebSocket")
+        self._url = ticket.websocket
+        self._ticket = ticket
+        self._context = context or ssl.create_default_context()
+        self._wireguard = (LOOPBACK, deliver_to)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        self._socket.bind((LOOPBACK, 0))
+        self.local = Address(*self._socket.getsockname())
+        self.binding = RelayBinding(ticket, self.local, time.monotonic())
+        self.dropped = 0  # datagrams that found the connection full or missing
+        self.fault: str | None = None  # why there is no connection now
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def bound(self) -> bool:
+        return self._writer is not None and self.binding.bound
+
+    async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().add_reader(self._socket, self._read_local)
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        if self._writer is not None:
+            self.binding.release(time.monotonic())
+            self._send_binds(self._writer)
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        self._socket.close()
+
+    async def _run(self) -> None:
+        wait = FIRST_WAIT
+        while self.binding.refusal is None:
+            try:
+                async with asyncio.timeout(CONNECT_TIME):
+                    reader, writer = await connect(self._url, self._context)
+                wait = FIRST_WAIT
+                await self._use(reader, writer)
+            except FAULTS as error:
+                self.fault = str(error) or type(error).__name__
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until the connection ends. A new one is a new address to the relay: bind afresh."""
+        self.binding = RelayBinding(self._ticket, self.local, time.monotonic())
+        self._writer, self.fault = writer, None
+        binding = asyncio.create_task(self._keep_bound(writer))
+        try:
+            while True:
+                opcode, content = await read_frame(reader)
+                if opcode == BINARY:
+                    self._deliver(content)
+                elif opcode == PING:
+                    writer.write(frame(content, os.urandom(4), PONG))
+                elif opcode == CLOSE:
+                    writer.write(frame(content[:2], os.urandom(4), CLOSE))
+                    raise Refused("the relay closed the WebSocket")
+        finally:
+            self._writer = None
+            binding.cancel()
+            await asyncio.gather(binding, return_exceptions=True)
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await writer.wait_closed()
+            writer.transport.abort()  # whoever does not agree that it is over
+
+    def _deliver(self, content: bytes) -> None:
+        now, send = time.monotonic(), self._socket.sendto
+        for data in datagrams_of(content):
+            if not self.binding.handle_datagram(data, self.local, now):
+                with contextlib.suppress(OSError):  # a full queue, or nobody there yet
+                    send(data, self._wireguard)
+
+    async def _keep_bound(self, writer: asyncio.StreamWriter) -> None:
+        while (at := self.binding.next_timer()) is not None:
+            await asyncio.sleep(max(0.01, min(1.0, at - time.monotonic())))
+            self._send_binds(writer)
+
+    def _send_binds(self, writer: asyncio.StreamWriter) -> None:
+        binds = self.binding.datagrams_to_send(time.monotonic())
+        if binds:
+            writer.write(frame(batch([each.data for each in binds]), os.urandom(4)))
+
+    def _read_local(self) -> None:
+        """All that waits becomes one frame."""
+        read: list[bytes] = []
+        receive = self._socket.recvfrom
+        for _ in range(READ_AT_ONCE):
+            try:
+                data, source = receive(MAX_DATAGRAM)
+            except OSError:  # nothing more, or an ICMP error for something we sent
+                break
+            if source == self._wireguard:
+                read.append(data)
+        writer = self._writer
+        if not read:
+            return
+        if writer is None or writer.transport.get_write_buffer_size() > MAX_BUFFER:
+            self.dropped += len(read)
+        else:
+            writer.write(frame(batch(read), os.urandom(4)))

@@ -1,0 +1,362 @@
+"""A relayed pair whose sides have no UDP: WebSockets to a real mediator, proxies between them."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import pytest
+
+from agent.connection import http_tunnel
+from agent.connection.websocket_relay import WebSocketRelay
+from mediator.app import Mediator, running
+from mediator.entrance import relay_socket
+from mediator.settings.config import Config, RelaySettings, Tls
+from messaging.protocols.relay import Request, Tickets
+from tests.support.certificates import certify
+from tests.support.mediator_client import Party
+from tests.support.relayed import RelayedSide, packet
+from traversal import stun
+from traversal.candidate import Address
+from traversal.relay import RelayBinding, RelayPair, RelayTicket
+from traversal.relay_frames import batch, datagrams_of, frame
+from traversal.stun import BIND, Class, Message
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings() -> RelaySettings:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        first = min(int(probe.getsockname()[1]), 65_000)
+    return RelaySettings(kernel=False, ports=range(first, first + 8))
+
+
+@pytest.fixture
+async def mediator(tmp_path: Path, settings: RelaySettings) -> AsyncIterator[Mediator]:
+    config = Config(tmp_path / "m.db", HOST, 0, stun_ports=(0, 0), relay=settings)
+    async with running(config) as mediator:
+        yield mediator
+
+
+async def test_datagrams_pass_between_two_websockets(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    async with party(pair, 0) as (one, first), party(pair, 1) as (two, second):
+        await bound(first, second)
+        one.send(packet(b"hello"))
+        assert await two.receive() == packet(b"hello")
+        two.send(packet(b"and back"))
+        assert await one.receive() == packet(b"and back")
+
+
+async def test_a_websocket_and_a_udp_side_are_a_pair(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    other = RelayedSide(pair.side(1, [HOST]), Address(HOST, pair.port))
+    async with party(pair, 0) as (one, relay):
+        await other.bind()
+        await bound(relay)
+        one.send(packet(b"hello"))
+        assert await other.receive() == packet(b"hello")
+        other.send(packet(b"and back"))
+        assert await one.receive() == packet(b"and back")
+    other.close()
+
+
+async def test_a_burst_comes_through_whole_and_in_order(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    async with party(pair, 0) as (one, first), party(pair, 1) as (two, second):
+        await bound(first, second)
+        sent = [packet(b"%d" % n) for n in range(100)]
+        for data in sent:
+            one.send(data)
+        assert [await two.receive() for _ in sent] == sent
+
+
+async def test_it_goes_through_a_proxy_by_connect(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = await a_pair(mediator)
+    async with connect_proxy() as (port, asked):
+        monkeypatch.setenv("http_proxy", f"http://user:p%40ss@{HOST}:{port}")
+        async with party(pair, 0) as (one, first), party(pair, 1) as (two, second):
+            await bound(first, second)
+            one.send(packet(b"hello"))
+            assert await two.receive() == packet(b"hello")
+        assert asked[0][0] == f"CONNECT {HOST}:{mediator.listens[1]} HTTP/1.1"
+        assert "Proxy-Authorization: Basic dXNlcjpwQHNz" in asked[0]  # user:p@ss
+
+
+async def test_no_proxy_means_none(mediator: Mediator, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = await a_pair(mediator)
+    monkeypatch.setenv("http_proxy", f"http://{HOST}:1")
+    monkeypatch.setenv("no_proxy", HOST)
+    async with party(pair, 0) as (_, relay):
+        await bound(relay)
+
+
+async def test_a_proxy_that_refuses_is_named_as_the_fault(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = await a_pair(mediator)
+    async with connect_proxy(refuses=True) as (port, _):
+        monkeypatch.setenv("http_proxy", f"{HOST}:{port}")
+        async with party(pair, 0) as (_, relay), asyncio.timeout(5):
+            while relay.fault is None:
+                await asyncio.sleep(0.01)
+        assert relay.fault == "the proxy refuses the connection with status 403"
+
+
+async def test_tls_is_used_where_the_url_says_so_and_strangers_certificates_are_not_taken(
+    tmp_path: Path, settings: RelaySettings
+) -> None:
+    certificate = certify(tmp_path)
+    tls = Tls(certificate, certificate)
+    config = Config(tmp_path / "m.db", HOST, 0, stun_ports=(0, 0), relay=settings, tls=tls)
+    trust = ssl.create_default_context(cafile=certificate)
+    async with running(config) as mediator:
+        pair = await a_pair(mediator, trust)
+        assert (pair.websocket or "").startswith("wss://")
+        async with party(pair, 0, trust) as (one, first), party(pair, 1, trust) as (two, second):
+            await bound(first, second)
+            one.send(packet(b"hello"))
+            assert await two.receive() == packet(b"hello")
+        async with party(pair, 0) as (_, relay), asyncio.timeout(5):
+            while relay.fault is None:
+                await asyncio.sleep(0.01)
+        assert "certificate" in relay.fault.lower()
+        await asyncio.sleep(0.1)  # until the mediator has closed what was not to be
+
+
+async def test_it_connects_again_when_the_mediator_was_restarted(
+    tmp_path: Path, settings: RelaySettings
+) -> None:
+    config = Config(tmp_path / "m.db", HOST, 0, stun_ports=(0, 0), relay=settings, drain=0.2)
+    async with contextlib.AsyncExitStack() as sides:
+        async with running(config) as mediator:
+            pair = await a_pair(mediator)
+            one, first = await sides.enter_async_context(party(pair, 0))
+            two, second = await sides.enter_async_context(party(pair, 1))
+            await bound(first, second)
+        again = replace(config, port=mediator.listens[1])
+        async with running(again):
+            await bound(first, second)
+            one.send(packet(b"hello"))
+            assert await two.receive() == packet(b"hello")
+
+
+async def test_only_the_local_port_it_serves_may_send(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    async with party(pair, 0) as (one, first), party(pair, 1) as (two, second):
+        await bound(first, second)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
+            neighbour.sendto(packet(b"mine"), tuple(first.local))
+        one.send(packet(b"hers"))
+        assert await two.receive() == packet(b"hers")
+
+
+# Attacks on the mediator's end
+
+
+async def closed_with(url: str, *frames: bytes | str) -> int | None:
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as ws:
+        for frame in frames:
+            if isinstance(frame, str):
+                await ws.send_str(frame)
+            else:
+                await ws.send_bytes(frame)
+        async with asyncio.timeout(10):
+            while (await ws.receive()).type is aiohttp.WSMsgType.BINARY:
+                pass
+        return ws.close_code
+
+
+def a_bind(ticket: RelayTicket) -> bytes:
+    attributes = {"USERNAME": f"{ticket.id}:{ticket.side}", "PADDING": bytes(240)}
+    return stun.serialize(Message(Class.REQUEST, os.urandom(12), attributes, BIND))
+
+
+ATTACKS: dict[str, Callable[[RelayTicket], tuple[int, list[bytes | str]]]] = {
+    "text": lambda _: (1003, ["hello"]),
+    "half a length": lambda _: (1003, [b"\0"]),
+    "a length beyond the frame": lambda _: (1003, [b"\xff\xffxx"]),
+    "a flood of binds": lambda ticket: (1008, [batch([a_bind(ticket)] * 100)]),
+    "a frame that is too long": lambda _: (1009, [bytes(300_000)]),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_whoever_sends_nonsense_is_hung_up_on(mediator: Mediator, name: str) -> None:
+    pair = await a_pair(mediator)
+    code, frames = ATTACKS[name](pair.side(0, [HOST]))
+    assert await closed_with(pair.websocket or "", *frames) == code
+
+
+async def test_whoever_does_not_bind_is_hung_up_on(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_socket, "BIND_WITHIN", 0.1)
+    pair = await a_pair(mediator)
+    assert await closed_with(pair.websocket or "", batch([packet(b"let me in")])) == 1008
+
+
+async def test_a_challenge_of_one_socket_is_worth_nothing_on_another(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    ticket = pair.side(0, [HOST])
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(pair.websocket or "") as one,
+        http.ws_connect(pair.websocket or "") as other,
+    ):
+        await one.send_bytes(batch([a_bind(ticket)]))
+        nonce = stun.parse((await one.receive_bytes())[2:]).attributes["NONCE"]
+        attributes = {"USERNAME": f"{ticket.id}:0", "NONCE": nonce, "PADDING": bytes(240)}
+        request = Message(Class.REQUEST, os.urandom(12), attributes, BIND)
+        await other.send_bytes(batch([stun.serialize(request, ticket.secret.encode())]))
+        answer = stun.parse((await other.receive_bytes())[2:])
+        assert answer.attributes["ERROR-CODE"] == (438, "")
+
+
+async def test_for_a_side_that_does_not_read_little_is_kept(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets: list[relay_socket.RelaySocket] = []
+    serve = relay_socket.RelaySocket.serve
+
+    async def noted(self: relay_socket.RelaySocket) -> None:
+        sockets.append(self)
+        await serve(self)
+
+    monkeypatch.setattr(relay_socket.RelaySocket, "serve", noted)
+    pair = await a_pair(mediator)
+    writer = await a_side_that_does_not_read(pair.side(1, [HOST]))
+    async with party(pair, 0) as (one, first):
+        await bound(first)
+        most = 0
+        for _ in range(400):  # 24 MiB
+            for _ in range(50):
+                one.send(packet(b"")[:4] + bytes(1200))
+            await asyncio.sleep(0.001)
+            transport = sockets[0]._connection.transport
+            assert transport is not None
+            most = max(most, transport.get_write_buffer_size())
+            assert len(sockets[0]._waiting) <= relay_socket.MAX_WAITING
+        assert relay_socket.MAX_BUFFER < most < 2 * relay_socket.MAX_BUFFER
+        assert first.bound, "the other side is served on"
+    writer.transport.abort()
+
+
+# Helpers
+
+
+async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.StreamWriter:
+    """Only the answers to its two binds."""
+    reader, writer = await http_tunnel.connect(ticket.websocket or "", ssl.create_default_context())
+    binding = RelayBinding(ticket, Address(HOST, 1), 0.0)
+    while not binding.bound:
+        for datagram in binding.datagrams_to_send(0.0):
+            writer.write(frame(batch([datagram.data]), b"mask"))
+            _, content = await http_tunnel.read_frame(reader)
+            for data in datagrams_of(content):
+                binding.handle_datagram(data, Address(HOST, 1), 0.0)
+    cast(asyncio.Transport, writer.transport).pause_reading()
+    return writer
+
+
+async def a_pair(mediator: Mediator, trust: ssl.SSLContext | None = None) -> RelayPair:
+    connector = aiohttp.TCPConnector(ssl=trust or True)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        alice = Party(http, mediator.identity.did, mediator.identity.public_url)
+        await alice.register()
+        answer = await alice.ask(Request("ab" * 32, 1).to_message())
+        return Tickets.from_message(answer).pairs[0]
+
+
+class Wireguard:
+    """The local port that the relay serves."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((HOST, 0))
+        self.socket.setblocking(False)
+        self.port = int(self.socket.getsockname()[1])
+        self.endpoint = ("", 0)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendto(data, self.endpoint)
+
+    async def receive(self) -> bytes:
+        async with asyncio.timeout(5):
+            return await asyncio.get_running_loop().sock_recv(self.socket, 65536)
+
+
+@contextlib.asynccontextmanager
+async def party(
+    pair: RelayPair, side: int, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Wireguard, WebSocketRelay]]:
+    wireguard = Wireguard()
+    async with WebSocketRelay(pair.side(side, [HOST]), wireguard.port, trust) as relay:
+        wireguard.endpoint = (relay.local.host, relay.local.port)
+        yield wireguard, relay
+    wireguard.socket.close()
+
+
+async def bound(*relays: WebSocketRelay) -> None:
+    """Until all are, and know of each other where there are two."""
+    async with asyncio.timeout(10):
+        while not all(relay.bound for relay in relays):
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def connect_proxy(*, refuses: bool = False) -> AsyncIterator[tuple[int, list[list[str]]]]:
+    """A small real one; yields its port and the heads of what it was asked."""
+    asked: list[list[str]] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        asked.append(head)
+        if refuses:
+            writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+            writer.close()
+            return
+        host, _, port = head[0].split()[1].rpartition(":")
+        there = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(task := asyncio.ensure_future(serve(reader, writer)))
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, HOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1], asked
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.transport.abort()
