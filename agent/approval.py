@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -9,8 +10,10 @@ import click
 from agent.launch import describing
 from agent.launch.difference import difference
 from agent.launch.program import Program
+from agent.launch.sandbox import WORDS
 from agent.launch.store import NotApproved, ProgramStore
 from agent.plain import plain
+from agent.sandboxing import find_sandbox
 
 
 def allowed_program(store: ProgramStore, word: str) -> Program:
@@ -32,6 +35,8 @@ def ask(store: ProgramStore, program: Program) -> bool:
     changes = None if earlier is None else difference(earlier, program)
     for line in describing.lines(program, changes, approved=False):
         click.echo(plain(line), err=True)
+    if os.getuid() == os.geteuid():  # else we only act as our user, and could not measure it
+        click.echo(WORDS[find_sandbox().level], err=True)
     if not click.confirm("Let this program run with your inputs?", err=True):
         return False
     store.approve(program)

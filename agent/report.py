@@ -40,7 +40,7 @@ class PlainReport:
 
     def event(self, kind: str, /, **facts: Any) -> None:
         match kind:
-            case "step":
+            case "step" | "sandbox":
                 self._say(facts["text"])
             case "path":
                 self._say(

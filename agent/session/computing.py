@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agent.launch import adapters
 from agent.launch.program import Program, write_files
+from agent.launch.sandbox import Sandbox
 from agent.session.descriptor import Descriptor
 from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.session.stage import Stage
 
 PROBE_TIMEOUT = 8.0
+CPU_FACTOR = 4  # seconds of all its threads that a program may compute for a second it may run
 
 
 async def probe(stage: Stage, descriptor: Descriptor) -> None:
@@ -39,6 +42,7 @@ async def compute(
     descriptor: Descriptor,
     program: Program,
     inputs: Mapping[str, int],
+    sandbox: Sandbox,
     workdir: Path,
 ) -> bytes:
     """What our program printed.
@@ -52,11 +56,13 @@ async def compute(
     seats = adapters.Seats(
         rank, descriptor.addresses, descriptor.ports, draft.threshold, draft.roles
     )
-    launch = adapters.plan(program, seats, inputs, workdir, sys.executable)
+    timeouts = program.manifest.timeouts
+    launch = adapters.plan(program, seats, inputs, sandbox.home(workdir), sys.executable)
     write_files(launch.files, workdir)
+    argv = sandbox.wrap(launch.argv, workdir, CPU_FACTOR * timeouts.run)
     try:
         return await run_program(
-            stage.helper, launch, workdir, program.manifest.timeouts, stage.step
+            stage.helper, replace(launch, argv=argv), workdir, timeouts, stage.step
         )
     except ProgramFailed as failed:
         ranks = {str(rank): did for rank, did in enumerate(descriptor.parties)}

@@ -15,11 +15,13 @@ from pathlib import Path
 from agent.errors import Exit
 from agent.launch import adapters
 from agent.launch.program import Program
+from agent.launch.sandbox import WORDS
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.profile import Choice
 from agent.report import Report
 from agent.running import Traces
+from agent.sandboxing import find_sandbox
 from agent.session import transcript
 from agent.session.descriptor import Draft, alike
 from agent.session.events import Outcome
@@ -60,6 +62,9 @@ class Computer:
         `nonce` and `now` (Unix seconds) are what our proposal is to say, where that is settled.
         """
         me = self.profile.did
+        sandbox = await asyncio.to_thread(find_sandbox)
+        level = sandbox.level
+        self.report.event("sandbox", level=str(level), text=WORDS[level])
         documents = {did: await self.resolver.resolve(did) for did in draft.parties}
         machine = SessionMachine(
             draft,
@@ -77,6 +82,7 @@ class Computer:
                 me=me,
                 mailbox=mailbox,
                 helper=self.helper,
+                sandbox=sandbox,
                 traces=Traces(self.choice.folder),
                 report=self.report,
                 patience=self.patience,

@@ -16,6 +16,7 @@ from typing import Any
 
 from agent.errors import AgentError
 from agent.launch.program import Program
+from agent.launch.sandbox import Sandbox
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper, Removed
 from agent.report import Report
@@ -54,6 +55,7 @@ class Story:
     me: str
     mailbox: Mailbox
     helper: NetworkHelper
+    sandbox: Sandbox
     traces: Traces
     report: Report
     patience: float  # seconds to wait for the other parties to come
@@ -101,7 +103,9 @@ class Story:
         stage.pump()
         await stage.expect(Released, READY_TIMEOUT)
         workdir = self.traces.workdir
-        self._result = await compute(stage, descriptor, self.program, self.inputs, workdir)
+        self._result = await compute(
+            stage, descriptor, self.program, self.inputs, self.sandbox, workdir
+        )
         self.machine.program_ended(hashlib.sha256(self._result).hexdigest(), time.time())
         stage.pump()
         await stage.expect(Ended, RESULTS_TIMEOUT)
