@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from lab.matrix import Matrix, Pair, describe
+from lab.matrix import Matrix
+from lab.pair import Pair, describe
 
 CELL, MARGIN, TOP = 46, 190, 190
 NO_PATH, WRONG = "#d9d9d9", "#d62728"

@@ -35,8 +35,18 @@ def read_request(head: bytes) -> Request:
     if url.scheme != "http" or url.hostname is None:
         raise ValueError(target)
     path = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
-    first = f"{method} {path} {version}\r\n".encode()
-    return Request(url.hostname, url.port or 80, first + rest)
+    first_line = f"{method} {path} {version}".encode()
+    return Request(url.hostname, url.port or 80, b"\r\n".join([first_line, *_fields(rest)]))
+
+
+def _fields(rest: bytes) -> list[bytes]:
+    """The header's lines; the server is to close after its answer unless it is an upgrade."""
+    lines = rest.split(b"\r\n")
+    names = [line.partition(b":")[0].lower() for line in lines]
+    if b"upgrade" in names:
+        return lines
+    kept = [line for line, name in zip(lines, names, strict=True) if b"connection" not in name]
+    return [b"Connection: close", *kept]
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.crew import Member
-from lab.matrix import Cell, Matrix, Pair, judge
+from lab.matrix import Matrix
+from lab.pair import Cell, Pair, judge
 from lab.picture import heat_map, table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ PLAYED = Matrix(("public", "symmetric"), (PATH, RELAYED, WRONG), (replace(PATH, 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
-    words = ["matrix", "--kinds", "address-restricted,symmetric", "--json", "--out", "found"]
+    words = ["matrix", "--kinds", "symmetric-mapping,symmetric", "--json", "--out", "found"]
     done = subprocess.run(
         [sys.executable, "-m", "lab", *words],
         cwd=tmp_path,
@@ -41,7 +42,7 @@ def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     pairs = {(pair["a"], pair["b"]): pair for pair in told["pairs"]}
-    for a, b in (("address-restricted", "address-restricted"), ("address-restricted", "symmetric")):
+    for a, b in (("symmetric-mapping", "symmetric-mapping"), ("symmetric-mapping", "symmetric")):
         pair = pairs[a, b]
         assert (pair["connected"], pair["path"], pair["as_expected"]) == (True, "direct", True)
         assert pair["ms_to_direct"] > 0
@@ -52,7 +53,7 @@ def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
     assert pair["ms_to_direct"] is None
     assert pair["lost_packets"] == 0
     assert told["summary"]["as_expected"] == told["summary"]["connected"] == 3
-    assert "address-restricted" in (tmp_path / "found.txt").read_text()
+    assert "symmetric-mapping" in (tmp_path / "found.txt").read_text()
     ElementTree.fromstring((tmp_path / "found.svg").read_text())
 
 
