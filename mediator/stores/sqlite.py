@@ -122,7 +122,7 @@ class SqliteStore:
         row = self._reader.execute(
             "SELECT count(*), coalesce(sum(q.size), 0), min(q.received), max(q.received),"
             " (SELECT coalesce(max(id), 0) FROM queue)"
-            " FROM recipient r CROSS JOIN queue q ON q.recipient = r.id"
+            " FROM recipient r CROSS JOIN waiting q ON q.recipient = r.id"
             " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
             " AND (?2 IS NULL OR r.did = ?2) AND q.expires > ?3",
             (account, recipient, now),
@@ -140,7 +140,7 @@ class SqliteStore:
         recipient: str | None = None,
     ) -> list[Queued]:
         rows = self._reader.execute(
-            "SELECT q.id, q.size FROM recipient r CROSS JOIN queue q ON q.recipient = r.id"
+            "SELECT q.id, q.size FROM recipient r CROSS JOIN waiting q ON q.recipient = r.id"
             " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
             " AND (?2 IS NULL OR r.did = ?2) AND q.id > ?3 AND q.expires > ?4"
             " ORDER BY q.id LIMIT ?5",

@@ -19,14 +19,15 @@ def find_account(db: sqlite3.Connection, did: str) -> int | None:
 def find_recipient(db: sqlite3.Connection, did: str) -> tuple[int, int, int, str] | None:
     """Its id, messages, bytes and account; by its DID, or by a key that its DID has."""
     row = db.execute(
-        "SELECT r.id, r.messages, r.bytes, a.did FROM recipient r JOIN account a"
-        " ON a.id = r.account WHERE r.did = ?",
+        "SELECT r.id, s.messages, s.bytes, a.did FROM recipient r JOIN account a"
+        " ON a.id = r.account JOIN sums s ON s.recipient = r.id WHERE r.did = ?",
         (did,),
     ).fetchone()
     if row is None and did.startswith("did:key:"):
         row = db.execute(
-            "SELECT r.id, r.messages, r.bytes, a.did FROM recipient_key k JOIN recipient r"
-            " ON r.id = k.recipient JOIN account a ON a.id = r.account WHERE k.key = ?"
+            "SELECT r.id, s.messages, s.bytes, a.did FROM recipient_key k JOIN recipient r"
+            " ON r.id = k.recipient JOIN account a ON a.id = r.account"
+            " JOIN sums s ON s.recipient = r.id WHERE k.key = ?"
             " ORDER BY r.proven DESC, r.id LIMIT 1",
             (did,),
         ).fetchone()

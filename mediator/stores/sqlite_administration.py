@@ -178,12 +178,10 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def _totals(db: sqlite3.Connection) -> Totals:
     (accounts,) = db.execute("SELECT count(*) FROM account").fetchone()
-    recipients, messages, size = db.execute(
-        "SELECT count(*), coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM recipient"
-    ).fetchone()
+    (recipients,) = db.execute("SELECT count(*) FROM recipient").fetchone()
     oldest = db.execute("SELECT received FROM queue ORDER BY id LIMIT 1").fetchone()
-    unknown, parcels, parcel_bytes = db.execute(
-        "SELECT unknown_recipient, parcels, parcel_bytes FROM counter"
+    messages, size, unknown, parcels, parcel_bytes = db.execute(
+        "SELECT messages, bytes, unknown_recipient, parcels, parcel_bytes FROM counter"
     ).fetchone()
     (passes_on,) = db.execute("SELECT passes_on FROM registration").fetchone()
     return Totals(
@@ -201,8 +199,9 @@ def _totals(db: sqlite3.Connection) -> Totals:
 
 def _accounts(db: sqlite3.Connection, limit: int) -> list[AccountSummary]:
     rows = db.execute(
-        "SELECT a.id, a.did, a.created, count(r.id), coalesce(sum(r.messages), 0) AS waiting,"
-        " coalesce(sum(r.bytes), 0) FROM account a LEFT JOIN recipient r ON r.account = a.id"
+        "SELECT a.id, a.did, a.created, count(r.id), coalesce(sum(s.messages), 0) AS waiting,"
+        " coalesce(sum(s.bytes), 0) FROM account a LEFT JOIN recipient r ON r.account = a.id"
+        " LEFT JOIN sums s ON s.recipient = r.id"
         " GROUP BY a.id ORDER BY waiting DESC, a.id LIMIT ?",
         (limit,),
     ).fetchall()
@@ -214,7 +213,7 @@ def _accounts(db: sqlite3.Connection, limit: int) -> list[AccountSummary]:
 
 def _oldest(db: sqlite3.Connection, account: int) -> int | None:
     row = db.execute(
-        "SELECT min((SELECT received FROM queue WHERE recipient = r.id ORDER BY id LIMIT 1))"
+        "SELECT min((SELECT received FROM waiting WHERE recipient = r.id ORDER BY id LIMIT 1))"
         " FROM recipient r WHERE r.account = ?",
         (account,),
     ).fetchone()
@@ -230,14 +229,11 @@ def _admission(db: sqlite3.Connection) -> Admission:
 def _delete_mail(db: sqlite3.Connection, account: int) -> list[int]:
     """Some of it; the sizes of what went."""
     gone = db.execute(
-        "DELETE FROM queue WHERE id IN (SELECT q.id FROM recipient r CROSS JOIN queue q"
-        " ON q.recipient = r.id WHERE r.account = ? LIMIT ?) RETURNING recipient, size",
+        "DELETE FROM queue WHERE id IN (SELECT q.id FROM recipient r CROSS JOIN waiting q"
+        " ON q.recipient = r.id WHERE r.account = ? LIMIT ?) RETURNING size",
         (account, BATCH),
     ).fetchall()
-    db.executemany(
-        "UPDATE recipient SET messages = messages - 1, bytes = bytes - ?2 WHERE id = ?1", gone
-    )
-    return [size for _, size in gone]
+    return [size for (size,) in gone]
 
 
 def _delete_account(db: sqlite3.Connection, account: int) -> int:

@@ -28,18 +28,28 @@ BUSY = 30.0  # seconds to wait for a mediator, which writes a few milliseconds a
 
 # Where SQLite's names or places differ from those that both kinds have.
 _SELECT = {
+    "recipient": "SELECT r.id, r.did, r.account, r.proven, s.messages, s.bytes FROM recipient r"
+    " JOIN sums s ON s.recipient = r.id",
     "recipient_key": "SELECT key, recipient FROM recipient_key",
     "rotation": "SELECT old, new, issued FROM rotation",
     "queue": "SELECT r.account, q.id, q.recipient, q.received, q.expires, q.size, q.digest,"
     " q.sender, q.envelope FROM queue q CROSS JOIN recipient r ON r.id = q.recipient",
 }
+_KEYS = {"queue": "q.id", "recipient": "r.id"}
 _ORDER = {"identity": " ORDER BY rowid", "queue": " ORDER BY q.id", "parcel": " ORDER BY id"}
 _INSERT = {
+    # What follows from the queue comes with the queue.
+    "recipient": "INSERT INTO recipient (id, did, account, proven)"
+    " SELECT ?1, ?2, ?3, ?4 WHERE ?5 + ?6 IS NOT NULL",
+    "counter": "UPDATE counter SET unknown_recipient = ?, parcels = ?, parcel_bytes = ?",
     "recipient_key": "INSERT INTO recipient_key (key, recipient) VALUES (?, ?)",
     "rotation": "INSERT INTO rotation (old, new, issued) VALUES (?, ?, ?)",
     "queue": "INSERT INTO queue (id, recipient, received, expires, size, digest, sender, envelope)"
     " SELECT ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE ?1 IS NOT NULL",
 }
+
+
+_COLUMNS = {"recipient": ("id", "did", "account", "proven")}
 
 
 @contextlib.asynccontextmanager
@@ -106,6 +116,11 @@ def _note(db: sqlite3.Connection) -> None:
                 f" BEGIN INSERT INTO {NOTED} (name, key)"
                 f" VALUES ('{table.name}', {row}.{table.key}); END"
             )
+    # The sums of a recipient are a column elsewhere.
+    db.execute(
+        f"CREATE TRIGGER {NOTED}_sums AFTER UPDATE ON mailbox WHEN NEW.kind = 0"  # noqa: S608
+        f" BEGIN INSERT INTO {NOTED} (name, key) VALUES ('recipient', NEW.recipient); END"
+    )
     db.execute("COMMIT")
 
 
@@ -158,7 +173,7 @@ class _FileSource:
             yield row
 
     async def rows_of(self, table: Table, keys: Sequence[int]) -> AsyncIterator[Row]:
-        column = "q.id" if table.name == "queue" else table.key
+        column = _KEYS.get(table.name, table.key)
         for some in chunks(keys):
             marks = ", ".join("?" * len(some))
             for row in self._read(table, f" WHERE {column} IN ({marks})", some):
@@ -188,13 +203,15 @@ class _FileTarget:
         self._db = db
 
     async def write(self, table: Table, rows: AsyncIterator[Row]) -> None:
-        if table.name in {"counter", "registration"}:  # the one row that there is
-            self._db.execute(f"DELETE FROM {table.name}")  # noqa: S608
+        if table.name == "registration":  # the one row that there is
+            self._db.execute("DELETE FROM registration")
         await self._execute(_INSERT.get(table.name, _insert(table)), rows)
 
     async def put(self, table: Table, rows: AsyncIterator[Row]) -> None:
-        new = ", ".join(f"{name} = excluded.{name}" for name in table.columns[1:])
-        await self._execute(f"{_insert(table)} ON CONFLICT (id) DO UPDATE SET {new}", rows)
+        columns = _COLUMNS.get(table.name, table.columns)
+        new = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        insert = _INSERT.get(table.name, _insert(table))
+        await self._execute(f"{insert} ON CONFLICT (id) DO UPDATE SET {new}", rows)
 
     async def _execute(self, statement: str, rows: AsyncIterator[Row]) -> None:
         batch: list[Row] = []

@@ -1,4 +1,7 @@
-"""Messages that wait, in the SQLite file: each function is one operation of a grouped commit."""
+"""Messages that wait, in the SQLite file: each function is one operation of a grouped commit.
+
+What follows from the queue (`sums`, `waiting`, `equal`, `sent`) is kept by triggers, and read here.
+"""
 
 from __future__ import annotations
 
@@ -63,16 +66,14 @@ def _make_room(
     db: sqlite3.Connection, recipient: int, letters: Sequence[Letter], now: int, limits: Limits
 ) -> list[Letter]:
     """The letters that are not there yet, if they fit once the expired ones are gone."""
-    _forget(
-        db,
-        db.execute(
-            "DELETE FROM queue WHERE recipient = ? AND expires <= ? RETURNING recipient, size",
-            (recipient, now),
-        ).fetchall(),
+    db.execute(
+        "DELETE FROM queue WHERE id IN"
+        " (SELECT id FROM waiting WHERE recipient = ? AND expires <= ?)",
+        (recipient, now),
     )
     new = [letter for letter in letters if not _is_queued(db, recipient, letter)]
     messages, size = db.execute(
-        "SELECT messages, bytes FROM recipient WHERE id = ?", (recipient,)
+        "SELECT messages, bytes FROM sums WHERE recipient = ?", (recipient,)
     ).fetchone()
     added = sum(letter.size for letter in new)
     if new and (messages + len(new) > limits.inbox_messages or size + added > limits.inbox_bytes):
@@ -82,7 +83,7 @@ def _make_room(
 
 def _is_queued(db: sqlite3.Connection, recipient: int, letter: Letter) -> bool:
     found = db.execute(
-        "SELECT 1 FROM queue WHERE recipient = ? AND digest = ?", (recipient, letter.digest)
+        "SELECT 1 FROM equal WHERE recipient = ? AND digest = ?", (recipient, letter.digest)
     )
     return found.fetchone() is not None
 
@@ -94,9 +95,10 @@ def _check_sender(
     letters: Sequence[Letter],
     limits: Limits,
 ) -> None:
-    (waiting,) = db.execute(
-        "SELECT count(*) FROM queue WHERE recipient = ? AND sender = ?", (recipient, sender)
+    row = db.execute(
+        "SELECT messages FROM sent WHERE recipient = ? AND sender = ?", (recipient, sender)
     ).fetchone()
+    waiting = 0 if row is None else row[0]
     if waiting + len(letters) <= limits.sender_messages:
         return
     new = sum(not _is_queued(db, recipient, letter) for letter in letters)
@@ -112,74 +114,45 @@ def _insert(
     expires: int,
     now: int,
 ) -> None:
-    messages = size = 0
     for letter in letters:
         row = (recipient, now, expires, letter.size, letter.digest, sender, letter.envelope)
-        if not db.execute(_INSERT, row).rowcount:
-            if not _repeat(db, recipient, letter, expires, now):
-                continue
+        if not db.execute(_INSERT, row).rowcount and _repeat(db, recipient, letter, expires, now):
             db.execute(_INSERT, row)
-        messages += 1
-        size += letter.size
-    if messages:
-        db.execute(
-            "UPDATE recipient SET messages = messages + ?, bytes = bytes + ? WHERE id = ?",
-            (messages, size, recipient),
-        )
 
 
 _INSERT = (
     "INSERT INTO queue (recipient, received, expires, size, digest, sender, envelope)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (recipient, digest) DO NOTHING"
+    " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+    " WHERE NOT EXISTS (SELECT 1 FROM equal WHERE recipient = ?1 AND digest = ?5)"
 )
 
 
 def _repeat(db: sqlite3.Connection, recipient: int, letter: Letter, expires: int, now: int) -> bool:
     """Keep what is there as long as wanted now; delete it, and say so, if its time is over."""
-    of_letter = (recipient, letter.digest)
+    of_letter = "(SELECT id FROM equal WHERE recipient = ?2 AND digest = ?3)"
     gone = db.execute(
-        "DELETE FROM queue WHERE recipient = ? AND digest = ? AND expires <= ?"
-        " RETURNING recipient, size",
-        (*of_letter, now),
-    ).fetchall()
-    _forget(db, gone)
+        f"DELETE FROM queue WHERE id = {of_letter} AND expires <= ?1",  # noqa: S608
+        (now, recipient, letter.digest),
+    ).rowcount
     if not gone:
         db.execute(
-            "UPDATE queue SET expires = max(expires, ?) WHERE recipient = ? AND digest = ?",
-            (expires, *of_letter),
+            f"UPDATE queue SET expires = ?1 WHERE id = {of_letter} AND expires < ?1",  # noqa: S608
+            (expires, recipient, letter.digest),
         )
     return bool(gone)
 
 
 def acknowledge(db: sqlite3.Connection, account: str, ids: Sequence[int]) -> None:
     marks = ",".join("?" * len(ids))
-    _forget(
-        db,
-        db.execute(
-            f"DELETE FROM queue WHERE id IN ({marks}) AND recipient IN (SELECT id FROM recipient"  # noqa: S608
-            " WHERE account = (SELECT id FROM account WHERE did = ?)) RETURNING recipient, size",
-            (*ids, account),
-        ).fetchall(),
+    db.execute(
+        f"DELETE FROM queue WHERE id IN ({marks}) AND recipient IN (SELECT id FROM recipient"  # noqa: S608
+        " WHERE account = (SELECT id FROM account WHERE did = ?))",
+        (*ids, account),
     )
 
 
 def expire(db: sqlite3.Connection, now: int) -> int:
-    gone = db.execute(
-        "DELETE FROM queue WHERE id IN (SELECT id FROM queue WHERE expires <= ? LIMIT ?)"
-        " RETURNING recipient, size",
+    return db.execute(
+        "DELETE FROM queue WHERE id IN (SELECT id FROM queue WHERE expires <= ? LIMIT ?)",
         (now, EXPIRY_BATCH),
-    ).fetchall()
-    _forget(db, gone)
-    return len(gone)
-
-
-def _forget(db: sqlite3.Connection, gone: Sequence[tuple[int, int]]) -> None:
-    """Take deleted messages, as (recipient, size), out of their recipients' sums."""
-    totals: dict[int, tuple[int, int]] = {}
-    for recipient, size in gone:
-        messages, total = totals.get(recipient, (0, 0))
-        totals[recipient] = (messages + 1, total + size)
-    db.executemany(
-        "UPDATE recipient SET messages = messages - ?, bytes = bytes - ? WHERE id = ?",
-        [(messages, size, recipient) for recipient, (messages, size) in totals.items()],
-    )
+    ).rowcount

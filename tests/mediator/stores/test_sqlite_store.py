@@ -12,6 +12,8 @@ from mediator.errors import DataFileError
 from mediator.settings.config import Limits
 from mediator.stores.interface import StoreUnavailable
 from mediator.stores.sqlite import SqliteStore
+from mediator.stores.sqlite_administration import SqliteAdministration
+from tests.support.sqlite_files import mailboxes, what_follows_from_the_queue
 from tests.support.stores import ALICE, BOB, CAROL, LIMITS, NOW, fetched, post
 
 
@@ -79,6 +81,31 @@ async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
     for statement in read:
         plan = store._reader.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
         assert not any("SCAN" in step[3] and "CONSTANT ROW" not in step[3] for step in plan)
+
+
+async def test_what_a_mailbox_knows_follows_from_the_queue(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """However mail comes and goes; the sums decide what is refused, the digests what is new."""
+    path = tmp_path / "mediator.db"
+    await store.bind(ALICE, BOB, proven=True)
+    await post(store, b"first", sender=CAROL)
+    await post(store, b"second", sender=CAROL)
+    await post(store, b"over soon", expires=NOW + 1)
+    await post(store, b"for bob", to=BOB, sender=CAROL)
+    assert mailboxes(path) == what_follows_from_the_queue(path)
+    await post(store, b"first", expires=NOW + 2000)
+    await post(store, b"over soon", now=NOW + 5)
+    assert mailboxes(path) == what_follows_from_the_queue(path)
+    await store.acknowledge(ALICE, [1, 1, 99])
+    await store.expire(NOW + 1500)
+    assert mailboxes(path) == what_follows_from_the_queue(path)
+    await post(store, b"third", sender=CAROL, now=NOW + 1500, expires=NOW + 3000)
+    await store.unbind(ALICE, BOB)
+    assert mailboxes(path) == what_follows_from_the_queue(path)
+    async with SqliteAdministration(path) as operator:
+        assert await operator.close_account(ALICE) is not None
+    assert mailboxes(path) == what_follows_from_the_queue(path) == ([], (0, 0))
 
 
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:

@@ -15,23 +15,26 @@ from mediator.stores import sqlite_file
 from mediator.stores.interface import IdentityRecord
 from mediator.stores.opening import open_store, read_identities
 from mediator.stores.versions import migrations
+from tests.support.sqlite_files import mailboxes, what_follows_from_the_queue
 from tests.support.stores import ALICE, NOW, fetched, post
 
 FIRST = Path(__file__).with_name("schemas") / "sqlite-1.sql"
 TODAY = len(migrations("sqlite"))
 IDENTITY = IdentityRecord("did:example:mediator", "http://one", "i1", "{}")
-# What version 1 had, and every later one has still.
+# What a file had since version 1.
 CONTENT = f"""
 INSERT INTO identity VALUES ('{IDENTITY.did}', 'http://one', 'i1', '{{}}', {NOW});
 INSERT INTO account (id, did, created) VALUES (7, '{ALICE}', {NOW});
 INSERT INTO recipient (id, did, account, proven, messages, bytes)
     VALUES (9, '{ALICE}', 7, 1, 2, 10);
-INSERT INTO queue (id, recipient, received, expires, size, digest, envelope)
-    VALUES (20, 9, {NOW}, {NOW + 99}, 5, x'01', CAST('first' AS BLOB)),
-           (21, 9, {NOW}, {NOW + 99}, 5, x'02', CAST('again' AS BLOB));
+INSERT INTO queue (id, recipient, received, expires, size, digest, sender, envelope)
+    VALUES (20, 9, {NOW}, {NOW + 99}, 5, x'01', x'aa', CAST('first' AS BLOB)),
+           (21, 9, {NOW}, {NOW + 99}, 5, x'02', x'aa', CAST('again' AS BLOB));
 DELETE FROM queue WHERE id = 21;
 INSERT INTO queue (recipient, received, expires, size, digest, envelope)
-    VALUES (9, {NOW}, {NOW + 99}, 5, x'03', CAST('later' AS BLOB));
+    VALUES (9, {NOW}, {NOW + 99}, 5, x'03', CAST('later' AS BLOB)),
+           (9, {NOW}, {NOW + 99}, 5, x'04', CAST('acknowledged' AS BLOB));
+DELETE FROM queue WHERE id = 23;
 UPDATE counter SET unknown_recipient = 3;
 """
 
@@ -44,7 +47,8 @@ async def test_a_file_of_each_version_goes_on_where_it_was(tmp_path: Path, versi
         assert await fetched(store) == [b"first", b"later"]
         await post(store, b"new")
         [*_, newest] = await store.fetch(ALICE, now=NOW, limit=9, max_bytes=99)
-        assert (newest.id, newest.envelope) == (23, b"new")
+        assert (newest.id, newest.envelope) == (24, b"new")
+    assert mailboxes(path) == what_follows_from_the_queue(path)
     assert await read_identities(path) == [IDENTITY]
     assert (version_of(path), schema_of(path)) == (TODAY, schema_of(made_today(tmp_path)))
 
@@ -73,11 +77,11 @@ async def test_a_migration_that_fails_leaves_the_version_before(
 
 def make(path: Path, version: int) -> None:
     """A file as a mediator of that version left it."""
-    scripts = [FIRST.read_text(), *migrations("sqlite")[1:version]]
+    scripts = [FIRST.read_text(), CONTENT, *migrations("sqlite")[1:version]]
     with closing(sqlite3.connect(path)) as db:
         for script in scripts:
             db.executescript(script)
-        db.executescript(f"{CONTENT} PRAGMA user_version = {version};")
+        db.executescript(f"PRAGMA user_version = {version};")
 
 
 def made_today(folder: Path) -> Path:
