@@ -3,7 +3,10 @@
 import runpy
 import sys
 
-BENCHES = ("commands", "envelopes", "mediator", "mesh", "sockets", "peers", "crash", "fuzzing")
+BENCHES = (
+    *("commands", "envelopes", "mediator", "peers", "stores", "cluster", "sockets", "mesh"),
+    *("crash", "fuzzing"),
+)
 
 
 def main() -> None:

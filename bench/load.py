@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ class Refused(Exception):
     """An answer that is not 2xx, or to a forward one with a body (a problem report)."""
 
 
-async def post_all(url: str, envelopes: Sequence[bytes], *, silent: bool = True) -> list[float]:
+async def post_all(url: str, envelopes: Iterable[bytes], *, silent: bool = True) -> list[float]:
     """Post each once; the seconds each took, in the order of their answers.
 
     `silent`: nothing may come back with the 2xx, since a problem report would.
