@@ -8,6 +8,7 @@ from tests.support.nat_model import Filtering, Internet, Mapping, Ports, Relay
 from tests.support.two_parties import Party, agree, distress, flush, meet, run, run_for
 from traversal import stun
 from traversal.candidate import Address, Kind, LocalSide, candidate
+from traversal.pairs import PROOF_LIFE, STANDBY_WAIT
 from traversal.paths import PathFinder, PathFound, PathSettled, State
 from traversal.stun import Class, Message
 
@@ -80,6 +81,17 @@ def test_silence_of_checks_alone_never_demotes_a_path(internet: Internet) -> Non
     block_direct(internet, parties)
     run_for(internet, 600.0)
     assert [(party.endpoint, len(party.paths)) for party in parties] == before
+
+
+def test_a_relay_that_went_away_is_no_way_out_of_distress(internet: Internet) -> None:
+    parties, relay = relayed_meeting(internet, PORT_RESTRICTED, PORT_RESTRICTED)
+    run_for(internet, 30.0)
+    relay.up = False
+    run_for(internet, PROOF_LIFE + STANDBY_WAIT)
+    direct = parties[0].endpoint
+    distress(internet, parties[0])
+    assert parties[0].endpoint == direct
+    assert parties[0].finder.state is State.CHECKING
 
 
 def test_distress_with_no_other_path_keeps_the_old_one_until_it_is_proven_again(
