@@ -190,6 +190,14 @@ def test_a_nomination_complained_of_is_not_followed_again_only_a_newer_one() -> 
     assert finder.path.endpoint == THEIR_ADDRESS
 
 
+def test_a_complaint_counts_only_about_the_newest_nomination() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    answer_until_nominated(finder)
+    for number, state in ((0, State.CHOSEN), (2, State.CHOSEN), (1, State.CHECKING)):
+        finder.handle_datagram(their_check(DISTRESS=number), THEIR_ADDRESS, 0.3)
+        assert finder.state is state
+
+
 @pytest.mark.parametrize(
     ("number", "source"), [(1, ELSEWHERE), (2, THEIR_ADDRESS), (0, THEIR_ADDRESS)]
 )
