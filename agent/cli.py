@@ -20,6 +20,10 @@ import click
 COMMANDS = {
     "create-did": "Make keys and a DID, and register it at a mediator.",
     "show": "Show your DID, as text or as a QR code.",
+    "host": "Open a lobby for a computation: a link, a QR code, three words to say.",
+    "join": "Knock at a lobby, see what will run with whom, and take part.",
+    "allow": "Let a program run again with the same parties, without asking you.",
+    "contacts": "Your names for other parties, and whether you verified them.",
     "run": "Compute something together with other parties.",
     "program": "Keep, show and approve the programs that you compute with.",
     "verify": "Check a transcript, offline.",
@@ -35,6 +39,7 @@ EXAMPLES = """\b
 Examples:
   agent create-did --mediator https://mediator.example
   agent show --qr
+  agent host auction --seats 3 --input bid=120
   agent run auction --with did:peer:2… --with did:peer:2… --input bid=150
 """
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -68,17 +68,21 @@ class TooNarrow(AgentError):
         )
 
 
-def draw_qr(text: str) -> None:
-    """A QR code in half blocks, two rows of modules a line. Raises: TooNarrow."""
+def draw_qr(text: str, out: TextIO | None = None) -> None:
+    """A QR code in half blocks, two rows of modules a line, on standard output unless `out`.
+
+    Raises: TooNarrow.
+    """
+    out = out or sys.stdout
     import segno
 
     code = segno.make_qr(text, error="l")
     width = int(code.symbol_size(border=_QUIET_ZONE)[0])
-    if sys.stdout.isatty():
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    if out.isatty():
+        columns = os.get_terminal_size(out.fileno()).columns
         if width > columns:
             raise TooNarrow(width, columns)
-    code.terminal(out=sys.stdout, border=_QUIET_ZONE, compact=True)
+    code.terminal(out=out, border=_QUIET_ZONE, compact=True)
 
 
 def remark(text: str) -> None:

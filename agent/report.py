@@ -1,4 +1,4 @@
-"""What a running session tells: lines for a person, or JSON lines for a program.
+"""What a running lobby or session tells: lines for a person, or JSON lines for a program.
 
 Both get the same events. A person reads progress on standard error and finds the program's result,
 and nothing else, on standard output; a program reads one JSON object a line on standard output.
@@ -40,8 +40,10 @@ class PlainReport:
 
     def event(self, kind: str, /, **facts: Any) -> None:
         match kind:
-            case "step" | "sandbox":
+            case "step" | "sandbox" | "lobby":
                 self._say(facts["text"])
+            case "phrase":
+                self._say(f"phrase: {facts['words']}   (the same at everybody, or stop)")
             case "path":
                 self._say(
                     f"{facts['party']}: {facts['kind']} path, {facts['endpoint']},"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from agent.approval import allowed_program
+from agent.contacts import Contacts
 from agent.errors import UsageMistake
 from agent.launch.inputs import read_inputs
 from agent.launch.program import Program
@@ -20,7 +21,6 @@ from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
 from agent.session.descriptor import check_roster
 from agent.session.start import Computer, make_draft
-from identity.did import parse_did
 from identity.keystore import home_folder
 from resolvers.registry import default_registry
 
@@ -51,8 +51,8 @@ missing."""
     "others",
     multiple=True,
     required=True,
-    metavar="[ROLE=]DID",
-    help="Another party, perhaps with its role; once for each.",
+    metavar="[ROLE=]NAME|DID",
+    help="Another party, by your name for it or its DID, perhaps with its role; once for each.",
 )
 @click.option("--role", metavar="ROLE", help="Your own role, where parties differ in what they do.")
 @click.option(
@@ -89,7 +89,7 @@ def command(
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
         loaded = allowed_program(ProgramStore(home_folder()), program)
-        wishes = read_wishes(others)
+        wishes = read_wishes(others, Contacts(home_folder()))
         check_count(loaded, len(wishes) + 1)
         roles = assign(loaded.manifest, {ME: role, **wishes})
         values = read_inputs(loaded.manifest, inputs, roles[ME])
@@ -120,16 +120,15 @@ async def _run(
         return await computer.compute(draft)
 
 
-def read_wishes(others: Sequence[str]) -> dict[str, str | None]:
-    """The role that each of the words "DID" and "ROLE=DID" gives its party, if any.
+def read_wishes(others: Sequence[str], contacts: Contacts) -> dict[str, str | None]:
+    """The role that each of the words "WHO" and "ROLE=WHO" gives its party, if any, by DID.
 
-    Raises: InvalidDid.
+    Raises: InvalidDid; UsageMistake, for a name that is no contact's.
     """
     wishes: dict[str, str | None] = {}
     for word in others:
-        role, _, did = word.rpartition("=") if not word.startswith("did:") else ("", "", word)
-        parse_did(did)
-        wishes[did] = role or None
+        role, _, who = word.rpartition("=") if not word.startswith("did:") else ("", "", word)
+        wishes[contacts.did(who)] = role or None
     return wishes
 
 

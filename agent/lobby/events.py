@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from agent.session.descriptor import Descriptor, Draft, Proposal, describe
@@ -48,14 +49,12 @@ class Gathered:
     nonces: tuple[str, ...]  # by rank
     created: int  # Unix milliseconds
 
+    @cached_property
     def descriptor(self) -> Descriptor:
-        return describe_settled(self.draft, self.nonces, self.created)
-
-
-def describe_settled(draft: Draft, nonces: Sequence[str], created: int) -> Descriptor:
-    """The descriptor that the session will have if everybody proposes what was settled."""
-    proposals = [Proposal(draft.to_json(), nonce, created) for nonce in nonces]
-    return describe(draft, proposals)
+        """The session's, if everybody proposes what was settled."""
+        content = self.draft.to_json()
+        proposals = [Proposal(content, nonce, self.created) for nonce in self.nonces]
+        return describe(self.draft, proposals)
 
 
 def saved(gathered: Gathered | None) -> dict[str, Any] | None:

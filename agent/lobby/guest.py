@@ -38,7 +38,7 @@ from agent.lobby.events import (
     saved,
 )
 from agent.lobby.link import LobbyLink
-from agent.session.descriptor import check_roster, differences
+from agent.session.descriptor import Descriptor, check_roster, differences
 from agent.session.statements import Speaker, clip
 from identity.document import DidDocument
 from messaging.protocols.lobby import (
@@ -73,13 +73,16 @@ class LobbyGuest:
         name: str,
         role: str,
         nonce: str,
+        created: int,
         speaker: Speaker,
         now: float,
     ) -> None:
+        """`nonce` was made at `created`, Unix milliseconds: the newest one counts."""
         self.link = link
         self.state = GuestState.KNOCKING
         self.roster: Roster | None = None
         self._me, self._name, self._role, self._nonce = me, name, role, nonce
+        self._created = created
         self._speaker = speaker
         self._draft_for: DraftMaker | None = None
         self._program: Offered | None = None
@@ -105,6 +108,11 @@ class LobbyGuest:
         outbox, self._outbox = self._outbox, []
         return [(self.link.host, message) for message in outbox]
 
+    def is_settled_on(self, descriptor: Descriptor) -> bool:
+        """Whether this is still the final roster."""
+        gathered = self._gathered if self.state is GuestState.SETTLED else None
+        return gathered is not None and gathered.descriptor == descriptor
+
     def next_timer(self) -> float | None:
         if self._done():
             return None
@@ -114,6 +122,7 @@ class LobbyGuest:
         """All that must outlive this process: with the same nonce we are the same guest."""
         return {
             "nonce": self._nonce,
+            "created": self._created,
             "roster": self.roster and self.roster.to_body(),
             "settle": self._settle and self._settle.to_body(),
             "gathered": saved(self._gathered) if self.state is GuestState.BEGUN else None,
@@ -244,13 +253,25 @@ class LobbyGuest:
         """The final roster must be what we would have made of it ourselves."""
         if self.roster is not None and settle.seq < self.roster.seq:
             return
+        if self._is_for_our_predecessor(settle):
+            self._settle = None
+            self._outbox.append(self._knock())  # it is newer, so the host will settle anew
+            self._say(now)
+            return
         problem, gathered = self._read_settled(settle, now)
         if gathered is None:
             self._leave(problem)
             return
         self._gathered = gathered
         self._turn(GuestState.SETTLED, now)
-        self._events.append(Settling(gathered.descriptor()))
+        self._events.append(Settling(gathered.descriptor))
+
+    def _is_for_our_predecessor(self, settle: Settle) -> bool:
+        """Whether the host has not heard yet that we started over, with another nonce."""
+        parties = list(settle.draft["parties"])
+        if self._me not in parties or len(parties) != len(settle.nonces):
+            return False
+        return settle.nonces[parties.index(self._me)] != self._nonce
 
     def _read_settled(self, settle: Settle, now: float) -> tuple[str, Gathered | None]:
         parties = [str(party) for party in settle.draft["parties"]]
@@ -262,8 +283,6 @@ class LobbyGuest:
             return str(error), None
         if len(settle.nonces) != len(parties) or len({*settle.nonces}) != len(parties):
             return "the final roster is incomplete", None
-        if settle.nonces[parties.index(self._me)] != self._nonce:
-            return "the final roster has another nonce than ours", None
         if abs(settle.created / 1000 - now) > MAX_AGE:
             return "the final roster is of another day", None
         if self._draft_for is None:
@@ -282,7 +301,7 @@ class LobbyGuest:
         if begin is None or gathered is None:
             return
         lobby = self.link.lobby
-        if all_echo(begin.statements, lobby, gathered.descriptor(), self._documents):
+        if all_echo(begin.statements, lobby, gathered.descriptor, self._documents):
             self.state = GuestState.BEGUN
             self._events.append(Began(gathered))
 
@@ -303,17 +322,20 @@ class LobbyGuest:
         lobby = self.link.lobby
         match self.state:
             case GuestState.KNOCKING:
-                knock = Knock(lobby, self.link.token, self._nonce, self._name, self._role)
-                self._outbox.append(knock)
+                self._outbox.append(self._knock())
             case GuestState.CHOOSING if self._fetching and self._program is not None:
                 missing = [i for i in range(self._program.pieces) if i not in self._pieces]
                 self._outbox.append(Want(lobby, self._program.sha256, tuple(missing)))
             case GuestState.READY if self._program is not None:
                 self._outbox.append(Ready(lobby, self._program.sha256))
             case GuestState.SETTLED if self._confirmed and self._gathered and self._settle:
-                descriptor = self._gathered.descriptor()
+                descriptor = self._gathered.descriptor
                 statement = sign(lobby, descriptor, self._me, self._speaker)
                 self._outbox.append(Echo(lobby, self._settle.seq, statement))
+
+    def _knock(self) -> Knock:
+        link = self.link
+        return Knock(link.lobby, link.token, self._nonce, self._created, self._name, self._role)
 
     def _leave(self, reason: str) -> None:
         """Go because of what the host did; it hears why."""

@@ -85,6 +85,7 @@ class Terms:
 class Guest:
     did: str
     nonce: str
+    created: int  # Unix milliseconds, of the nonce
     name: str
     role: str
     stage: Presence
@@ -297,6 +298,8 @@ class Host:
         if not hmac.compare_digest(knock.token.encode(), self.terms.token.encode()):
             return
         known = self.guests.get(sender)
+        if known is not None and knock.created < known.created:
+            return  # it was on its way for longer than its successor
         if self.state is HostState.CLOSED:
             self._outbox.append((sender, Close(self.terms.lobby, "the lobby is closed")))
         elif known is not None and known.stage in (Presence.ADMITTED, Presence.READY):
@@ -307,7 +310,9 @@ class Host:
             self._outbox.append((sender, Refuse(self.terms.lobby, why)))
         elif known is not None or len(self.guests) < MAX_GUESTS:
             again = known is not None and known.stage is Presence.KNOCKING
-            self._set(Guest(sender, knock.nonce, knock.name, knock.role, Presence.KNOCKING))
+            self._set(
+                Guest(sender, knock.nonce, knock.created, knock.name, knock.role, Presence.KNOCKING)
+            )
             if not again:
                 self._events.append(Knocked(sender, knock.name, knock.role))
 
@@ -327,7 +332,9 @@ class Host:
         elif self.state is HostState.BEGUN:
             self._outbox.append((guest.did, Refuse(self.terms.lobby, "it has begun already")))
         else:
-            self._set(replace(guest, nonce=knock.nonce, stage=Presence.ADMITTED))
+            self._set(
+                replace(guest, nonce=knock.nonce, created=knock.created, stage=Presence.ADMITTED)
+            )
             self._open_again("a guest has started over", now)
             self._outbox.append((guest.did, self.roster()))
             self._news(now)
@@ -375,7 +382,7 @@ class Host:
             self._seq += 1
             self.state = HostState.SETTLING
             self._news_at = None
-            self._events.append(Settling(self.gathered.descriptor()))
+            self._events.append(Settling(self.gathered.descriptor))
             self._send_settle(now, parties[1:])
         if self.state is HostState.SETTLING and self.gathered is not None:
             self._try_begin(self.gathered)
@@ -387,7 +394,7 @@ class Host:
         )
 
     def _try_begin(self, gathered: Gathered) -> None:
-        descriptor = gathered.descriptor()
+        descriptor = gathered.descriptor
         lobby = self.terms.lobby
         for did in self._unchecked.keys() & self._documents.keys():
             echo = self._unchecked.pop(did)

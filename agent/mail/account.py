@@ -22,6 +22,7 @@ from agent.errors import Exit, MailboxError
 from agent.mail.transport import Transport
 from identity.did import shorten
 from identity.keystore import Profile
+from messaging import binding
 from messaging.errors import MessagingError
 from messaging.message import Attachment, Message
 from messaging.packing import pack, unpack
@@ -132,7 +133,18 @@ class Account:
         granted = _read(mediation.MediateGrant, answer).routing_dids
         if self.mediator not in granted:
             raise OtherRouting(self.mediator, granted)
-        await self._add_recipient()
+        await self.take_for(self.did)
+
+    async def take_for(self, did: str, proof: str | None = None) -> None:
+        """Have it take mail for a DID of ours; `proof` is that DID's own word that it is.
+
+        Raises: MediatorRefused.
+        """
+        await self._update(did, mediation.Action.ADD, proof)
+
+    async def leave(self, did: str) -> None:
+        """Have it take mail for that DID no more. Raises: MediatorRefused."""
+        await self._update(did, mediation.Action.REMOVE, None)
 
     async def registered(self) -> bool:
         """Whether the mediator says it takes mail for our DID."""
@@ -247,13 +259,15 @@ class Account:
             return ()
         return _read(pickup.Delivery, message).attachments
 
-    async def _add_recipient(self) -> None:
-        update = mediation.Update(recipient_did=self.did, action=mediation.Action.ADD)
+    async def _update(self, did: str, action: mediation.Action, proof: str | None) -> None:
+        update = mediation.Update(recipient_did=did, action=action)
         request = mediation.RecipientUpdate(updates=(update,)).to_message()
+        if proof is not None:
+            request = dataclasses.replace(request, attachments=(binding.attached(proof),))
         answer = _read(mediation.RecipientUpdateResponse, await self._ask(request))
-        results = [u.result for u in answer.updated if u.recipient_did == self.did]
+        results = [u.result for u in answer.updated if u.recipient_did == did]
         if results not in ([mediation.Result.SUCCESS], [mediation.Result.NO_CHANGE]):
-            raise MediatorRefused("recipient-update", f"our DID was not added: {results}")
+            raise MediatorRefused("recipient-update", f"{shorten(did)} was not changed: {results}")
 
     async def _ask(self, request: Message) -> Message:
         envelope = await self.seal(request)

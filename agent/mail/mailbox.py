@@ -19,7 +19,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,7 +32,9 @@ from agent.mail.letters import Letter, Letters, Received
 from agent.mail.strangers import Glances, PutOff, answer_stranger
 from agent.mail.transport import AnswerTooLarge, Transport, words
 from identity.did import shorten
+from identity.keys import Curve, PrivateKey
 from identity.keystore import Profile
+from messaging.binding import sign_binding
 from messaging.errors import MessagingError, UnresolvedSender
 from messaging.message import Attachment, Message
 from messaging.packing import Opened, Outgoing, pack, route, unpack
@@ -62,7 +64,7 @@ class Mailbox:
     ) -> None:
         self.did = profile.did
         self.trouble: str | None = None  # why our mediator pushes nothing now
-        self._secrets = profile.secrets
+        self._secrets = dict(profile.secrets)
         self._resolver = resolver
         self._clock = clock
         self._transport = Transport()
@@ -119,6 +121,24 @@ class Mailbox:
     def account(self) -> Account:
         """For what else our mediator does for us."""
         return self._account
+
+    async def open_door(self, did: str, keys: Mapping[str, PrivateKey]) -> None:
+        """Receive for one more DID of ours, at the same mediator. Raises: MailboxError."""
+        kid = next(kid for kid, key in keys.items() if key.curve is Curve.ED25519)
+        proof = sign_binding(
+            kid,
+            keys[kid],
+            account=self.did,
+            mediator=self._account.mediator,
+            issued_at=int(self._clock()),
+        )
+        self._secrets.update(keys)
+        await self._account.take_for(did, proof)
+        self._pick_up_wanted.set()
+
+    async def close_door(self, did: str) -> None:
+        """Receive for that DID no more. Raises: MailboxError."""
+        await self._account.leave(did)
 
     async def send(
         self,

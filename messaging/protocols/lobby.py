@@ -47,13 +47,14 @@ _RANDOM = {16: 22, 32: 43}  # bytes -> characters of base64url
 
 @dataclass(frozen=True)
 class Knock:
-    """Again with the same nonce: tell me where we are. With another: I have lost everything."""
+    """Again with the same nonce: tell me where we are. With a newer one: I have lost everything."""
 
     TYPE = f"{PROTOCOL}/knock"
 
     lobby: str
     token: str = field(repr=False)
     nonce: str
+    created: int  # Unix milliseconds, of the nonce
     name: str = ""
     role: str = ""
 
@@ -62,6 +63,7 @@ class Knock:
             "lobby": self.lobby,
             "token": self.token,
             "nonce": self.nonce,
+            "created": self.created,
             "name": self.name,
             "role": self.role,
         }
@@ -72,6 +74,7 @@ class Knock:
             _random(body, "lobby", 16),
             _random(body, "token", 16),
             _random(body, "nonce", 32),
+            _milliseconds(body),
             _line(body, "name", MAX_NAME),
             _line(body, "role", MAX_NAME),
         )
@@ -252,13 +255,11 @@ class Settle:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Settle:
-        draft, nonces, created = body.get("draft"), texts(body, "nonces"), number(body, "created")
+        draft, nonces, created = body.get("draft"), texts(body, "nonces"), _milliseconds(body)
         if not isinstance(draft, dict) or not isinstance(draft.get("parties"), list):
             raise MalformedMessage("`draft` is not a draft")
         if not all(_is_random(nonce, 32) for nonce in nonces) or len(nonces) > MAX_SEATS:
             raise MalformedMessage("`nonces` are not nonces")
-        if not 0 < created < 2**53:
-            raise MalformedMessage("`created` is not a time in milliseconds")
         return cls(_random(body, "lobby", 16), number(body, "seq"), draft, nonces, created)
 
 
@@ -476,6 +477,13 @@ def _hash(body: Mapping[str, Any], name: str) -> str:
     if not _HASH.fullmatch(value):
         raise MalformedMessage(f"`{name}` is not a SHA-256 in hex")
     return value
+
+
+def _milliseconds(body: Mapping[str, Any]) -> int:
+    created = number(body, "created")
+    if not 0 < created < 2**53:
+        raise MalformedMessage("`created` is not a time in milliseconds")
+    return created
 
 
 def _bytes(body: Mapping[str, Any], name: str) -> bytes:

@@ -220,11 +220,15 @@ class Party:
         """Files that no session should have left; a party that was killed could not help it."""
         names = ("profiles", "transcripts", "programs", "mine")
         kept = [self.folder / name for name in names]
-        consents = [self.folder / f"consents.{ending}" for ending in ("json", "lock")]
+        files = [
+            self.folder / f"{name}.{ending}"
+            for name in ("consents", "contacts")
+            for ending in ("json", "lock")
+        ]
         return [
             str(path)
             for path in self.folder.rglob("*")
-            if not (path.is_dir() or path in consents or any(one in path.parents for one in kept))
+            if not (path.is_dir() or path in files or any(one in path.parents for one in kept))
         ]
 
     def _note_kill(self) -> None:

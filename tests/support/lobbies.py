@@ -45,6 +45,7 @@ class Lobby:
     events: dict[str, list[HostEvent | GuestEvent]] = field(default_factory=dict)
     mail: list[Mail] = field(default_factory=list)
     sent: int = 0
+    joins: int = 0
 
     def __post_init__(self) -> None:
         me = self.parties[0]
@@ -77,12 +78,14 @@ class Lobby:
     def join(self, index: int, *, link: LobbyLink | None = None) -> LobbyGuest:
         """A party calls `agent join`; one that calls again has lost everything."""
         party = self.parties[index]
+        self.joins += 1
         guest = LobbyGuest(
             link or self.link,
             me=party.did,
             name=f"guest {index}",
             role="",
             nonce=secrets.token_urlsafe(32),
+            created=int(self.now * 1000) + self.joins,
             speaker=party.speaker,
             now=self.now,
         )

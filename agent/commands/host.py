@@ -1,0 +1,276 @@
+"""`agent host`: open a lobby, let people in, and compute with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from agent.approval import allowed_program
+from agent.contacts import Contacts
+from agent.errors import UsageMistake
+from agent.launch.inputs import read_inputs
+from agent.launch.program import Program
+from agent.launch.store import ProgramStore
+from agent.lobby.events import Gathered
+from agent.lobby.files import LobbyFile, newest_hosted
+from agent.lobby.host import Host, Terms
+from agent.lobby.hosting import Admission, Hosting
+from agent.lobby.link import LobbyLink, new_token
+from agent.lobby.room import LobbyOver, Room
+from agent.mail.account import NoMediator
+from agent.mail.mailbox import Mailbox
+from agent.network_helper.client import NetworkHelper
+from agent.output import TooNarrow, draw_qr
+from agent.person import Person
+from agent.privileges import acting_as, drop_root, ordinary_user
+from agent.profile import Choice, profile_options
+from agent.report import JsonReport, PlainReport, Report
+from agent.session.start import Computer, make_draft, speaker_of
+from identity.keystore import home_folder
+from messaging.protocols.lobby import MAX_NAME, Offered, pieces_of
+from resolvers.registry import default_registry
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for."""
+
+    seats: int
+    title: str | None
+    name: str
+    admission: Admission
+    called: tuple[str, ...]  # DIDs
+    hours: float
+    trusting: bool
+    timeout: int
+
+
+@click.command(
+    "host",
+    epilog="""\b
+Examples:
+  agent host auction --seats 3 --input bid=120
+  agent host auction --with bob --with carol --input @bid.txt
+  agent host --resume --input bid=120
+
+Prints a link, its QR code and a spoken code. Who has them may knock; you let people in. While it
+runs, type: admit WHO, refuse WHO, lock, start (without the free seats), close. Everybody signs the
+same roster, and sees the same four words, before anything runs. You may interrupt it and go on
+with --resume. Standard output carries the program's result and nothing else.
+
+Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
+)
+@click.argument("program", required=False)
+@click.option("--seats", type=click.IntRange(2, 64), help="Parties in all, you among them.")
+@click.option("--title", metavar="TEXT", help="What this is, for the people you invite.")
+@click.option("--with", "called", multiple=True, metavar="NAME|DID", help="Call and let in.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
+)
+@click.option(
+    "--admit",
+    type=click.Choice([str(choice) for choice in Admission]),
+    default=str(Admission.ASK),
+    show_default=True,
+    help="Whom to let in without asking you.",
+)
+@click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
+@click.option(
+    "--hours", type=click.FloatRange(0.01, 720), default=24.0, show_default=True, help="Until when."
+)
+@click.option("--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it.")
+@click.option("--resume", is_flag=True, help="Go on with the lobby that you hosted last.")
+@click.option(
+    "--timeout",
+    default=600,
+    show_default=True,
+    type=click.IntRange(1, 86_400),
+    metavar="SECONDS",
+    help="How long to wait for the others once all have signed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@profile_options
+def command(
+    choice: Choice,
+    program: str | None,
+    seats: int | None,
+    title: str | None,
+    called: tuple[str, ...],
+    inputs: tuple[str, ...],
+    admit: str,
+    name: str,
+    hours: float,
+    trusting: bool,
+    resume: bool,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    """Open a lobby for PROGRAM, and compute it with whom you let in."""
+    if resume == (program is not None):
+        raise UsageMistake("name a program, or --resume", "agent host --help")
+    user = ordinary_user(os.environ) if os.geteuid() == 0 else None
+    with acting_as(user):  # what root may read is not our user's to see
+        store = ProgramStore(home_folder())
+        kept = _kept(choice) if resume else None
+        loaded = store.get(kept["terms"]["program"]["sha256"]) if kept else None
+        loaded = loaded or allowed_program(store, str(program))
+        values = read_inputs(loaded.manifest, inputs)
+        store.add(loaded)
+        contacts = Contacts(home_folder())
+        dids = tuple(dict.fromkeys(contacts.did(word) for word in called))
+    count = seats or len(dids) + 1
+    if kept is None:
+        check_seats(loaded, count, len(dids))
+    _check_line(title or "", name)
+    wishes = Wishes(count, title, name, Admission(admit), dids, hours, trusting, timeout)
+    report: Report = JsonReport() if as_json else PlainReport()
+    code = asyncio.run(_host(user, choice, loaded, values, wishes, kept, report))
+    click.get_current_context().exit(code)
+
+
+async def _host(
+    user: int | None,
+    choice: Choice,
+    program: Program,
+    inputs: dict[str, int],
+    wishes: Wishes,
+    kept: Mapping[str, Any] | None,
+    report: Report,
+) -> int:
+    async with NetworkHelper.start(user) as helper:
+        if user is not None:
+            drop_root(user)  # from here on we read what strangers send
+        profile = choice.load()
+        resolver = default_registry()
+        computer = Computer(
+            choice, profile, program, inputs, helper, resolver, report, wishes.timeout
+        )
+        if kept and kept["gathered"] is not None:
+            report.event("lobby", what="resumed", text="this lobby has begun; going on from there")
+            file = LobbyFile(choice.folder, choice.name, kept["terms"]["lobby"])
+            code = await computer.compute(make_draft(program, kept["gathered"]["parties"]))
+        else:
+            file, gathered = await _gather(computer, wishes, kept)
+            began = gathered.created / 1000
+            code = await computer.compute(gathered.draft, gathered.nonces[0], began)
+        file.remove()
+        return code
+
+
+async def _gather(
+    computer: Computer, wishes: Wishes, kept: Mapping[str, Any] | None
+) -> tuple[LobbyFile, Gathered]:
+    choice, profile = computer.choice, computer.profile
+    if profile.mediator is None:
+        raise NoMediator(profile.did)
+    async with Mailbox(profile, computer.resolver) as mailbox, Person() as person:
+        terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
+        url = (
+            kept["link"]
+            if kept
+            else _link(terms, profile.did).to_url(await mailbox.http_endpoint())
+        )
+        file = LobbyFile(choice.folder, choice.name, terms.lobby)
+        room = Room(
+            me=profile.did,
+            mailbox=mailbox,
+            resolver=computer.resolver,
+            contacts=Contacts(choice.folder),
+            person=person,
+            report=computer.report,
+            file=file,
+            trusting=wishes.trusting,
+        )
+        document = await computer.resolver.resolve(profile.did)
+        host = Host(
+            terms,
+            me=profile.did,
+            name=wishes.name,
+            nonce=kept["nonce"] if kept else secrets.token_urlsafe(32),
+            speaker=speaker_of(profile, document),
+            draft_for=lambda parties, _: make_draft(computer.program, parties),
+            pieces=pieces_of(computer.program.archive()),
+        )
+        if kept:
+            host.restore(kept, time.time())
+        hosting = Hosting(room, host, url, profile.mediator, wishes.admission, wishes.called)
+        room.tell("open", f"the lobby is open: {url}", link=url, expires=terms.expires)
+        _draw(url)
+        try:
+            gathered = await hosting.gather()
+        except LobbyOver:
+            file.remove()
+            raise
+        others = {guest.did: guest.name for guest in host.guests.values()}
+        room.contacts.meet({did: others[did] for did in gathered.draft.parties[1:]})
+        return file, gathered
+
+
+def new_terms(program: Program, wishes: Wishes) -> Terms:
+    title = wishes.title or program.manifest.title
+    archive = program.archive()
+    expires = int(time.time() + wishes.hours * 3600)
+    return Terms(
+        lobby=new_token(),
+        token=new_token(),
+        title=title,
+        program=Offered(program.name, program.sha256, len(pieces_of(archive))),
+        seats=wishes.seats,
+        least=program.manifest.min_parties,
+        roles=("party",) * wishes.seats,
+        expires=expires,
+    )
+
+
+def check_seats(program: Program, seats: int, called: int) -> None:
+    """Raises: UsageMistake."""
+    least, most = program.manifest.min_parties, program.manifest.max_parties
+    if not least <= seats <= most:
+        raise UsageMistake(
+            f"{program.name} is for {least} to {most} parties, not for {seats}",
+            f"--seats {least}",
+        )
+    if called >= seats:
+        raise UsageMistake(f"{called} others and you do not fit {seats} seats")
+
+
+def _link(terms: Terms, me: str) -> LobbyLink:
+    goal = f"{terms.title} ({terms.seats} parties)"
+    return LobbyLink(terms.lobby, me, goal, terms.expires, terms.token)
+
+
+def _kept(choice: Choice) -> dict[str, Any]:
+    """What is left of the lobby that this profile hosted last. Raises: UsageMistake."""
+    lobby = newest_hosted(choice.folder, choice.name)
+    kept = lobby and LobbyFile(choice.folder, choice.name, lobby).read()
+    if not kept:
+        raise UsageMistake("you host no lobby to go on with", "agent host PROGRAM --seats N")
+    return kept
+
+
+def _terms_kept(kept: Mapping[str, Any]) -> Terms:
+    terms = kept["terms"]
+    program = Offered(**terms["program"])
+    return Terms(**{**terms, "program": program, "roles": tuple(terms["roles"])})
+
+
+def _check_line(*texts: str) -> None:
+    for text in texts:
+        if not text.isprintable() or len(text) > MAX_NAME:
+            raise UsageMistake(f"a name or title is one line of at most {MAX_NAME} characters")
+
+
+def _draw(url: str) -> None:
+    """The link as a QR code, for phones to carry it; where the terminal has room for it."""
+    if sys.stderr.isatty():
+        with contextlib.suppress(TooNarrow):
+            draw_qr(url, sys.stderr)

@@ -1,0 +1,267 @@
+"""`agent join`: knock at a lobby, see what will run and with whom, and compute with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from agent.contacts import Contacts
+from agent.errors import Exit, UsageMistake
+from agent.launch.inputs import read_inputs
+from agent.launch.program import Program
+from agent.launch.store import ProgramStore
+from agent.lobby.calls import link_for, next_call
+from agent.lobby.files import LobbyFile
+from agent.lobby.guest import LobbyGuest
+from agent.lobby.joining import Joining
+from agent.lobby.link import LobbyLink, parse_link
+from agent.lobby.room import LobbyOver, Room
+from agent.lobby.words import called
+from agent.mail.invitation import find_mediator
+from agent.mail.mailbox import Mailbox
+from agent.mail.transport import Transport
+from agent.network_helper.client import NetworkHelper
+from agent.person import Person
+from agent.privileges import drop_root, ordinary_user
+from agent.profile import Choice, profile_options
+from agent.report import JsonReport, PlainReport, Report
+from agent.session.start import Computer, make_draft, speaker_of
+from agent.words import parse_code
+from identity.keystore import Profile
+from messaging.protocols.lobby import MAX_NAME
+from resolvers.registry import default_registry
+from resolvers.resolver import Resolver
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for."""
+
+    inputs: tuple[str, ...]
+    name: str
+    role: str
+    trusting: bool
+    standing: bool
+    timeout: int
+
+
+@click.command(
+    "join",
+    epilog="""\b
+Examples:
+  agent join 'https://mediator.example/i/?_oob=…#…' --input bid=150
+  agent join lemon-river-stone --mediator https://mediator.example --input @bid.txt
+  agent join --input bid=150
+  agent join --standing --input @bid.txt
+
+Without a link it waits until one of your contacts calls. With --standing it goes on waiting, and
+takes part without asking in what you allowed by `agent allow`, and in nothing else. Called again
+with the same link it comes back to its seat. A program that does not come along wants your approval
+before it runs. Standard output carries the program's result and nothing else.
+
+Exit codes: as `agent run`; 5 the link or the code is not the host's; 6 you were not let in, the
+lobby was closed or has expired, or you did not approve the program.""",
+)
+@click.argument("link", required=False)
+@click.option("--mediator", metavar="URL|DID", help="Where a spoken code leads to.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
+)
+@click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
+@click.option("--role", default="", metavar="ROLE", help="The seat that you would like.")
+@click.option("--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it.")
+@click.option("--standing", is_flag=True, help="Take part in what you allowed, again and again.")
+@click.option(
+    "--timeout",
+    default=600,
+    show_default=True,
+    type=click.IntRange(1, 86_400),
+    metavar="SECONDS",
+    help="How long to wait for the others once all have signed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@profile_options
+def command(
+    choice: Choice,
+    link: str | None,
+    mediator: str | None,
+    inputs: tuple[str, ...],
+    name: str,
+    role: str,
+    trusting: bool,
+    standing: bool,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    """Knock at the lobby of LINK (or of a spoken code), and compute with whom you meet there."""
+    if standing and link is not None:
+        raise UsageMistake("--standing waits for calls, it follows no link")
+    for text in (name, role):
+        if not text.isprintable() or len(text) > MAX_NAME:
+            raise UsageMistake(f"a name is one line of at most {MAX_NAME} characters")
+    target = _target(link, mediator)
+    user = ordinary_user(os.environ) if os.geteuid() == 0 else None
+    wishes = Wishes(inputs, name, role, trusting, standing, timeout)
+    report: Report = JsonReport() if as_json else PlainReport()
+    code = asyncio.run(_join(user, choice, target, mediator, wishes, report))
+    click.get_current_context().exit(code)
+
+
+def _target(text: str | None, mediator: str | None) -> LobbyLink | str | None:
+    """A link, a code, or nothing. Raises: UsageMistake, LinkExpired, LinkSwapped."""
+    if text is None or "://" in text:
+        return None if text is None else parse_link(text, time.time())
+    if mediator is None:
+        raise UsageMistake(
+            "this is no link; for a spoken code, say which mediator",
+            f"agent join {text} --mediator https://mediator.example",
+        )
+    try:
+        return parse_code(text)
+    except ValueError as error:
+        raise UsageMistake(str(error)) from error
+
+
+async def _join(
+    user: int | None,
+    choice: Choice,
+    target: LobbyLink | str | None,
+    mediator: str | None,
+    wishes: Wishes,
+    report: Report,
+) -> int:
+    code = int(Exit.OK)
+    async with NetworkHelper.start(user) as helper:
+        if user is not None:
+            drop_root(user)  # from here on we read what strangers send
+        profile = choice.load()
+        guest = _Guest(choice, profile, default_registry(), helper, wishes, report)
+        if isinstance(target, LobbyLink):
+            return await guest.follow(target)
+        if isinstance(target, str):
+            return await guest.follow(await guest.ask_for_link(target, str(mediator)))
+        async for link in guest.called():
+            try:
+                code = await guest.follow(link)
+            except LobbyOver as error:
+                if not wishes.standing:
+                    raise
+                report.event("error", text=str(error), hint=None, exit_code=int(Exit.REFUSED))
+            if not wishes.standing:
+                return code
+    return code
+
+
+@dataclass(frozen=True)
+class _Guest:
+    choice: Choice
+    profile: Profile
+    resolver: Resolver
+    helper: NetworkHelper
+    wishes: Wishes
+    report: Report
+
+    async def follow(self, link: LobbyLink) -> int:
+        """Take a seat in this lobby and compute; the exit code."""
+        file = LobbyFile(self.choice.folder, self.choice.name, link.lobby)
+        kept = file.read()
+        if kept and kept["gathered"] is not None:
+            return await self.go_on(link, kept)
+        store = ProgramStore(self.choice.folder)
+        async with Mailbox(self.profile, self.resolver) as mailbox, Person() as person:
+            room = self._room(mailbox, person, file)
+            document = await self.resolver.resolve(self.profile.did)
+            machine = LobbyGuest(
+                link,
+                me=self.profile.did,
+                name=self.wishes.name,
+                role=self.wishes.role,
+                nonce=kept["nonce"] if kept else secrets.token_urlsafe(32),
+                created=kept["created"] if kept else int(time.time() * 1000),
+                speaker=speaker_of(self.profile, document),
+                now=time.time(),
+            )
+            if kept:
+                machine.restore(kept, time.time())
+            joining = Joining(room, machine, store, self.wishes.inputs, self.wishes.standing)
+            try:
+                gathered = await joining.gather()
+            except LobbyOver:
+                file.remove()
+                raise
+            seats = machine.roster.entries if machine.roster else ()
+            names = {seat.did: seat.name for seat in seats}
+            me = self.profile.did
+            parties = gathered.draft.parties
+            room.contacts.meet({did: names.get(did, "") for did in parties if did != me})
+        if joining.program is None:
+            raise RuntimeError("a lobby begins with a program that was approved")
+        computer = self._computer(joining.program, joining.inputs)
+        nonce = gathered.nonces[parties.index(me)]
+        code = await computer.compute(gathered.draft, nonce, gathered.created / 1000)
+        file.remove()
+        return code
+
+    async def go_on(self, link: LobbyLink, kept: Mapping[str, Any]) -> int:
+        """Compute what a lobby began, after an interruption."""
+        text = "this lobby has begun; going on from there"
+        self.report.event("lobby", what="resumed", text=text)
+        program = ProgramStore(self.choice.folder).get(kept["roster"]["program"]["sha256"])
+        inputs = read_inputs(program.manifest, self.wishes.inputs)
+        computer = self._computer(program, inputs)
+        code = await computer.compute(make_draft(program, kept["gathered"]["parties"]))
+        LobbyFile(self.choice.folder, self.choice.name, link.lobby).remove()
+        return code
+
+    async def ask_for_link(self, code: str, mediator: str) -> LobbyLink:
+        """What a spoken code stands for."""
+        async with Transport() as transport:
+            found = (await find_mediator(mediator, transport)).mediator
+        async with Mailbox(self.profile, self.resolver) as mailbox:
+            return await link_for(code, mailbox, str(found))
+
+    async def called(self) -> AsyncIterator[LobbyLink]:
+        """The lobbies that contacts call us to and that our owner wants to see."""
+        contacts = Contacts(self.choice.folder)
+        while True:
+            self.report.event("lobby", what="waiting", text="waiting until a contact calls")
+            async with Mailbox(self.profile, self.resolver) as mailbox, Person() as person:
+                link = await next_call(mailbox, contacts)
+                who = called(contacts, link.host, "")
+                text = f"{who} calls you: {link.goal}"
+                self.report.event("lobby", what="called", text=text, host=link.host)
+                asks = person.is_there and not (self.wishes.trusting or self.wishes.standing)
+                wanted = not asks or await person.agrees("Knock?")
+            if wanted:
+                yield link
+
+    def _room(self, mailbox: Mailbox, person: Person, file: LobbyFile) -> Room:
+        return Room(
+            me=self.profile.did,
+            mailbox=mailbox,
+            resolver=self.resolver,
+            contacts=Contacts(self.choice.folder),
+            person=person,
+            report=self.report,
+            file=file,
+            trusting=self.wishes.trusting or self.wishes.standing,
+        )
+
+    def _computer(self, program: Program, inputs: Mapping[str, int]) -> Computer:
+        return Computer(
+            self.choice,
+            self.profile,
+            program,
+            inputs,
+            self.helper,
+            self.resolver,
+            self.report,
+            self.wishes.timeout,
+        )

@@ -1,0 +1,240 @@
+"""A lobby from a guest's chair: knocks, shows what will run, asks its owner, and waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.errors import AgentError, Exit
+from agent.launch import describing
+from agent.launch.difference import difference
+from agent.launch.inputs import InputError, read_inputs
+from agent.launch.program import Program, ProgramError
+from agent.launch.store import ProgramStore
+from agent.lobby.courier import Courier
+from agent.lobby.events import (
+    Admitted,
+    Began,
+    Gathered,
+    GuestEvent,
+    Over,
+    PieceCame,
+    ProgramCame,
+    Reopened,
+    RosterChanged,
+    Settling,
+)
+from agent.lobby.guest import LobbyGuest
+from agent.lobby.room import LobbyOver, Room, interruptible
+from agent.lobby.words import called, roster_facts
+from agent.session.start import make_draft
+from messaging.protocols.lobby import Roster
+
+LAST_WORDS = 5.0  # seconds to bring what we still have to say
+
+
+class NotConsented(AgentError):
+    """The program may not run here: its owner said no, or nobody could be asked."""
+
+    exit_code = Exit.REFUSED
+
+    def __init__(self, name: str, sha256: str) -> None:
+        super().__init__(
+            f"you have not approved {name} {sha256[:16]}",
+            f"it is kept: agent program show {sha256[:16]}, agent program approve {sha256[:16]}; "
+            "then join again",
+        )
+
+
+@dataclass
+class Joining:
+    """Knocks, and `gather`s."""
+
+    room: Room
+    guest: LobbyGuest
+    store: ProgramStore
+    given: Sequence[str]  # inputs as the command line has them
+    standing: bool = False  # only what its owner allowed for exactly these parties
+    program: Program | None = None
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    _over: asyncio.Future[Any] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    _archive: asyncio.Future[bytes] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    _courier: Courier | None = None
+
+    async def gather(self) -> Gathered:
+        """Until everybody has signed the same roster.
+
+        Raises: LobbyOver, WentAway, NotConsented, InputError.
+        """
+        link = self.guest.link
+        async with Courier(
+            self.guest,
+            self.room.mailbox,
+            link.lobby,
+            link.expires,
+            on_change=self._react,
+            on_trouble=self.room.trouble,
+            on_rotation=self.room.rotated,
+            aside=lambda *_: False,
+            save=lambda: self.room.file.write(self.guest.to_json()),
+        ) as courier:
+            self._courier = courier
+            self._react()
+            host = called(self.room.contacts, link.host, "")
+            self.room.tell(
+                "knocked",
+                f"knocked at the lobby of {host}: {link.goal}. Waiting for the host to let you in",
+                host=link.host,
+                goal=link.goal,
+                waiting=[host],
+            )
+            with interruptible(self._over, "the same agent join brings you back"):
+                await asyncio.wait(
+                    {self._over, courier.failed}, return_when=asyncio.FIRST_COMPLETED
+                )
+            try:
+                if not self._over.done():
+                    courier.failed.result()
+                gathered: Gathered = self._over.result()
+            finally:
+                await courier.flush(LAST_WORDS)
+        return gathered
+
+    # what the machine tells
+
+    def _react(self) -> None:
+        if self._courier is None:
+            return
+        while (event := self.guest.next_event()) is not None:
+            self._act(event)
+
+    def _act(self, event: GuestEvent) -> None:
+        room = self.room
+        match event:
+            case Admitted(roster):
+                room.tell("admitted", f"you are in: {roster.title}", title=roster.title)
+                self._tell_roster(roster)
+                self._start(self._decide(roster))
+            case RosterChanged(roster):
+                self._tell_roster(roster)
+            case PieceCame(have, of):
+                room.tell("piece", f"the program: {have} of {of} pieces", have=have, of=of)
+            case ProgramCame(archive):
+                if not self._archive.done():
+                    self._archive.set_result(archive)
+            case Settling():
+                self._start(self._settle(event))
+            case Reopened(reason):
+                room.tell("reopened", f"the roster is open again: {reason}")
+            case Began(gathered):
+                room.tell("began", "everybody has signed the same roster")
+                if not self._over.done():
+                    self._over.set_result(gathered)
+            case Over(reason):
+                self._fail(LobbyOver(f"the lobby is over for you: {reason}"))
+
+    async def _decide(self, roster: Roster) -> None:
+        """Get the program, have it approved, ask for inputs, and say that we are ready."""
+        try:
+            program = await self._fetched(roster)
+            self._tell_program(program)
+            if not await self._approved(program):
+                self.guest.leave(f"{program.name} is not approved there")
+                self._fail(NotConsented(program.name, program.sha256))
+            else:
+                inputs = await self._asked(program)
+                self.program, self.inputs = program, inputs
+                self.guest.approve(lambda parties, _: make_draft(program, parties), time.time())
+                self.room.tell("ready", "you are ready; waiting for the others")
+        except (InputError, ProgramError) as error:
+            self.guest.leave("it cannot take part with these inputs, or this program")
+            self._fail(error)
+        self._pump()
+
+    async def _fetched(self, roster: Roster) -> Program:
+        sha256 = roster.program.sha256
+        if self.store.has(sha256):
+            return self.store.get(sha256)
+        self.room.tell("fetch", f"fetching {roster.program.name} from the host", sha256=sha256)
+        self.guest.fetch(time.time())
+        self._pump()
+        return self.store.add_archive(await self._archive, sha256)
+
+    def _tell_program(self, program: Program) -> None:
+        approved = self.store.is_approved(program.sha256)
+        opens = "; ".join(f"{one.what}, to {one.to}" for one in program.manifest.opens)
+        self.room.tell(
+            "program",
+            f"will run {program.name} {program.sha256[:16]}; opens {opens}",
+            program=describing.to_json(program, None, approved=approved),
+        )
+
+    async def _approved(self, program: Program) -> bool:
+        if self.store.is_approved(program.sha256):
+            return True
+        if self.room.trusting or not self.room.person.is_there:
+            return False
+        earlier = self.store.last_approved(program.name, but=program.sha256)
+        changes = None if earlier is None else difference(earlier, program)
+        for line in describing.lines(program, changes, approved=False):
+            self.room.tell("show", line)
+        if not await self.room.person.agrees("Let this program run with your inputs?"):
+            return False
+        self.store.approve(program)
+        return True
+
+    async def _asked(self, program: Program) -> dict[str, int]:
+        """All inputs: those given on the command line, and answers for the others."""
+        given = list(self.given)
+        if self.room.person.is_there and not any(text.startswith("@") for text in given):
+            have = {text.partition("=")[0].strip() for text in given}
+            for wanted in program.manifest.inputs:
+                if wanted.name not in have:
+                    question = f"{wanted.name}: {wanted.title} ({wanted.range})?"
+                    given.append(f"{wanted.name}={await self.room.person.line(question)}")
+        return read_inputs(program.manifest, given)
+
+    async def _settle(self, settling: Settling) -> None:
+        """Look everybody up, show the phrase, and sign, if the roster is still the same."""
+        parties = settling.descriptor.parties
+        sha256 = str(settling.descriptor.content["program"]["sha256"])
+        if self.standing and not self.store.consents.allows(sha256, parties, time.time()):
+            self.guest.leave("its owner has not allowed this program with these parties")
+            self._pump()
+            return
+        documents = await self.room.documents(parties)
+        self.guest.know(documents, time.time())
+        same = await self.room.same_phrase(settling.descriptor)
+        if not self.guest.is_settled_on(settling.descriptor):
+            return
+        if same:
+            self.guest.confirm(time.time())
+            self.room.tell("signed", "you signed the roster; waiting for everybody's signature")
+        else:
+            self.guest.leave("the words that people read to each other differ")
+        self._pump()
+
+    def _tell_roster(self, roster: Roster) -> None:
+        facts = roster_facts(self.room.contacts, roster, self.room.me)
+        self.room.report.event("lobby", what="roster", **facts)
+
+    # plumbing
+
+    def _start(self, work: Any) -> None:
+        if self._courier is not None:
+            self._courier.start(work)
+
+    def _pump(self) -> None:
+        if self._courier is not None:
+            self._courier.pump()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)

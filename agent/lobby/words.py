@@ -1,0 +1,50 @@
+"""How parties of a lobby are called to a person: by our own names, or as the strangers they are."""
+
+from __future__ import annotations
+
+from agent.contacts import Contacts
+from messaging.protocols.lobby import Roster, Seat
+
+
+def shown(did: str) -> str:
+    """As much of a DID as tells it from others; for people only, never for comparing."""
+    return did if len(did) <= 32 else f"{did[:31]}…"
+
+
+def called(contacts: Contacts, did: str, name: str) -> str:
+    contact = contacts.of(did)
+    if contact is not None:
+        return contact.name if contact.verified else f"{contact.name} (not verified)"
+    says = f', calls itself "{name}"' if name else ""
+    return f"unknown {shown(did)}{says}"
+
+
+def seat_facts(contacts: Contacts, seat: Seat) -> dict[str, object]:
+    contact = contacts.of(seat.did)
+    return {
+        "did": seat.did,
+        "role": seat.role,
+        "stage": seat.stage,
+        "calls_itself": seat.name,
+        "contact": contact and contact.name,
+        "verified": contact is not None and contact.verified,
+    }
+
+
+def roster_facts(contacts: Contacts, roster: Roster, me: str) -> dict[str, object]:
+    """The roster for a report: `text` for a person, the rest for a program."""
+    lines = []
+    for rank, seat in enumerate(roster.entries):
+        who = "you" if seat.did == me else called(contacts, seat.did, seat.name)
+        role = "" if seat.role in ("", "party") else f" as {seat.role}"
+        lines.append(f"party{rank} {who}{role}: {seat.stage}")
+    free = roster.seats - len(roster.entries)
+    return {
+        "text": "; ".join(lines) + (f"; {free} seats free" if free else ""),
+        "seats": roster.seats,
+        "free": free,
+        "locked": roster.locked,
+        "expires": roster.expires,
+        "program": roster.program.to_json(),
+        "roster": [seat_facts(contacts, seat) for seat in roster.entries],
+    }

@@ -1,0 +1,155 @@
+"""Real agents who never met come together in a lobby on a small internet, and compute."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.support.internet import Command, Internet, Party
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
+]
+
+RESULT = "winner=party1 price=135\n"
+
+
+def test_three_commands_take_strangers_from_a_link_to_a_result(internet: Internet) -> None:
+    alice, bob, carol = internet.parties("home0", "home1", "home2")
+    host = hosted(alice, "--seats", "3", "--admit", "anyone", "--input", "bid=120")
+    link = said(host, "open")["link"]
+    one = joined(bob, link, "--input", "bid=150")
+    said(one, "admitted")
+    other = joined(carol, link, "--input", "bid=135")
+    for command in (host, one, other):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == RESULT
+    phrases = {told["words"] for command in (host, one, other) for told in command.all("phrase")}
+    assert len(phrases) == 1, phrases
+    verdicts = [party.verdict() for party in (alice, bob, carol)]
+    assert len({verdict["session"] for verdict in verdicts}) == 1
+    assert all(verdict["complete"] for verdict in verdicts)
+    assert {told["session"] for told in one.all("phrase")} == {verdicts[0]["session"]}
+
+
+def test_three_spoken_words_lead_there_too_and_a_wrong_one_burns_them(internet: Internet) -> None:
+    alice, bob, carol = internet.parties("home0", "home1", "home2")
+    host = hosted(alice, "--seats", "2", "--admit", "anyone", "--input", "bid=1", program=SUM)
+    code = said(host, "code")["code"]
+    first, second, third = code.split("-")
+    wrong = f"{first}-{second}-{'acid' if third != 'acid' else 'frog'}"
+    refused = joined(carol, wrong, "--mediator", internet.near.url, "--input", "bid=1")
+    assert refused.wait() == 5, refused.told()
+    said(host, "burnt")
+    burnt = joined(carol, code, "--mediator", internet.near.url, "--input", "bid=1")
+    fresh = said(host, "code", number=1)["code"]
+    bob.allow(internet.rounds(0.1))
+    one = joined(bob, fresh, "--mediator", internet.near.url, "--input", "bid=2")
+    for command in (host, one):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+    assert burnt.wait() in (3, 5), burnt.told()
+
+
+def test_a_lobby_outlives_every_agent_and_mediator(internet: Internet) -> None:
+    alice, bob, carol = internet.parties("home0", "home1", "home2")
+    host = hosted(alice, "--seats", "3", "--admit", "anyone", "--input", "bid=120")
+    link = said(host, "open")["link"]
+    one = joined(bob, link, "--input", "bid=150")
+    said(one, "ready")
+    until(host, lambda: any(told["what"] == "ready" for told in host.all("lobby")))
+    host.kill()
+    one.kill()
+    internet.near.kill()
+    internet.near.start()
+    words = ("--resume", "--admit", "anyone", "--input", "bid=120")
+    again = alice.start("host", *words, "--json", as_root=True)
+    assert said(again, "open")["link"] == link
+    other = joined(carol, link, "--input", "bid=135")
+    said(other, "ready")
+    one = joined(bob, link, "--input", "bid=150")
+    for command in (again, one, other):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == RESULT
+
+
+def test_a_strangers_program_travels_and_does_not_run_unapproved(internet: Internet) -> None:
+    alice, bob = internet.parties("home0", "home1")
+    folder = internet.rounds(0.1)
+    assert alice.agent("program", "approve", folder).wait() == 0
+    host = hosted(alice, "--seats", "2", "--admit", "anyone", "--input", "bid=1", program=folder)
+    link = said(host, "open")["link"]
+    refused = joined(bob, link, "--input", "bid=2")
+    assert refused.wait() == 6, refused.told()
+    shown = said(refused, "program")["program"]
+    assert not shown["approved"]
+    assert [told["have"] for told in refused.all("lobby") if told["what"] == "piece"] == [1]
+    assert bob.agent("program", "approve", shown["sha256"][:16]).wait() == 0
+    allowed = joined(bob, link, "--input", "bid=2")
+    for command in (host, allowed):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+
+
+def test_the_same_group_again_takes_one_command_where_it_was_allowed(internet: Internet) -> None:
+    alice, bob, carol = parties = internet.parties("home0", "home1", "home2")
+    for party in parties:
+        for name, other in zip(("alice", "bob", "carol"), parties, strict=True):
+            if other is not party:
+                assert party.agent("contacts", "name", other.did, name).wait() == 0
+    for party, others in ((bob, ("alice", "carol")), (carol, ("alice", "bob"))):
+        words = [word for name in others for word in ("--with", name)]
+        assert party.agent("allow", "auction", *words).wait() == 0
+    waiting = [
+        party.start("join", "--standing", "--input", f"bid={bid}", "--json", as_root=True)
+        for party, bid in ((bob, 150), (carol, 135))
+    ]
+    for command in waiting:
+        said(command, "waiting")
+    for _ in range(2):
+        host = hosted(alice, "--with", "bob", "--with", "carol", "--input", "bid=120")
+        assert host.wait() == 0, host.told()
+        assert host.the("result")["output"].endswith("price=135\n")
+    for command in waiting:
+        until(command, lambda command=command: len(command.all("result")) == 2)  # type: ignore[misc]
+        assert all(told["output"].endswith("price=135\n") for told in command.all("result"))
+        command.signal(signal.SIGINT)
+        command.wait(10)
+
+
+SUM = "rounds"
+
+
+def hosted(party: Party, *words: str, program: str = "auction") -> Command:
+    if program == SUM:
+        program = party.internet.rounds(0.1)
+        assert party.agent("program", "approve", program).wait() == 0
+    return party.start("host", program, *words, "--json", as_root=True)
+
+
+def joined(party: Party, link: str, *words: str) -> Command:
+    return party.start("join", link, *words, "--json", as_root=True)
+
+
+def said(command: Command, what: str, number: int = 0) -> Mapping[str, Any]:
+    """What a command told of this kind, waiting for it."""
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in command.all("lobby") if event["what"] == what]
+
+    until(command, lambda: len(told()) > number, what)
+    return told()[number]
+
+
+def until(command: Command, done: Any, what: str = "") -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        over = command.process.poll() is not None and not done()
+        assert not over, f"ended before {what}: {command.told()}"
+        assert time.monotonic() < deadline, f"never said {what}: {command.told()}"
+        time.sleep(0.02)
