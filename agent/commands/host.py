@@ -22,10 +22,11 @@ from agent.launch.program import Program
 from agent.launch.store import ProgramStore
 from agent.lobby.events import Gathered
 from agent.lobby.files import LobbyFile, newest_hosted
-from agent.lobby.host import Host, Terms
+from agent.lobby.host import Host
 from agent.lobby.hosting import Admission, Hosting
 from agent.lobby.link import LobbyLink, new_token
 from agent.lobby.room import LobbyOver, Room
+from agent.lobby.seats import Terms
 from agent.mail.account import NoMediator
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper

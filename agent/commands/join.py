@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
+import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,8 @@ from identity.keystore import Profile
 from messaging.protocols.lobby import MAX_NAME
 from resolvers.registry import default_registry
 from resolvers.resolver import Resolver
+
+LONG_TURN = 60.0  # seconds; turns that fail sooner are followed by a pause, up to as long
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,41 @@ def command(
         if not text.isprintable() or len(text) > MAX_NAME:
             raise UsageMistake(f"a name is one line of at most {MAX_NAME} characters")
     target = _target(link, mediator)
+    if standing:
+        _take_turns()
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     wishes = Wishes(inputs, name, role, trusting, standing, timeout)
     report: Report = JsonReport() if as_json else PlainReport()
     code = asyncio.run(_join(user, choice, target, mediator, wishes, report))
     click.get_current_context().exit(code)
+
+
+def _take_turns() -> None:
+    """Return in a new process for every turn; this one starts the next and reads nothing.
+
+    A turn gives up its privileges, and its helper serves one session: so a process each.
+    """
+    pause = 0.0
+    while (child := os.fork()) != 0:
+        began = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_, child=child: _end(child))
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in (Exit.OK, Exit.FAILED, Exit.TIMEOUT, Exit.REFUSED):
+            click.get_current_context().exit(code)
+        short = code != Exit.OK and time.monotonic() - began < LONG_TURN
+        pause = min(2 * pause + 1, LONG_TURN) if short else 0.0
+        time.sleep(pause)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(child: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    os._exit(int(Exit.OK))
 
 
 def _target(text: str | None, mediator: str | None) -> LobbyLink | str | None:
@@ -137,7 +171,6 @@ async def _join(
     wishes: Wishes,
     report: Report,
 ) -> int:
-    code = int(Exit.OK)
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
@@ -147,16 +180,7 @@ async def _join(
             return await guest.follow(target)
         if isinstance(target, str):
             return await guest.follow(await guest.ask_for_link(target, str(mediator)))
-        async for link in guest.called():
-            try:
-                code = await guest.follow(link)
-            except LobbyOver as error:
-                if not wishes.standing:
-                    raise
-                report.event("error", text=str(error), hint=None, exit_code=int(Exit.REFUSED))
-            if not wishes.standing:
-                return code
-    return code
+        return await guest.follow(await guest.called())
 
 
 @dataclass(frozen=True)
@@ -227,8 +251,8 @@ class _Guest:
         async with Mailbox(self.profile, self.resolver) as mailbox:
             return await link_for(code, mailbox, str(found))
 
-    async def called(self) -> AsyncIterator[LobbyLink]:
-        """The lobbies that contacts call us to and that our owner wants to see."""
+    async def called(self) -> LobbyLink:
+        """The lobby that a contact calls us to, and that our owner wants to see."""
         contacts = Contacts(self.choice.folder)
         while True:
             self.report.event("lobby", what="waiting", text="waiting until a contact calls")
@@ -240,7 +264,7 @@ class _Guest:
                 asks = person.is_there and not (self.wishes.trusting or self.wishes.standing)
                 wanted = not asks or await person.agrees("Knock?")
             if wanted:
-                yield link
+                return link
 
     def _room(self, mailbox: Mailbox, person: Person, file: LobbyFile) -> Room:
         return Room(

@@ -9,8 +9,7 @@ moves on whenever the board has all that its state waits for:
     BEGUN      nothing any more; repeats `begin` on request
     CLOSED     nothing any more
 
-A guest that leaves, or comes back having lost everything, opens a settled lobby again: the next
-roster has a higher number, and echoes of the old one count for nothing.
+A guest that leaves, or has lost everything, opens a settled lobby again with a higher number.
 
 News of the roster are gathered: a round of them goes out at most every second a guest, so that a
 lobby of twenty costs its host about one message a second however people come and go.
@@ -20,7 +19,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from agent.lobby.echo import all_echo, is_echo, sign
@@ -41,56 +40,15 @@ from agent.lobby.events import (
     saved,
     settle_of,
 )
+from agent.lobby.seats import OUTSIDE, Guest, Terms, free_roles, seated, why_not
 from agent.session.statements import Speaker, clip
 from identity.document import DidDocument
-from messaging.protocols.lobby import (
-    Begin,
-    Close,
-    Echo,
-    FromGuest,
-    FromHost,
-    Knock,
-    Leave,
-    Offered,
-    Piece,
-    Ready,
-    Refuse,
-    Roster,
-    Seat,
-    Want,
-)
+from messaging.protocols import lobby as wire
 
-MAX_GUESTS = 256  # that a lobby remembers; more with the link are not heard
+MAX_GUESTS = 256  # that are remembered
 NEWS_SECONDS = 1.0  # a guest, between two rounds of news
 REPEAT_SECONDS = 30.0  # until a settled roster goes again to who has not echoed it
 MAX_PIECES_SENT = 512  # to one guest: enough to send the largest program again and again
-OUTSIDE = (Presence.GONE, Presence.REFUSED)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a lobby is for; never changes."""
-
-    lobby: str
-    token: str = field(repr=False)
-    title: str
-    program: Offered
-    seats: int
-    least: int  # parties that the program needs
-    roles: tuple[str, ...]  # by seat; the first is the host's
-    expires: int  # UTC seconds
-
-
-@dataclass(frozen=True)
-class Guest:
-    did: str
-    nonce: str
-    created: int  # Unix milliseconds, of the nonce
-    name: str
-    role: str
-    stage: Presence
-    seat: int = 0
-    sent: int = 0  # pieces of the program
 
 
 class Host:
@@ -123,7 +81,7 @@ class Host:
         self._confirmed = False
         self._documents: dict[str, DidDocument] = {}
         self._events: list[HostEvent] = []
-        self._outbox: list[tuple[str, FromHost]] = []
+        self._outbox: list[tuple[str, wire.FromHost]] = []
         self._news_at: float | None = None
         self._last_news = 0.0
         self._repeat_at: float | None = None
@@ -133,7 +91,7 @@ class Host:
     def next_event(self) -> HostEvent | None:
         return self._events.pop(0) if self._events else None
 
-    def messages_to_send(self) -> list[tuple[str, FromHost]]:
+    def messages_to_send(self) -> list[tuple[str, wire.FromHost]]:
         """(guest's DID, message) pairs; each is handed out once."""
         outbox, self._outbox = self._outbox, []
         return outbox
@@ -144,12 +102,12 @@ class Host:
         timers = (self._news_at, self._repeat_at, float(self.terms.expires))
         return min(timer for timer in timers if timer is not None)
 
-    def roster(self) -> Roster:
+    def roster(self) -> wire.Roster:
         """Who is in, in the order of the seats, ourselves first."""
-        mine = Seat(self._me, self.terms.roles[0], self._name, str(Presence.READY))
-        others = [Seat(g.did, g.role, g.name, str(g.stage)) for g in self._seated()]
+        mine = wire.Seat(self._me, self.terms.roles[0], self._name, str(Presence.READY))
+        others = [wire.Seat(g.did, g.role, g.name, str(g.stage)) for g in self._seated()]
         terms = self.terms
-        return Roster(
+        return wire.Roster(
             lobby=terms.lobby,
             seq=self._seq,
             title=terms.title,
@@ -164,7 +122,7 @@ class Host:
         return [guest for guest in self.guests.values() if guest.stage is Presence.KNOCKING]
 
     def waiting_for(self) -> list[str]:
-        """DIDs of the guests that the present state waits for; free seats are in the roster."""
+        """The guests that the present state waits for; free seats are in the roster."""
         if self.state is HostState.SETTLING:
             return [guest.did for guest in self._seated() if guest.did not in self._echoes]
         return [guest.did for guest in self._seated() if guest.stage is not Presence.READY]
@@ -195,27 +153,27 @@ class Host:
 
     # what comes in from guests
 
-    def handle_message(self, sender: str, message: FromGuest, now: float) -> None:
+    def handle_message(self, sender: str, message: wire.FromGuest, now: float) -> None:
         """Take in an authenticated message; one that does not fit is dropped."""
         if message.lobby != self.terms.lobby or sender == self._me:
             return
-        if isinstance(message, Knock):
+        if isinstance(message, wire.Knock):
             self._handle_knock(sender, message, now)
             return
         guest = self.guests.get(sender)
         if guest is None or guest.stage in OUTSIDE or self.state is HostState.CLOSED:
             return
         match message:
-            case Leave():
+            case wire.Leave():
                 self._part(guest, clip(message.reason), now)
-            case Want() if guest.stage is not Presence.KNOCKING:
+            case wire.Want() if guest.stage is not Presence.KNOCKING:
                 self._send_pieces(guest, message)
-            case Ready() if guest.stage is Presence.ADMITTED:
+            case wire.Ready() if guest.stage is Presence.ADMITTED:
                 if message.sha256 == self.terms.program.sha256:
                     self._set(replace(guest, stage=Presence.READY))
                     self._events.append(GotReady(sender))
                     self._news(now)
-            case Echo() if self.state is HostState.SETTLING and message.seq == self._seq:
+            case wire.Echo() if self.state is HostState.SETTLING and message.seq == self._seq:
                 self._unchecked[sender] = message.statement
         self._advance(now)
 
@@ -239,9 +197,9 @@ class Host:
         guest = self.guests.get(did)
         if guest is None or guest.stage is not Presence.KNOCKING:
             raise ValueError("nobody of that name knocks")
-        if self.state is not HostState.OPEN or len(self._seated()) + 1 >= self._seats:
+        if self.state is not HostState.OPEN or self._is_full():
             raise ValueError("all seats are taken")
-        free = self._free_roles()
+        free = free_roles(self.terms, self.guests.values())
         wanted = role or (guest.role if guest.role in free else free[0])
         if wanted not in free:
             raise ValueError(f"no seat is free for {wanted!r}")
@@ -257,7 +215,7 @@ class Host:
         """Send a guest away, whether it knocks or is in."""
         guest = self.guests.get(did)
         if guest is not None and guest.stage not in OUTSIDE:
-            self._outbox.append((did, Refuse(self.terms.lobby, reason)))
+            self._outbox.append((did, wire.Refuse(self.terms.lobby, reason)))
             self._part(guest, reason, now, Presence.REFUSED)
             self._advance(now)
 
@@ -288,26 +246,26 @@ class Host:
     def close(self, reason: str, *, ours: bool = False) -> None:
         if self.state not in (HostState.BEGUN, HostState.CLOSED):
             there = [guest.did for guest in self.guests.values() if guest.stage not in OUTSIDE]
-            self._outbox += [(did, Close(self.terms.lobby, reason)) for did in there]
+            self._outbox += [(did, wire.Close(self.terms.lobby, reason)) for did in there]
             self.state = HostState.CLOSED
             self._events.append(Over(reason, ours))
 
     # inside
 
-    def _handle_knock(self, sender: str, knock: Knock, now: float) -> None:
+    def _handle_knock(self, sender: str, knock: wire.Knock, now: float) -> None:
         if not hmac.compare_digest(knock.token.encode(), self.terms.token.encode()):
             return
         known = self.guests.get(sender)
         if known is not None and knock.created < known.created:
             return  # it was on its way for longer than its successor
         if self.state is HostState.CLOSED:
-            self._outbox.append((sender, Close(self.terms.lobby, "the lobby is closed")))
+            self._outbox.append((sender, wire.Close(self.terms.lobby, "the lobby is closed")))
         elif known is not None and known.stage in (Presence.ADMITTED, Presence.READY):
             self._come_back(known, knock, now)
         elif self.state is HostState.BEGUN:
-            self._outbox.append((sender, Refuse(self.terms.lobby, "it has begun without you")))
-        elif why := self._why_not(known):
-            self._outbox.append((sender, Refuse(self.terms.lobby, why)))
+            self._outbox.append((sender, wire.Refuse(self.terms.lobby, "it has begun without you")))
+        elif why := why_not(known, locked=self.locked, full=self._is_full()):
+            self._outbox.append((sender, wire.Refuse(self.terms.lobby, why)))
         elif known is not None or len(self.guests) < MAX_GUESTS:
             again = known is not None and known.stage is Presence.KNOCKING
             self._set(
@@ -316,21 +274,12 @@ class Host:
             if not again:
                 self._events.append(Knocked(sender, knock.name, knock.role))
 
-    def _why_not(self, known: Guest | None) -> str | None:
-        if known is not None and known.stage is Presence.REFUSED:
-            return "the host does not let you in"
-        if self.locked:
-            return "the lobby is locked"
-        if len(self._seated()) + 1 >= self._seats:
-            return "all seats are taken"
-        return None
-
-    def _come_back(self, guest: Guest, knock: Knock, now: float) -> None:
+    def _come_back(self, guest: Guest, knock: wire.Knock, now: float) -> None:
         """A guest that is in knocks again: it repeats itself, or has lost everything."""
         if guest.nonce == knock.nonce:
             self._repeat(guest)
         elif self.state is HostState.BEGUN:
-            self._outbox.append((guest.did, Refuse(self.terms.lobby, "it has begun already")))
+            self._outbox.append((guest.did, wire.Refuse(self.terms.lobby, "it has begun already")))
         else:
             self._set(
                 replace(guest, nonce=knock.nonce, created=knock.created, stage=Presence.ADMITTED)
@@ -387,6 +336,9 @@ class Host:
         if self.state is HostState.SETTLING and self.gathered is not None:
             self._try_begin(self.gathered)
 
+    def _is_full(self) -> bool:
+        return len(self._seated()) + 1 >= self._seats
+
     def _complete(self) -> bool:
         seated = self._seated()
         return len(seated) + 1 == self._seats and all(
@@ -410,9 +362,9 @@ class Host:
         self._send_all(begin)
         self._events.append(Began(gathered))
 
-    def _begin(self, gathered: Gathered) -> Begin:
+    def _begin(self, gathered: Gathered) -> wire.Begin:
         echoes = tuple(self._echoes[did] for did in gathered.draft.parties)
-        return Begin(self.terms.lobby, self._seq, echoes)
+        return wire.Begin(self.terms.lobby, self._seq, echoes)
 
     def _send_settle(self, now: float, to: Sequence[str]) -> None:
         if self.gathered is not None:
@@ -420,7 +372,7 @@ class Host:
             self._outbox += [(did, settle) for did in to]
         self._repeat_at = now + REPEAT_SECONDS
 
-    def _send_pieces(self, guest: Guest, want: Want) -> None:
+    def _send_pieces(self, guest: Guest, want: wire.Want) -> None:
         if want.sha256 != self.terms.program.sha256:
             return
         wanted = [index for index in want.pieces if index < len(self._pieces)]
@@ -428,7 +380,8 @@ class Host:
         self._set(replace(guest, sent=guest.sent + len(wanted)))
         lobby = self.terms.lobby
         self._outbox += [
-            (guest.did, Piece(lobby, want.sha256, index, self._pieces[index])) for index in wanted
+            (guest.did, wire.Piece(lobby, want.sha256, index, self._pieces[index]))
+            for index in wanted
         ]
 
     def _news(self, now: float, *, at_once: bool = False) -> None:
@@ -437,21 +390,11 @@ class Host:
         at = max(now, self._last_news + pause)
         self._news_at = at if self._news_at is None else min(at, self._news_at)
 
-    def _send_all(self, message: FromHost) -> None:
+    def _send_all(self, message: wire.FromHost) -> None:
         self._outbox += [(guest.did, message) for guest in self._seated()]
 
     def _seated(self) -> list[Guest]:
-        inside = (Presence.ADMITTED, Presence.READY)
-        return sorted(
-            (guest for guest in self.guests.values() if guest.stage in inside),
-            key=lambda guest: guest.seat,
-        )
-
-    def _free_roles(self) -> list[str]:
-        free = list(self.terms.roles[1:])
-        for guest in self._seated():
-            free.remove(guest.role)
-        return free
+        return seated(self.guests.values())
 
     def _set(self, guest: Guest) -> None:
         self.guests[guest.did] = guest

@@ -10,8 +10,9 @@ from hashlib import sha256
 
 from agent.lobby.events import Began, GuestEvent, HostEvent, Over, Settling
 from agent.lobby.guest import LobbyGuest
-from agent.lobby.host import Host, Terms
+from agent.lobby.host import Host
 from agent.lobby.link import LobbyLink
+from agent.lobby.seats import Terms
 from agent.session.descriptor import Draft
 from messaging.protocols.lobby import LobbyMessage, Offered, pieces_of
 from tests.support.sessions import NOW, Party, draft_of, make_parties
