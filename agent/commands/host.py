@@ -18,6 +18,7 @@ from agent.approval import allowed_program
 from agent.contacts import Contacts
 from agent.errors import UsageMistake
 from agent.launch.inputs import read_inputs
+from agent.launch.manifest import Manifest
 from agent.launch.program import Program
 from agent.launch.store import ProgramStore
 from agent.lobby.events import Gathered
@@ -45,7 +46,7 @@ from resolvers.registry import default_registry
 class Wishes:
     """What the command line asks for."""
 
-    seats: int
+    roles: tuple[str, ...]  # by seat, our own first
     title: str | None
     name: str
     admission: Admission
@@ -72,6 +73,7 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 )
 @click.argument("program", required=False)
 @click.option("--seats", type=click.IntRange(2, 64), help="Parties in all, you among them.")
+@click.option("--role", metavar="ROLE", help="Your own, where parties differ in what they do.")
 @click.option("--title", metavar="TEXT", help="What this is, for the people you invite.")
 @click.option("--with", "called", multiple=True, metavar="NAME|DID", help="Call and let in.")
 @click.option(
@@ -104,6 +106,7 @@ def command(
     choice: Choice,
     program: str | None,
     seats: int | None,
+    role: str | None,
     title: str | None,
     called: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -124,15 +127,18 @@ def command(
         kept = _kept(choice) if resume else None
         loaded = store.get(kept["terms"]["program"]["sha256"]) if kept else None
         loaded = loaded or allowed_program(store, str(program))
-        values = read_inputs(loaded.manifest, inputs)
         store.add(loaded)
         contacts = Contacts(home_folder())
         dids = tuple(dict.fromkeys(contacts.did(word) for word in called))
-    count = seats or len(dids) + 1
-    if kept is None:
-        check_seats(loaded, count, len(dids))
+        if kept is None:
+            count = seats or len(dids) + 1
+            check_seats(loaded, count, len(dids))
+            roles = seat_roles(loaded.manifest, count, role)
+        else:
+            roles = tuple(kept["terms"]["roles"])
+        values = read_inputs(loaded.manifest, inputs, roles[0])
     _check_line(title or "", name)
-    wishes = Wishes(count, title, name, Admission(admit), dids, hours, trusting, timeout)
+    wishes = Wishes(roles, title, name, Admission(admit), dids, hours, trusting, timeout)
     report: Report = JsonReport() if as_json else PlainReport()
     code = asyncio.run(_host(user, choice, loaded, values, wishes, kept, report))
     click.get_current_context().exit(code)
@@ -158,7 +164,9 @@ async def _host(
         if kept and kept["gathered"] is not None:
             report.event("lobby", what="resumed", text="this lobby has begun; going on from there")
             file = LobbyFile(choice.folder, choice.name, kept["terms"]["lobby"])
-            code = await computer.compute(make_draft(program, kept["gathered"]["parties"]))
+            begun = kept["gathered"]
+            draft = make_draft(program, begun["parties"], begun["roles"])
+            code = await computer.compute(draft)
         else:
             file, gathered = await _gather(computer, wishes, kept)
             began = gathered.created / 1000
@@ -175,11 +183,8 @@ async def _gather(
         raise NoMediator(profile.did)
     async with Mailbox(profile, computer.resolver) as mailbox, Person() as person:
         terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
-        url = (
-            kept["link"]
-            if kept
-            else _link(terms, profile.did).to_url(await mailbox.http_endpoint())
-        )
+        mediator = (await mailbox.account.endpoints()).http
+        url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)
         file = LobbyFile(choice.folder, choice.name, terms.lobby)
         room = Room(
             me=profile.did,
@@ -198,7 +203,7 @@ async def _gather(
             name=wishes.name,
             nonce=kept["nonce"] if kept else secrets.token_urlsafe(32),
             speaker=speaker_of(profile, document),
-            draft_for=lambda parties, _: make_draft(computer.program, parties),
+            draft_for=lambda parties, roles: make_draft(computer.program, parties, roles),
             pieces=pieces_of(computer.program.archive()),
         )
         if kept:
@@ -225,11 +230,23 @@ def new_terms(program: Program, wishes: Wishes) -> Terms:
         token=new_token(),
         title=title,
         program=Offered(program.name, program.sha256, len(pieces_of(archive))),
-        seats=wishes.seats,
+        seats=len(wishes.roles),
         least=program.manifest.min_parties,
-        roles=("party",) * wishes.seats,
+        roles=wishes.roles,
         expires=expires,
     )
+
+
+def seat_roles(manifest: Manifest, seats: int, own: str | None) -> tuple[str, ...]:
+    """The role of every seat, our own first. Raises: UsageMistake."""
+    roles = list(manifest.seats(seats))
+    own = own or roles[0]
+    if own not in roles:
+        raise UsageMistake(
+            f"{own!r} is no role of {manifest.name}", ", ".join(dict.fromkeys(roles))
+        )
+    roles.remove(own)
+    return (own, *roles)
 
 
 def check_seats(program: Program, seats: int, called: int) -> None:

@@ -238,9 +238,11 @@ class _Guest:
         text = "this lobby has begun; going on from there"
         self.report.event("lobby", what="resumed", text=text)
         program = ProgramStore(self.choice.folder).get(kept["roster"]["program"]["sha256"])
-        inputs = read_inputs(program.manifest, self.wishes.inputs)
-        computer = self._computer(program, inputs)
-        code = await computer.compute(make_draft(program, kept["gathered"]["parties"]))
+        begun = kept["gathered"]
+        draft = make_draft(program, begun["parties"], begun["roles"])
+        role = draft.roles[draft.parties.index(self.profile.did)]
+        inputs = read_inputs(program.manifest, self.wishes.inputs, role)
+        code = await self._computer(program, inputs).compute(draft)
         LobbyFile(self.choice.folder, self.choice.name, link.lobby).remove()
         return code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from agent.lobby.courier import Courier
 from agent.lobby.events import (
     Admitted,
     Began,
+    DraftMaker,
     Gathered,
     GuestEvent,
     Over,
@@ -30,6 +32,7 @@ from agent.lobby.events import (
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.room import LobbyOver, Room, interruptible
 from agent.lobby.words import called, roster_facts
+from agent.session.descriptor import Draft
 from agent.session.start import make_draft
 from messaging.protocols.lobby import Roster
 
@@ -149,9 +152,10 @@ class Joining:
                 self.guest.leave(f"{program.name} is not approved there")
                 self._fail(NotConsented(program.name, program.sha256))
             else:
-                inputs = await self._asked(program)
+                role = next(seat.role for seat in roster.entries if seat.did == self.room.me)
+                inputs = await self._asked(program, role)
                 self.program, self.inputs = program, inputs
-                self.guest.approve(lambda parties, _: make_draft(program, parties), time.time())
+                self.guest.approve(self._draft_maker(program, role), time.time())
                 self.room.tell("ready", "you are ready; waiting for the others")
         except (InputError, ProgramError) as error:
             self.guest.leave("it cannot take part with these inputs, or this program")
@@ -169,7 +173,7 @@ class Joining:
 
     def _tell_program(self, program: Program) -> None:
         approved = self.store.is_approved(program.sha256)
-        opens = "; ".join(f"{one.what}, to {one.to}" for one in program.manifest.opens)
+        opens = "; ".join(f"{one.what}, to {one.audience}" for one in program.manifest.opens)
         self.room.tell(
             "program",
             f"will run {program.name} {program.sha256[:16]}; opens {opens}",
@@ -190,16 +194,31 @@ class Joining:
         self.store.approve(program)
         return True
 
-    async def _asked(self, program: Program) -> dict[str, int]:
+    def _draft_maker(self, program: Program, role: str) -> DraftMaker:
+        """The draft that we make of a roster in which we have this role."""
+
+        def draft_for(parties: Sequence[str], roles: Sequence[str]) -> Draft:
+            manifest = program.manifest
+            if not manifest.min_parties <= len(parties) <= manifest.max_parties:
+                raise ValueError(f"the program is not for {len(parties)} parties")
+            if Counter(roles) != Counter(manifest.seats(len(parties))):
+                raise ValueError("the final roster has other roles than the program")
+            if roles[parties.index(self.room.me)] != role:
+                raise ValueError("the final roster has another role for us")
+            return make_draft(program, parties, roles)
+
+        return draft_for
+
+    async def _asked(self, program: Program, role: str) -> dict[str, int]:
         """All inputs: those given on the command line, and answers for the others."""
         given = list(self.given)
         if self.room.person.is_there and not any(text.startswith("@") for text in given):
             have = {text.partition("=")[0].strip() for text in given}
-            for wanted in program.manifest.inputs:
+            for wanted in program.manifest.inputs_of(role):
                 if wanted.name not in have:
                     question = f"{wanted.name}: {wanted.title} ({wanted.range})?"
                     given.append(f"{wanted.name}={await self.room.person.line(question)}")
-        return read_inputs(program.manifest, given)
+        return read_inputs(program.manifest, given, role)
 
     async def _settle(self, settling: Settling) -> None:
         """Look everybody up, show the phrase, and sign, if the roster is still the same."""
