@@ -13,7 +13,9 @@ from typing import Any
 from mediator.addresses import OwnNames
 from mediator.delivery.carrier import Carrier
 from mediator.delivery.live import LiveAccounts
+from mediator.entrance import lobby_page
 from mediator.entrance.listening import Certificate, is_own, listen, serving, stun_serving, url_of
+from mediator.entrance.lobby_page import LobbyPage
 from mediator.entrance.monitoring import Monitoring, monitored, watch_loop
 from mediator.entrance.pages import InvitationPage, Page, facts, health_pages
 from mediator.entrance.web import Web
@@ -134,6 +136,7 @@ async def running(
             pages={
                 **health_pages(health),
                 "/": InvitationPage(identity, own.dids, conversation.protocols(handlers), gate),
+                lobby_page.PATH: LobbyPage(public_url),
                 "/invitation": facts(identity.invitation.to_message().to_json),
                 **_did_document(identity),
             },

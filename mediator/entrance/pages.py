@@ -67,12 +67,12 @@ class InvitationPage:
         self._ours = ours
         self._protocols = protocols
         self._gate = gate
-        self._style, self._script = _file("style.css"), _file("script.js")
+        self._style, self._script = page_file("style.css"), page_file("script.js")
         self._policy = "; ".join(
             [
                 "default-src 'none'",
-                f"style-src {_hash(self._style)}",
-                f"script-src {_hash(self._script)}",
+                f"style-src {style_hash(self._style)}",
+                f"script-src {style_hash(self._script)}",
                 "base-uri 'none'",
                 "form-action 'none'",
                 "frame-ancestors 'none'",
@@ -110,9 +110,9 @@ class InvitationPage:
     async def _body(self, followed: str | None) -> str:
         identity = self._identity
         is_open = self._gate.is_open
-        card = self._card(followed) if followed or is_open else _file("closed.html")
+        card = self._card(followed) if followed or is_open else page_file("closed.html")
         host = urlsplit(identity.public_url).netloc
-        return Template(_file("index.html")).substitute(
+        return Template(page_file("index.html")).substitute(
             title=html.escape(f"{host} – DIDComm mediator"),
             host=html.escape(host),
             lead="It takes messages for your wallet while you are away.",
@@ -130,7 +130,7 @@ class InvitationPage:
         url = followed or self._identity.invitation_url
         mediator = html.escape(shlex.quote(followed or self._identity.public_url))
         command = f"<pre><code>agent create-did --mediator {mediator}</code></pre>"
-        return Template(_file("invitation.html")).substitute(
+        return Template(page_file("invitation.html")).substitute(
             qr=_qr(url),
             heading="You are invited" if followed else "Use this mediator",
             url=html.escape(url),
@@ -148,11 +148,13 @@ def _protocol_words(protocol: str) -> str:
 
 
 @cache
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
+    """A file of the folder `page`."""
     return files("mediator.entrance").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def style_hash(text: str) -> str:
+    """How a content policy names a style or script that stands in the page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
