@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from agent.session.descriptor import Descriptor
 from messaging.protocols.session import Offer
@@ -53,6 +54,14 @@ class Agreed:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A party has more addresses than it offered, not checked yet."""
+
+    party: str
+    candidates: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Released:
     """Everybody is ready: run the program, then call `program_ended`."""
 
@@ -72,4 +81,4 @@ class Ended:
     party: str | None = None  # whose fault, where it is somebody's
 
 
-Event = Proposed | Withdrew | Described | Agreed | Released | Ended
+Event = Proposed | Withdrew | Described | Agreed | Moved | Released | Ended

@@ -42,6 +42,7 @@ from agent.session.events import (
     Described,
     Ended,
     Event,
+    Moved,
     Outcome,
     Proposed,
     Released,
@@ -50,7 +51,7 @@ from agent.session.events import (
 )
 from agent.session.statements import FalseStatement, Kind, Speaker, Statement, clip, verify
 from identity.document import DidDocument
-from messaging.protocols.session import Offer, Propose, Say, SessionMessage, Withdraw
+from messaging.protocols.session import Candidates, Offer, Propose, Say, SessionMessage, Withdraw
 
 VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
 MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybody, again
@@ -170,6 +171,8 @@ class SessionMachine:
             case Offer():
                 self._board.offers[sender] = message
                 self.handle_statement(sender, Say(message.session, message.statement), now)
+            case Candidates() if message.session == self._session_id():
+                self._events.append(Moved(sender, message.candidates))
             case Say():
                 self.handle_statement(sender, message, now)
         self._advance(now)
@@ -216,6 +219,11 @@ class SessionMachine:
         if self.state is State.OFFERING and self._are_of_ours(offers.values()):
             self._own_offers = offers
             self._advance(now)
+
+    def moved(self, candidates: Sequence[Mapping[str, Any]]) -> None:
+        """Our network changed; tell everybody these addresses; after Agreed."""
+        if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
+            self._send_all(Candidates(self.descriptor.id, candidates))
 
     def say_by_mail(self, parties: Collection[str]) -> None:
         """The mesh has not carried our last statement to these parties; mail it, once."""

@@ -41,6 +41,7 @@ class Meshing:
     mailbox: Mailbox
     traces: Traces
     _own: OwnSide | None = None
+    _servers: tuple[Address, ...] = ()
     _mapping: asyncio.Task[Mapped | None] | None = None
     _creating: asyncio.Task[None] | None = None
     _offered_at: float = 0.0
@@ -62,7 +63,7 @@ class Meshing:
             raise RuntimeError("a mesh is raised after an agreement")
         await self._creating
         heart = await self._take_port_over(own, agreed)
-        paths = Paths(self.stage, agreed.descriptor, self.traces, heart)
+        paths = Paths(self.stage, agreed.descriptor, self.traces, heart, self._servers)
         await paths.start(own, agreed)
         await self._await_everybody(heart, paths)
         seconds = time.monotonic() - self._offered_at
@@ -74,13 +75,12 @@ class Meshing:
         self.stage.at_end(port.close)
         self._mapping = asyncio.create_task(self._map(port))
         self.stage.own(self._mapping)
-        servers: tuple[Address, ...] = ()
         while True:
-            async with owned(keep_mapping(port, servers)):
+            async with owned(keep_mapping(port, self._servers)):
                 event = await self._next_event()
             match event:
                 case Described(descriptor):
-                    servers = await self._offer(port, descriptor)
+                    await self._offer(port, descriptor)
                 case Agreed():
                     return event
 
@@ -95,15 +95,13 @@ class Meshing:
             if machine.state is State.SIGNING:
                 stage.lose(machine.waiting_for(), OFFERS_TIMEOUT)
 
-    async def _offer(self, port: UdpPort, descriptor: Descriptor) -> tuple[Address, ...]:
-        """Sign and offer; the STUN servers that were asked."""
+    async def _offer(self, port: UdpPort, descriptor: Descriptor) -> None:
         await self._start_creating(descriptor)
-        servers, relays = await asyncio.gather(self._stun_servers(), self._relays(descriptor))
-        self._own = await self._gather(port, descriptor, servers, relays)
+        self._servers, relays = await asyncio.gather(self._stun_servers(), self._relays(descriptor))
+        self._own = await self._gather(port, descriptor, relays)
         self._offered_at = time.monotonic()
         self.stage.machine.offers_made(self._own.offers(), time.time())
         self.stage.pump()
-        return servers
 
     async def _start_creating(self, descriptor: Descriptor) -> None:
         """While messages travel; a party that starts over changes our addresses."""
@@ -143,10 +141,9 @@ class Meshing:
         self,
         port: UdpPort,
         descriptor: Descriptor,
-        servers: tuple[Address, ...],
         relays: tuple[tuple[RelayTicket, RelayTicket], ...],
     ) -> OwnSide:
-        gathered = await gather(port, servers, GATHER_TIMEOUT)
+        gathered = await gather(port, self._servers, GATHER_TIMEOUT)
         mapped = await self._mapping if self._mapping is not None else None
         candidates = with_mapped(gathered.candidates, mapped)
         kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)

@@ -32,6 +32,11 @@ class OwnSide:
             for did, side in self.sides.items()
         }
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What everybody was offered alike."""
+        return next(iter(self.sides.values())).candidates
+
     def tickets(self, did: str, offer: Offer) -> tuple[RelayTicket, ...]:
         """Our side's at our own mediator's relay and at theirs. Raises: BadTicket."""
         own = [self.relays[did][0]] if did in self.relays else []

@@ -7,11 +7,14 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from agent.connection.changes import network_changes
 from agent.connection.check_socket import CheckSocket
 from agent.connection.connectivity import Connectivity
+from agent.connection.gathering import Gathered
 from agent.connection.steering import Steering
 from agent.running import RunningSession, Traces
 from agent.session import mesh
@@ -20,9 +23,11 @@ from agent.session.events import Agreed
 from agent.session.heart import Heart
 from agent.session.offers import OwnSide, check_key, peer_key
 from agent.session.stage import Stage
-from traversal.candidate import RemoteSide
+from traversal.candidate import Address, BadCandidate, RemoteSide, candidates_from_json
 from traversal.paths import Event, PathFound, PathSettled
 
+GATHER_TIMEOUT = 3.0  # seconds
+MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
 NOTE_INTERVAL = 2.0  # seconds between two notes for `agent status`
 
 
@@ -38,10 +43,12 @@ class Paths:
     descriptor: Descriptor
     traces: Traces
     heart: Heart
+    servers: Sequence[Address]  # STUN
     connectivity: Connectivity = field(init=False)
     _steering: Steering = field(init=False)
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _telling: bool = False
+    _offered: frozenset[Address] = frozenset()
 
     async def start(self, own: OwnSide, agreed: Agreed) -> None:
         """Raises: Stopped, naming whose offer is of no use."""
@@ -52,7 +59,14 @@ class Paths:
         self._steering = Steering(self.stage.helper, keys, self.heart.reach, distress)
         for did in agreed.offers:
             self._add(did, own, agreed)
-        for work in (self._connect(port), self._steering.run(), self._keep_noting()):
+        self._offered = frozenset(found.address for found in own.candidates)
+        for work in (
+            self._connect(port),
+            self._steering.run(),
+            self._keep_noting(),
+            self._follow_others(),
+            self._follow_our_network(),
+        ):
             self.stage.accompany(work)
 
     def missing(self) -> dict[str, str]:
@@ -86,6 +100,30 @@ class Paths:
             )
         except ValueError as error:
             stage.fail(f"{stage.name(did)} made an offer that cannot be used: {error}", did)
+
+    async def _follow_others(self) -> NoReturn:
+        """Each change has us send checks, so nobody gets more than a few a second out of us."""
+        while True:
+            moved = await self.stage.moves.get()
+            with contextlib.suppress(BadCandidate):
+                candidates = candidates_from_json(list(moved.candidates))
+                self.connectivity.add_remote(moved.party, candidates)
+            await asyncio.sleep(MOVE_INTERVAL)
+
+    async def _follow_our_network(self) -> None:
+        async for change in network_changes():
+            self.stage.step("network", f"our {change} changed: looking for our addresses again")
+            self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
+
+    def _gathered(self, gathered: Gathered) -> None:
+        addresses = frozenset(found.address for found in gathered.candidates)
+        if addresses == self._offered or not addresses:
+            return
+        self._offered = addresses
+        self.connectivity.set_local(gathered.candidates)
+        self.stage.machine.moved([found.to_json() for found in gathered.candidates])
+        kinds = ", ".join(f"{found.kind} {found.address}" for found in gathered.candidates)
+        self.stage.step("candidates", f"candidates now: {kinds}")
 
     def _on_event(self, did: str, event: Event) -> None:
         match event:

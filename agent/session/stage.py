@@ -12,12 +12,15 @@ from typing import Any, NoReturn, TypeVar
 from agent.network_helper.client import NetworkHelper
 from agent.report import Report
 from agent.session.descriptor import short
-from agent.session.events import Ended, Event, Outcome, Proposed, Withdrew
+from agent.session.events import Ended, Event, Moved, Outcome, Proposed, Withdrew
 from agent.session.heart import Heart
 from agent.session.machine import EARLY, SessionMachine
 
 _E = TypeVar("_E", bound=Event)
 _T = TypeVar("_T")
+
+
+MAX_MOVES = 256  # changes of others' networks that wait; more are dropped
 
 
 class Stopped(Exception):
@@ -33,6 +36,7 @@ class Stage:
     helper: NetworkHelper
     report: Report
     heart: Heart | None = None
+    moves: asyncio.Queue[Moved] = field(default_factory=lambda: asyncio.Queue(MAX_MOVES))
     over: asyncio.Future[Ended] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -70,7 +74,10 @@ class Stage:
         while (event := self.machine.next_event()) is not None:
             if isinstance(event, Ended) and not self.over.done():
                 self.over.set_result(event)
-            self._events.put_nowait(event)
+            if not isinstance(event, Moved):
+                self._events.put_nowait(event)
+            elif not self.moves.full():
+                self.moves.put_nowait(event)
         if self.heart is not None:
             self.heart.news(self.machine)
 

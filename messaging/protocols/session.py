@@ -6,6 +6,7 @@ story they make together; here is their form, and the limits a stranger's messag
     propose    my draft, with my nonce          (a later one replaces an earlier one)
     withdraw   my proposal no longer stands
     offer      my signed `agree`, and how to reach me: WireGuard key, candidates, check credentials
+    candidates more addresses of mine, after my network changed
     statement  ready, result or abort, signed, where the mesh does not carry them
 """
 
@@ -111,9 +112,26 @@ class Say:
         return cls(_session(body), _statement(body))
 
 
-SessionMessage = Propose | Withdraw | Offer | Say
+@dataclass(frozen=True)
+class Candidates:
+    """More addresses beside those of the offer, for the same pair and its credentials."""
+
+    TYPE = f"{PROTOCOL}/candidates"
+
+    session: str
+    candidates: Sequence[Mapping[str, Any]]
+
+    def to_body(self) -> dict[str, Any]:
+        return {"session": self.session, "candidates": list(self.candidates)}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Candidates:
+        return cls(_session(body), tuple(_field(body, "candidates", list)))
+
+
+SessionMessage = Propose | Withdraw | Offer | Candidates | Say
 _BY_TYPE: Final[Mapping[str, type[SessionMessage]]] = {
-    kind.TYPE: kind for kind in (Propose, Withdraw, Offer, Say)
+    kind.TYPE: kind for kind in (Propose, Withdraw, Offer, Candidates, Say)
 }
 
 

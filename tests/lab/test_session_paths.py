@@ -1,16 +1,31 @@
 """Paths of running sessions: relayed where nothing else can be, better when it can, never lost."""
 
+import contextlib
+import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from tests.support.internet import Internet
+from tests.support.internet import Command, Internet, Party
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
 ]
+
+WALL = """
+table inet wall {{
+  chain out {{ type filter hook output priority 0; ip daddr {0} meta l4proto udp drop; }}
+  chain in {{ type filter hook prerouting priority -400; ip saddr {0} meta l4proto udp drop; }}
+}}
+"""
+NOTICE = 6.0  # seconds until a dead path is left: two of silence, and then some on a busy machine
 
 
 def test_two_homes_with_varying_ports_compute_through_the_relay_and_say_why(
@@ -25,3 +40,121 @@ def test_two_homes_with_varying_ports_compute_through_the_relay_and_say_why(
         assert path["endpoint"].startswith("198.51.100.")
         assert path["why"].count("address-and-port-dependent mapping") == 2
         assert command.the("result")["output"] == "sum=3\n"
+
+
+def test_no_ping_is_lost_when_a_direct_path_opens_and_a_dead_one_is_left_within_seconds(
+    internet: Internet,
+) -> None:
+    parties = internet.parties("home0", "home1")
+    with wall(parties[0], internet.address_of("home1")) as between:
+        between.raise_()
+        commands = internet.run(internet.rounds(40), *zip(parties, (1, 2), strict=True))
+        for command in commands:
+            command.until("the program has started")
+        assert kinds(commands) == ["relay", "relay"]
+        before = handshake(parties[0], parties[1])
+
+        with pinging(internet) as upgrade:
+            time.sleep(1.0)
+            between.tear_down()
+            until_kind(commands, "direct", 20.0)
+            time.sleep(3.0)
+        assert upgrade.lost == 0, upgrade.words
+        assert handshake(parties[0], parties[1]) == before
+
+        between.raise_()
+        until_kind(commands, "relay", NOTICE)
+        with pinging(internet) as relayed:
+            time.sleep(3.0)
+        assert relayed.lost == 0, relayed.words
+
+        with pinging(internet) as again:
+            between.tear_down()
+            until_kind(commands, "direct", 20.0)
+            time.sleep(3.0)
+        assert again.lost == 0, again.words
+        assert handshake(parties[0], parties[1]) == before
+    for command in commands:
+        command.kill()
+
+
+@dataclass
+class Wall:
+    """Between one host and an address, for UDP alone."""
+
+    namespace: str
+    address: str
+
+    def raise_(self) -> None:
+        self._nft(WALL.format(self.address))
+
+    def tear_down(self) -> None:
+        self._nft("table inet wall\ndelete table inet wall\n")
+
+    def _nft(self, text: str) -> None:
+        nft = ["ip", "netns", "exec", self.namespace, "nft", "-f", "-"]
+        subprocess.run(nft, input=text, text=True, check=True)
+
+
+@contextlib.contextmanager
+def wall(party: Party, address: str) -> Iterator[Wall]:
+    made = Wall(party.host.namespace, address)
+    try:
+        yield made
+    finally:
+        made.tear_down()
+
+
+@dataclass
+class Pings:
+    sent: int = 0
+    received: int = 0
+    words: str = ""
+
+    @property
+    def lost(self) -> int:
+        assert self.sent > 100
+        return self.sent - self.received
+
+
+@contextlib.contextmanager
+def pinging(internet: Internet) -> Iterator[Pings]:
+    """A hundred pings a second from the first party's program to the second's address."""
+    inside = ["nsenter", f"--net=/proc/{internet.program_of(0)}/ns/net", "--"]
+    routes = subprocess.check_output([*inside, "ip", "-4", "-j", "route"], text=True)
+    (other,) = [route["dst"] for route in json.loads(routes)]
+    process = subprocess.Popen(
+        [*inside, sys.executable, "tests/support/icmp_pings.py", other],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found = Pings()
+    try:
+        yield found
+    finally:
+        found.words, _ = process.communicate(timeout=20)
+    found.sent, found.received = map(int, found.words.split()[:2])
+
+
+def kinds(commands: list[Command]) -> list[str]:
+    return [command.all("path")[-1]["kind"] for command in commands]
+
+
+def until_kind(commands: list[Command], kind: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while set(kinds(commands)) != {kind}:
+        assert time.monotonic() < deadline, [command.told() for command in commands]
+        time.sleep(0.02)
+
+
+def handshake(party: Party, other: Party) -> float:
+    """When WireGuard shook hands with the other, as `agent status` says it."""
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:
+        told = json.loads(party.agent("status", "--json").output)
+        paths = told["sessions"][0]["paths"]
+        if paths.get(other.did, {}).get("last_handshake"):
+            return float(paths[other.did]["last_handshake"])
+        time.sleep(0.2)
+    raise AssertionError("no handshake is told")

@@ -11,6 +11,7 @@ from messaging.errors import MalformedMessage
 from messaging.message import Message
 from messaging.protocols.session import (
     PROTOCOL,
+    Candidates,
     Offer,
     Propose,
     Say,
@@ -33,6 +34,7 @@ MESSAGES: list[SessionMessage] = [
         ({"secret": "secret"},),
     ),
     Say(SESSION, "a.b.c"),
+    Candidates(SESSION, ({"kind": "host"},)),
 ]
 
 
@@ -66,6 +68,8 @@ def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
         ("offer", {"session": "AB" * 32, "wireguard_key": "A" * 43 + "="}),
         ("statement", {"session": SESSION, "statement": "x" * 2049}),
         ("statement", {"session": SESSION, "statement": 1}),
+        ("candidates", {"session": SESSION, "candidates": {}}),
+        ("candidates", {"candidates": []}),
     ],
 )
 def test_a_malformed_message_is_refused(name: str, body: dict[str, Any]) -> None:

@@ -378,6 +378,14 @@ class Internet:
         """Command lines of the programs (not agents) that run somewhere."""
         return [words for words in self._lab.running().values() if " --rank " in words]
 
+    def program_of(self, rank: int) -> int:
+        """The process of the program that the party of this rank runs."""
+        found = [
+            pid for pid, words in self._lab.running().items() if f" --rank {rank} " in f"{words} "
+        ]
+        assert found, self._lab.running()
+        return found[-1]
+
     def next_log(self) -> Path:
         self._logs += 1
         return self._lab.directory / "logs" / str(self._logs)

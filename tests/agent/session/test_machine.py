@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.session.descriptor import differences
-from agent.session.events import Agreed, Ended, Outcome, Released, State, Withdrew
+from agent.session.events import Agreed, Ended, Moved, Outcome, Released, State, Withdrew
 from agent.session.machine import MAX_PROPOSALS, VERDICT_DELAY
 from agent.session.statements import Kind, verify
 from messaging.jws import sign_compact
-from messaging.protocols.session import Offer, Propose, Say, Withdraw
+from messaging.protocols.session import Candidates, Offer, Propose, Say, Withdraw
 from tests.support.sessions import (
     NOW,
     Table,
@@ -121,6 +121,23 @@ def test_the_set_up_takes_two_messages_to_each_other_party() -> None:
         machine.mesh_ready(found.now)
     found.collect()
     assert found.mail == []
+
+
+def test_addresses_of_a_new_network_reach_everybody_in_the_session_and_nobody_before() -> None:
+    found = described(PARTIES)
+    found.machine(0).moved([{"kind": "host"}])
+    found.collect()
+    assert found.mail == []
+    found.make_offers()
+    found.deliver_all()
+    found.machine(0).moved([{"kind": "host"}])
+    found.collect()
+    found.deliver_all()
+    for index in (1, 2):
+        assert found.events[PARTIES[index].did][-1] == Moved(PARTIES[0].did, [{"kind": "host"}])
+    stray = Candidates("0" * 64, ())
+    found.machine(1).handle_message(PARTIES[0].did, stray, found.now)
+    assert found.machine(1).next_event() is None
 
 
 def test_what_the_mesh_does_not_carry_is_mailed_once() -> None:
