@@ -99,15 +99,17 @@ def check_nats(as_json: bool) -> None:
 @cli.command("matrix")
 @click.option("--kinds", metavar="KIND,KIND,…", help="These only, instead of all of them.")
 @click.option("--jobs", type=click.IntRange(1), default=3, help="Pairs that connect at a time.")
+@click.option("--late", is_flag=True, help="Open direct ways late, to count what is lost then.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/lab-matrix"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> None:
+def matrix_command(kinds: str | None, jobs: int, late: bool, out: Path, as_json: bool) -> None:
     """Every kind of place against every other, with real agents.
 
     Connected or not, directly or not, as RFC 4787 lets expect or not, and how long
     it took. Two homes of one LAN and two behind one carrier are tried as well,
-    unless --kinds chooses. Writes a table and a picture to OUT.txt and OUT.svg
-    (build/lab-matrix).
+    unless --kinds chooses. With --late a direct way opens only when the pair's program
+    counts datagrams, so that every change from the relay to it is counted. Writes a
+    table and a picture to OUT.txt and OUT.svg (build/lab-matrix).
     Exit code 1 if a pair is not as expected.
     """
     from lab import matrix as played
@@ -120,6 +122,7 @@ def matrix_command(kinds: str | None, jobs: int, out: Path, as_json: bool) -> No
         jobs=jobs,
         say=lambda line: click.echo(line, err=as_json),
         neighbours=kinds is None,
+        late=late,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".txt").write_text(table(found))

@@ -17,6 +17,7 @@ from typing import Any
 from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, check, expected
 from lab.commands import LabError
 from lab.crew import Crew, Member, read_event
+from lab.late import LateOpening
 from lab.listening import listen
 from lab.pair import Cell, Pair, describe, judge
 from lab.places import NEIGHBOURS, PLACES, Neighbours, Place, way
@@ -64,9 +65,16 @@ class Matrix:
 
 
 def matrix(
-    kinds: Sequence[str], *, jobs: int, say: Callable[[str], None], neighbours: bool = True
+    kinds: Sequence[str],
+    *,
+    jobs: int,
+    say: Callable[[str], None],
+    neighbours: bool = True,
+    late: bool = False,
 ) -> Matrix:
     """Build a lab with two of each kind, check their NATs, and let every pair hold a session.
+
+    With `late` a direct way opens only when the program of the pair counts.
 
     Raises: LabError, also if a NAT does not behave as it is called.
     """
@@ -92,7 +100,7 @@ def matrix(
         cells += [
             Cell(n.name, n.name, beside[n.name], n.way) for n in NEIGHBOURS if n.name in beside
         ]
-        pairs = _play_all(cells, jobs, say)
+        pairs = _play_all(cells, jobs, say, lab if late else None)
     count = len(cells) - len(beside)
     return Matrix(tuple(kinds), tuple(pairs[:count]), tuple(pairs[count:]))
 
@@ -140,15 +148,17 @@ def _settle_beside(crew: Crew, neighbours: Neighbours, number: int) -> tuple[Mem
     return crew.hire(one.name, one), crew.hire(two.name, two)
 
 
-def _play_all(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> list[Pair]:
-    """The pairs in the order of their cells."""
+def _play_all(
+    cells: Sequence[Cell], jobs: int, say: Callable[[str], None], late: Lab | None
+) -> list[Pair]:
+    """The pairs in the order of their cells; those of the lab `late` open late."""
     queue = _Queue(cells)
     pairs: dict[int, Pair] = {}
     pool = ThreadPoolExecutor(jobs)
 
     def work() -> None:
         for number, cell in queue:
-            pairs[number] = pair = _play(cell)
+            pairs[number] = pair = _play(cell, late)
             say(f"{len(pairs):>4} of {len(cells)}  {describe(pair)}")
 
     try:
@@ -194,7 +204,14 @@ class _Queue:
         return None
 
 
-def _play(cell: Cell) -> Pair:
+def _play(cell: Cell, late: Lab | None) -> Pair:
+    if late is None or cell.expected != "direct":
+        return _hold_session(cell, None)
+    with LateOpening(late, *(member.host for member in cell.members)) as opening:
+        return _hold_session(cell, opening)
+
+
+def _hold_session(cell: Cell, opening: LateOpening | None) -> Pair:
     roster = cell.members
     commands = {m.name: m.run(PROGRAM, roster, seconds=SECONDS_OF_COUNTING) for m in roster}
     told: dict[str, list[dict[str, Any]]] = {member.name: [] for member in roster}
@@ -203,10 +220,12 @@ def _play(cell: Cell) -> Pair:
         event = None if line.is_error else read_event(line.text)
         if event is not None:
             told[line.who].append(event)
+            if opening is not None:
+                opening.hear(line.who, event)
         elif line.text.strip():
             words.append(f"{line.who}: {line.text.strip()}")
     _end(commands.values())
-    return judge(cell, list(told.values()), words)
+    return judge(cell, list(told.values()), words, opening.opened_at if opening else None)
 
 
 def _end(processes: "Iterable[subprocess.Popen[bytes]]") -> None:

@@ -14,7 +14,8 @@ class Pair:
     """What came of two parties; times in ms from the first offer.
 
     `ms_to_relay` is when both heard each other through WireGuard, if that was by a relay at first;
-    `ms_to_direct` is when the last of both had a direct path. `lost_packets` are those of a steady
+    `ms_to_direct` is when the last of both had a direct path, from its opening where that was late.
+    `lost_packets` are those of a steady
     100 a second each way while the program ran, `counted_upgrade` says whether the path became
     direct meanwhile. `reason` are the agents' own words where a session failed.
     """
@@ -44,7 +45,12 @@ class Cell:
     expected: str
 
 
-def judge(cell: Cell, told: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str]) -> Pair:
+def judge(
+    cell: Cell,
+    told: Sequence[Sequence[Mapping[str, Any]]],
+    words: Sequence[str],
+    opened_at: float | None = None,
+) -> Pair:
     paths = [[event for event in said if event.get("event") == "path"] for said in told]
     meshes = [event for said in told for event in said if event.get("event") == "mesh"]
     counted = _counted([event for said in told for event in said if event.get("event") == "result"])
@@ -62,7 +68,7 @@ def judge(cell: Cell, told: Sequence[Sequence[Mapping[str, Any]]], words: Sequen
         endpoints=tuple(said[-1]["endpoint"] for said in paths if said),
         reason=None if done else _reason(told, words),
     )
-    return _timed(pair, paths, meshes, counted) if connected else pair
+    return _timed(pair, paths, meshes, counted, opened_at) if connected else pair
 
 
 def _timed(
@@ -70,6 +76,7 @@ def _timed(
     paths: Sequence[Sequence[Mapping[str, Any]]],
     meshes: Sequence[Mapping[str, Any]],
     counted: Mapping[str, float] | None,
+    opened_at: float | None,
 ) -> Pair:
     began = min(mesh["t"] - mesh["seconds"] for mesh in meshes)
     usable = max(mesh["t"] for mesh in meshes)
@@ -80,8 +87,8 @@ def _timed(
     relayed = {said[0]["kind"] for said in paths} != {"direct"}
     found = replace(
         pair,
-        ms_to_relay=round((usable - began) * 1000, 1) if relayed else None,
-        ms_to_direct=None if direct is None else round((direct - began) * 1000, 1),
+        ms_to_relay=_ms(usable - began) if relayed else None,
+        ms_to_direct=None if direct is None else _ms(direct - max(began, opened_at or began)),
     )
     if counted is None:
         return found
@@ -91,6 +98,10 @@ def _timed(
         sent_packets=int(counted["sent"]),
         counted_upgrade=direct is not None and counted["from"] < direct < counted["to"],
     )
+
+
+def _ms(seconds: float) -> float:
+    return round(max(0.0, seconds) * 1000, 1)
 
 
 def _counted(results: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:

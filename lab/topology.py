@@ -43,6 +43,7 @@ class Lab:
         self.name = runs.new_name()
         self.hosts: dict[str, Host] = {}
         self.homes: dict[str, Home] = {}
+        self._doors: dict[str, str] = {}  # by host: its own, or its router's, port on the internet
         self._cables: list[subprocess.Popen[bytes] | None] = []  # None: the kernel does it
 
     def __enter__(self) -> "Lab":
@@ -69,6 +70,7 @@ class Lab:
             self._internet = self._namespace("internet")
             ip([f"addr add {wiring.ROUTER}/32 dev lo"], namespace=self._internet)
             wiring.forward(self._internet)
+            wiring.raise_barrier(self._internet)
             self._exit = self._exit.pop_all()
         return self
 
@@ -156,6 +158,21 @@ class Lab:
         """A host that has IPv6 and nothing else, behind a firewall that translates nothing."""
         return self.home(name, nat=None, ipv6=True, link=link).host
 
+    def close_between(self, one: Host, two: Host) -> None:
+        """Drop the UDP that passes from one to the other over the internet, until `open_between`.
+
+        Hosts of one home or one carrier have nothing of it between them.
+        """
+        self._bar(one, two, closed=True)
+
+    def open_between(self, one: Host, two: Host) -> None:
+        self._bar(one, two, closed=False)
+
+    def _bar(self, one: Host, two: Host, *, closed: bool) -> None:
+        doors = self._doors[one.name], self._doors[two.name]
+        if doors[0] != doors[1]:
+            wiring.bar(self._internet, *doors, closed=closed)
+
     def running(self) -> dict[int, str]:
         """The living processes of this lab, with their command lines; its own are left out."""
         here = Path("/proc/self/ns/net").stat().st_ino
@@ -221,6 +238,7 @@ class Lab:
         )
         self._cable(carrier.router.namespace, f"{LAN}{number}", router.namespace, WAN, link)
         wiring.join_carrier(carrier.router, f"{LAN}{number}", router, CARRIER)
+        self._doors[name] = self._doors[carrier.router.name]
         self.hosts[name] = router
         return router
 
@@ -241,6 +259,7 @@ class Lab:
         port = f"to{len(self.hosts)}"
         self._cable(self._internet, port, host.namespace, interface, link)
         wiring.join_internet(self._internet, port, host, interface, networks6)
+        self._doors[host.name] = port
 
     def _lan_host(
         self, router: Host, number: int, name: str, inside: Inside, settings: Mapping[str, str]
@@ -257,6 +276,7 @@ class Lab:
         port = f"{LAN}{number}"
         self._cable(router.namespace, port, host.namespace, "eth0")
         wiring.join_lan(router, port, host, inside)
+        self._doors[name] = self._doors[router.name]
         self.hosts[name] = host
         return host
 

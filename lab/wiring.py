@@ -24,6 +24,19 @@ if [ -e $bridged ]; then echo 0 > $bridged; fi
 ANY_PORT = "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
+# UDP between two hosts' doors, as long as the pair is in the set.
+BARRIER = """table inet barrier {
+  set closed {
+    type ifname . ifname
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    meta l4proto udp iifname . oifname @closed drop
+  }
+}
+"""
+
+
 @dataclass(frozen=True)
 class Inside:
     """The networks of a LAN; the router is the first address of `ipv4`, and `GATEWAY6`."""
@@ -40,6 +53,18 @@ class Inside:
 
 def forward(namespace: str) -> None:
     in_namespace(namespace, ["sh", "-c", FORWARDING])
+
+
+def raise_barrier(internet: str) -> None:
+    in_namespace(internet, ["nft", "-f", "-"], stdin=BARRIER)
+
+
+def bar(internet: str, one: str, two: str, *, closed: bool) -> None:
+    """Between the doors `one` and `two`, both ways."""
+    verb = "add" if closed else "delete"
+    ways = f'{{ "{one}" . "{two}", "{two}" . "{one}" }}'
+    script = f"{verb} element inet barrier closed {ways}\n"
+    in_namespace(internet, ["nft", "-f", "-"], stdin=script)
 
 
 def open_low_ports(namespace: str) -> None:

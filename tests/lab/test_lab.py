@@ -1,6 +1,7 @@
 """The lab makes what it says, for root and for ordinary users, and leaves nothing."""
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,25 @@ def test_a_host_at_home_reaches_a_public_one_and_shows_only_the_homes_address() 
             assert receiver.stdout.readline() == b"bound\n"
             home.host.run([sys.executable, "-c", SEND_ONE, public.address])
             assert receiver.stdout.readline().decode() == f"hello {home.address}\n"
+
+
+def test_udp_between_two_hosts_can_be_held_back_and_let_through_again() -> None:
+    with Lab() as lab:
+        public = lab.public("public", "198.51.100.10")
+        lab.carrier("isp", nat="port-restricted")
+        home = lab.home("home", nat="port-restricted", behind="isp").host
+        receiver = public.popen([sys.executable, "-c", RECEIVE_ONE], stdout=subprocess.PIPE)
+        try:
+            assert receiver.stdout is not None
+            assert receiver.stdout.readline() == b"bound\n"
+            lab.close_between(home, public)
+            home.run([sys.executable, "-c", SEND_ONE, public.address])
+            assert not select.select([receiver.stdout], [], [], 0.3)[0]
+            lab.open_between(home, public)
+            home.run([sys.executable, "-c", SEND_ONE, public.address])
+            assert receiver.stdout.readline().startswith(b"hello")
+        finally:
+            receiver.kill()
 
 
 def test_hosts_of_two_homes_may_have_the_same_address() -> None:

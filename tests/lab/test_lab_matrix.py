@@ -30,17 +30,7 @@ PLAYED = Matrix(("public", "symmetric"), (PATH, RELAYED, WRONG), (replace(PATH, 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
-    words = ["matrix", "--kinds", "symmetric-mapping,symmetric", "--json", "--out", "found"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
+    told = _matrix("--kinds", "symmetric-mapping,symmetric", "--out", str(tmp_path / "found"))
     pairs = {(pair["a"], pair["b"]): pair for pair in told["pairs"]}
     for a, b in (("symmetric-mapping", "symmetric-mapping"), ("symmetric-mapping", "symmetric")):
         pair = pairs[a, b]
@@ -55,6 +45,32 @@ def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
     assert told["summary"]["as_expected"] == told["summary"]["connected"] == 3
     assert "symmetric-mapping" in (tmp_path / "found.txt").read_text()
     ElementTree.fromstring((tmp_path / "found.svg").read_text())
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
+def test_a_direct_way_that_opens_late_is_taken_without_losing_a_packet(tmp_path: Path) -> None:
+    words = ("--late", "--kinds", "port-restricted", "--out", str(tmp_path / "late"))
+    [pair] = _matrix(*words)["pairs"]
+    assert pair["as_expected"]
+    assert pair["path"] == "direct"
+    assert pair["ms_to_relay"] > 0
+    assert pair["counted_upgrade"]
+    assert (pair["lost_packets"], pair["sent_packets"]) == (0, 600)
+
+
+def _matrix(*words: str) -> dict[str, Any]:
+    """What a matrix tells as JSON; it has to be as expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "matrix", "--json", *words],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
 
 
 def test_the_table_has_a_letter_for_each_pair_and_words_for_surprises() -> None:
@@ -150,6 +166,13 @@ def test_what_two_agents_tell_is_judged_together(
     pair = judge(Cell("a", "b", (members[0], members[1]), expected), told, ["last words"])
     seen = (pair.path, pair.as_expected, pair.ms_to_relay, pair.ms_to_direct)
     assert (*seen, pair.lost_packets, pair.counted_upgrade) == found
+
+
+def test_the_time_to_a_way_that_opened_late_is_from_its_opening() -> None:
+    member = cast(Member, object())
+    told = [_told(RELAY, UPGRADE)] * 2
+    pair = judge(Cell("a", "b", (member, member), "direct"), told, [], BEGAN + 1.25)
+    assert (pair.ms_to_relay, pair.ms_to_direct) == (400.0, 250.0)
 
 
 def test_a_kind_that_does_not_exist_is_told_before_anything_is_built() -> None:
