@@ -4,8 +4,8 @@ import runpy
 import sys
 
 BENCHES = (
-    *("commands", "envelopes", "mediator", "peers", "stores", "cluster", "sockets", "mesh"),
-    *("crash", "fuzzing"),
+    *("commands", "envelopes", "mediator", "peers", "stores", "cluster", "model", "sockets"),
+    *("mesh", "crash", "fuzzing"),
 )
 
 

@@ -166,7 +166,7 @@ class _Filled:
         if table.name == "counter":
             yield (0, 0, 0)
         if table.name == "registration":
-            yield (True,)
+            yield (True, None)
 
     async def last_ids(self) -> dict[str, int]:
         return dict.fromkeys(("account", "recipient", "queue", "parcel"), self._size)
