@@ -16,7 +16,9 @@ from mediator.settings.config import LogFormat
 # Long enough to be somebody's; methods' names and placeholders stay as they are.
 _DID = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%\-]{24,}(?:[?#][^\s\"',;)\]}]*)?")
 # What a query of an invitation link or an Authorization header would carry.
-_SECRET = re.compile(r"(?i)(_oob=|bearer\s+|password[=:]\s*|://[^/\s:@]*:)[^\s&\"'@]+")
+_SECRET = re.compile(
+    r"(?i)(_oob=|bearer\s+|password[=:]\s*)[^\s&\"'@]+|(://[^/\s:@]*:)[^\s\"'@]+(?=@)"
+)
 
 
 def configure(format_: LogFormat, level: str, stream: TextIO = sys.stderr) -> None:
@@ -28,7 +30,7 @@ def configure(format_: LogFormat, level: str, stream: TextIO = sys.stderr) -> No
 
 def redact(text: str) -> str:
     """The text with each DID shortened and secrets left out."""
-    return _SECRET.sub(r"\1…", _DID.sub(lambda found: shorten(found[0]), text))
+    return _SECRET.sub(r"\1\2…", _DID.sub(lambda found: shorten(found[0]), text))
 
 
 def _is_text(format_: LogFormat, stream: TextIO) -> bool:

@@ -71,3 +71,8 @@ def test_a_traceback_does_not_break_a_line(root: None) -> None:
 )
 def test_secrets_are_left_out(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+def test_the_port_of_a_url_is_no_secret() -> None:
+    assert redact("serves http://localhost:8080/a") == "serves http://localhost:8080/a"
+    assert redact("postgresql://me:secret@db:5432/x") == "postgresql://me:…@db:5432/x"
