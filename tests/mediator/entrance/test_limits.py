@@ -1,6 +1,7 @@
 """Shares: buckets that fill with time, counts that end, and whose address it is behind proxies."""
 
 import itertools
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import pytest
@@ -53,6 +54,17 @@ def test_a_full_bucket_is_forgotten_and_there_are_never_too_many() -> None:
         buckets.take(f"later {number}")
     assert len(buckets) == 100
     assert buckets.take("later 99") > 0
+
+
+def test_what_a_flood_left_is_forgotten_faster_than_it_came() -> None:
+    clock = Clock()
+    buckets = TokenBuckets(1, 1, clock)
+    for number in range(100):
+        buckets.take(number)
+    clock.now += 10
+    for number in range(50):
+        buckets.take(f"later {number}")
+    assert len(buckets) == 50
 
 
 def test_a_flood_of_others_does_not_refill_a_bucket_that_is_in_use() -> None:
@@ -120,6 +132,47 @@ def test_an_account_and_a_pair_are_told_when_they_may_again() -> None:
         assert (refused.value.code, refused.value.status) == (RATE_LIMIT, 429)
     guard.check_pair("did:example:a", "did:example:c")
     guard.check_pair("did:example:d", "did:example:b")
+
+
+def test_every_limit_is_the_one_of_its_name() -> None:
+    limits = Limits(
+        address_rate=2,
+        address_burst=3,
+        account_rate=5,
+        account_burst=4,
+        pair_rate=10,
+        pair_burst=6,
+        connections=9,
+        address_connections=7,
+        buffered=40,
+    )
+    guard = Guard(limits, clock=Clock())
+    assert waits(lambda: guard.wait_of_address("192.0.2.1"), 4) == [0, 0, 0, 0.5]
+    assert waits(lambda: refusal(lambda: guard.check_account("a")), 5) == [0] * 4 + [0.2]
+    assert waits(lambda: refusal(lambda: guard.check_pair("a", "b")), 7) == [0] * 6 + [0.1]
+    for counts in (guard.connections, guard.sockets):
+        assert [counts.enter("192.0.2.1") for _ in range(8)] == [True] * 7 + [False]
+        assert [counts.enter(None) for _ in range(3)] == [True, True, False]
+    for memory in (guard.arriving, guard.leaving):
+        gone: list[str] = []
+        memory.hold("first", 10, lambda gone=gone: gone.append("first"))  # type: ignore[misc]
+        memory.hold("second", 10, lambda: None)
+        assert gone == []
+        memory.hold("second", 1, lambda: None)
+        assert gone == ["first"]
+
+
+def waits(draw: Callable[[], float], times: int) -> list[float]:
+    return [round(draw(), 6) for _ in range(times)]
+
+
+def refusal(check: Callable[[], None]) -> float:
+    """The seconds that a refusal names; 0 if there was none."""
+    try:
+        check()
+    except Refusal as refused:
+        return float(refused.comment.partition("again in ")[2].partition(" ")[0])
+    return 0
 
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("127.0.0.1/32"))

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from identity.keys import PrivateKey, PublicKey
-from mediator.settings.config import Compat
+from mediator.settings.config import Compat, Conformance
 from messaging.encoding import load_object
 from messaging.jwe import encrypt_authenticated
 from messaging.message import Message
@@ -19,7 +19,7 @@ from messaging.packing import Opened
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
 from messaging.protocols.trust_ping import Ping
-from tests.support import deviating
+from tests.support import deviating, named_tests
 from tests.support.mediator_client import Party
 
 
@@ -140,3 +140,14 @@ def test_every_switch_is_on_by_default_and_weighed_on_a_page() -> None:
     for switch in fields(Compat):
         assert switch.default is True
         assert f"| `{switch.name}` |" in page.read_text()
+
+
+def test_every_switch_is_turned_off_for_the_client_that_it_serves() -> None:
+    tests = [f"interop/test_client_switches.py::test_{switch.name}" for switch in fields(Compat)]
+    assert named_tests.missing(tests) == []
+
+
+def test_every_switch_for_public_suites_is_turned_on_for_a_case_of_theirs() -> None:
+    cases = (named_tests.TESTS / "mediator/conformance/test_conformance_iohk.py").read_text()
+    for switch in fields(Conformance):
+        assert f"{switch.name}=True" in cases, switch.name
