@@ -20,7 +20,7 @@ from mediator.stores.administration import (
     Totals,
 )
 from mediator.stores.forward_groups import digest
-from mediator.stores.postgres_database import LOST, connected, schema_version, words
+from mediator.stores.postgres_database import LOST, check_here, connected, schema_version, words
 from mediator.stores.versions import migrations
 
 
@@ -51,6 +51,11 @@ class PostgresAdministration:
                 f"it has schema {version}, this command {today}",
                 "run `mediator run` of this version once; it brings the database up to date",
             )
+        try:
+            await check_here(self._connection, self._place)
+        except DatabaseError:
+            await self._resources.aclose()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

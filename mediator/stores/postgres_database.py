@@ -205,7 +205,7 @@ async def prepare(place: PostgresUrl, *, leaving: bool = False) -> None:
             if await connection.fetchval("SHOW fsync") != "on":
                 raise DatabaseError(place, "its fsync is off, so that it may lose what it accepted")
             await _migrate(connection, place)
-            await _check_here(connection, place, leaving)
+            await check_here(connection, place, leaving)
             async with noting_lock(connection) as alone:
                 if alone:
                     await stop_noting(connection)
@@ -232,7 +232,8 @@ async def _migrate(connection: Any, place: PostgresUrl) -> None:
         await connection.execute("UPDATE version SET number = $1", len(scripts))
 
 
-async def _check_here(connection: Any, place: PostgresUrl, leaving: bool) -> None:
+async def check_here(connection: Any, place: PostgresUrl, leaving: bool = False) -> None:
+    """Raises: DatabaseError, if all that it had has moved; a move that broke off may go on."""
     if not await _has_table(connection, MOVED):
         return
     there, finished = await connection.fetchrow(f"SELECT place, finished FROM {MOVED}")  # noqa: S608

@@ -19,6 +19,7 @@ from mediator.stores.administration import (
     Rule,
     Totals,
 )
+from mediator.stores.sqlite_file import check_here
 from mediator.stores.versions import migrations
 
 _T = TypeVar("_T")
@@ -153,6 +154,7 @@ class SqliteAdministration:
             )
         if version > today:
             raise DataFileError(self._path, f"it has schema {version}, this command {today}")
+        check_here(db, self._path)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
 

@@ -80,13 +80,14 @@ def prepare(db: sqlite3.Connection, path: Path, *, leaving: bool = False) -> Non
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _migrate(db, path)
-        _check_here(db, path, leaving)
+        check_here(db, path, leaving)
         stop_noting(db)
     except sqlite3.Error as error:
         raise DataFileError(path, str(error)) from error
 
 
-def _check_here(db: sqlite3.Connection, path: Path, leaving: bool) -> None:
+def check_here(db: sqlite3.Connection, path: Path, leaving: bool = False) -> None:
+    """Raises: DataFileError, if all that it had has moved; a move that broke off may go on."""
     if not _tables(db, MOVED):
         return
     place, finished = db.execute(f"SELECT place, finished FROM {MOVED}").fetchone()  # noqa: S608
