@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.commands import LabError, in_namespace
 from lab.host import Host
+from lab.machine import environment
 from lab.nat import LAN, WAN
 
 PROXY_PORT = 3128
@@ -55,14 +56,21 @@ deny 0-65535 0.0.0.0/0 0-65535
 """
 
 
+def port_mapping_daemon() -> str | None:
+    """Where miniupnpd is, as hosts of a lab would find it; None if it is not installed."""
+    return shutil.which("miniupnpd", path=environment("")["PATH"])
+
+
 def map_ports(router: Host, inside: IPv4Network, folder: Path) -> None:
     """Start the daemon on a router whose WAN and LAN are there, and wait until it listens.
 
     Raises: LabError, if it is not installed or does not start.
     """
-    program = shutil.which("miniupnpd", path=router.machine.environment["PATH"])
+    program = port_mapping_daemon()
     if program is None:
-        raise LabError("homes with port mapping need miniupnpd", hint="scripts/setup dev")
+        raise LabError(
+            "homes with port mapping need miniupnpd (for nftables)", hint="scripts/setup dev"
+        )
     in_namespace(router.namespace, ["nft", "-f", "-"], stdin=TABLE)
     configuration, log = folder / f"{router.name}.conf", folder / f"{router.name}.log"
     configuration.write_text(CONFIGURATION.format(wan=WAN, lan=LAN, network=inside))

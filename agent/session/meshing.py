@@ -29,7 +29,7 @@ from traversal.relay import RelayTicket
 MTU = 1280
 OFFERS_TIMEOUT = 8.0  # seconds from our signature and offer to everybody else's
 GATHER_TIMEOUT = 3.0  # seconds
-MAPPING_TIMEOUT = 0.6  # a router that maps ports answers sooner; most do not
+MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
 MESH_TIMEOUT = 8.0
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lab.boxes import port_mapping_daemon
 from lab.crew import Member
 from lab.matrix import Matrix
 from lab.pair import Cell, Pair, judge
@@ -29,6 +30,7 @@ PLAYED = Matrix(("public", "symmetric"), (PATH, RELAYED, WRONG), (replace(PATH, 
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
+@pytest.mark.skipif(port_mapping_daemon() is None, reason="needs Debian's miniupnpd-nftables")
 def test_two_kinds_of_nat_are_tried_with_real_agents(tmp_path: Path) -> None:
     told = _matrix("--kinds", "symmetric-mapping,symmetric", "--out", str(tmp_path / "found"))
     pairs = {(pair["a"], pair["b"]): pair for pair in told["pairs"]}

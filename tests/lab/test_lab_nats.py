@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from lab.behaviour import FIREWALLED, PUBLIC, Behaviour, Verdict, check, expected
+from lab.boxes import port_mapping_daemon
 from lab.host import Host
 from lab.nat import AD, APD, EIM, Nat, NatKind, Ports
 from lab.topology import Lab
@@ -237,6 +238,7 @@ with socket.create_connection((proxy.hostname, proxy.port), 5) as sock:
 """
 
 
+@pytest.mark.skipif(port_mapping_daemon() is None, reason="needs Debian's miniupnpd-nftables")
 def test_a_router_with_port_mapping_lets_strangers_in_where_it_was_asked_to() -> None:
     with Lab() as lab:
         stranger = lab.public("stranger", "198.51.100.20")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lab.boxes import port_mapping_daemon
 from lab.host import Home, Host
 from lab.topology import Lab
 
@@ -17,6 +18,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
+    pytest.mark.skipif(port_mapping_daemon() is None, reason="needs Debian's miniupnpd-nftables"),
 ]
 
 SOMEBODY = 64109
