@@ -29,7 +29,7 @@ def test_a_relay_is_usable_within_four_of_its_round_trips(internet: Internet) ->
     run_for(internet, 60.0)
     for party in parties:
         ((found_at, path),) = party.paths
-        assert found_at <= 2 * RELAYED_RTT
+        assert found_at <= 1.5 * RELAYED_RTT + 0.01  # without waiting for a better one
         assert path.endpoint == relay.address
         assert party.settled
 
