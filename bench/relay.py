@@ -178,7 +178,7 @@ class Bench:
                 host.run(["wg", "setconf", name, str(file)])
                 host.run(["ip", "addr", "add", f"10.9.0.{number + 1}/24", "dev", name])
                 host.run(["ip", "link", "set", name, "mtu", "1280", "up"])
-            self.parties[0].run(["ping", "-c1", "-w10", "10.9.0.2"])
+            self.parties[0].run([*ENDS, "ping", "10.9.0.2", "1"])
             yield
 
     def tcp(self, seconds: int) -> float:
@@ -191,8 +191,7 @@ class Bench:
         return float(facts["end"]["sum_received"]["bits_per_second"]) / 1e6
 
     def rtt(self) -> float:
-        words = self.parties[0].run(["ping", "-q", "-c300", "-i0.003", "10.9.0.2"])
-        return float(words.rsplit(" = ", 1)[1].split("/")[1])
+        return float(self.parties[0].run([*ENDS, "ping", "10.9.0.2", "400"]))
 
 
 def main() -> None:

@@ -10,12 +10,14 @@ python -m bench.relay_ends count PORT SECONDS          how many come a second
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import socket
 import ssl
+import statistics
 import struct
 import sys
 import time
@@ -45,6 +47,8 @@ def main() -> None:
         uvloop.run(turn(_address(words[0]), int(words[1]), _address(words[2])))
     elif verb == "flood":
         flood(int(words[0]), _address(words[1]), float(words[2]))
+    elif verb == "ping":
+        print(ping(words[0], int(words[1])), flush=True)
     else:
         print(count(int(words[0]), float(words[1])), flush=True)
 
@@ -107,6 +111,31 @@ def count(port: int, seconds: float) -> float:
                     break
                 number += 1
         return number / (now - began)
+
+
+def ping(address: str, number: int) -> float:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
+        icmp.settimeout(1)
+        icmp.connect((address, 0))
+        for _ in range(10):
+            with contextlib.suppress(TimeoutError):
+                _echo(icmp, 0)
+                break
+        return statistics.median(_echo(icmp, n) for n in range(1, number + 1))
+
+
+def _echo(icmp: socket.socket, number: int) -> float:
+    """Milliseconds."""
+    words = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, number).ljust(64, b"x")
+    total = sum(struct.unpack("!32H", words))
+    total = (total & 0xFFFF) + (total >> 16)
+    words = words[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + words[4:]
+    time.sleep(0.002)
+    began = time.perf_counter()
+    icmp.send(words)
+    while icmp.recv(2048)[24:28] != words[4:8]:
+        pass
+    return (time.perf_counter() - began) * 1000
 
 
 # A TURN client as small as it can be; Source: RFC 8656, RFC 8489 (long-term credentials)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import click
 
 from mediator.addresses import shorten
 from mediator.cli import EXIT_CODES
-from mediator.operation.operator import administer, age, place_of, size
+from mediator.operation.operator import administer, age, size
+from mediator.settings.loading import load
 from mediator.settings.options import json_option, print_json, store_options
 from mediator.stores.administration import AccountSummary, Administration, Admission, Totals
 
@@ -19,6 +22,9 @@ _PASSES_ON = {
     False: "it passes nothing on to others",
     None: "no mediator was started on it yet",
 }
+
+RELAY_PATIENCE = 1.0  # seconds for a mediator on this host
+MAX_FACTS = 64 * 1024  # bytes
 
 
 @click.command(
@@ -45,12 +51,40 @@ def command(file: Path | None, top: int, as_json: bool, **flags: Any) -> None:
     async def look(store: Administration) -> tuple[Totals, list[AccountSummary], Admission]:
         return await store.totals(), await store.accounts(top), await store.admission()
 
-    totals, accounts, admission = administer(place_of(file, flags), look)
-    facts = _facts(totals, accounts, admission, time.time())
+    config = load(file, flags)
+    relay = _relay(config.metrics)
+    totals, accounts, admission = administer(config.data, look)
+    facts = {**_facts(totals, accounts, admission, time.time()), "relay": relay}
     if as_json:
         print_json(facts)
     else:
         _print(facts)
+
+
+def _relay(monitored: tuple[str, int] | None) -> dict[str, Any] | None:
+    """What the running mediator says of its relay, where it is monitored; None if none says."""
+    if monitored is None:
+        return None
+    connection = http.client.HTTPConnection(*monitored, timeout=RELAY_PATIENCE)
+    try:
+        connection.request("GET", "/relay")
+        response = connection.getresponse()
+        value = json.loads(response.read(MAX_FACTS)) if response.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return value if isinstance(value, dict) and isinstance(value.get("forwarding"), str) else None
+
+
+def _relay_words(relay: dict[str, Any] | None) -> str:
+    if relay is None:
+        return "unknown: no mediator answers where its metrics would be"
+    if relay["forwarding"] == "off":
+        return "off"
+    by = {"kernel": "in the kernel", "python": "by Python, which is slower"}
+    words = by.get(relay["forwarding"], "unknown")
+    return f"{words}; {relay.get('open')} pairs, {relay.get('packets')} datagrams passed on"
 
 
 def _facts(
@@ -101,6 +135,7 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(
         f"unknown       {facts['unknown_recipient']} messages for DIDs that nobody has bound"
     )
+    click.echo(f"relay         {_relay_words(facts['relay'])}")
     for account in facts["top"]:
         click.echo(f"  {account['did']:<20}  {_waiting(account)}")
 

@@ -63,6 +63,7 @@ async def test_status_says_what_waits_and_for_whom(
         await alice.forward(bob.did, {"n": number})
     await alice.forward("did:peer:2.nobody", {"n": 1})
     facts = await command("status")
+    facts.pop("relay")  # of whatever mediator runs on this host
     oldest = facts["queued"].pop("oldest_seconds")
     assert oldest in range(5)
     assert facts == {

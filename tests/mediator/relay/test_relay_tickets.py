@@ -8,8 +8,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 
 from mediator.app import Mediator, running
+from mediator.cli import group
 from mediator.settings.config import Config, RelaySettings
 from messaging.protocols.discover_features import Disclose, Queries, Query
 from messaging.protocols.relay import Request, Tickets
@@ -146,6 +148,19 @@ async def test_a_mediator_without_relay_does_not_speak_the_protocol(tmp_path: Pa
         alice = Party(http, mediator.identity.did, mediator.identity.public_url)
         await alice.register()
         assert await alice.problem(Request(SESSION, 1).to_message()) == "e.p.msg.unsupported"
+
+
+async def test_the_status_says_who_forwards(tmp_path: Path, settings: RelaySettings) -> None:
+    config = Config(
+        tmp_path / "m.db", HOST, 0, stun_ports=(0, 0), relay=settings, metrics=(HOST, 0)
+    )
+    async with running(config) as mediator:
+        assert mediator.monitored_at is not None
+        where = "{}:{}".format(*mediator.monitored_at)
+        environment = {"DIDMESH_MEDIATOR_METRICS": where}
+        asked = ["status", "--data", str(config.data)]
+        outcome = await asyncio.to_thread(CliRunner().invoke, group, asked, env=environment)
+    assert "relay         by Python, which is slower; 0 pairs" in outcome.output
 
 
 # Helpers
