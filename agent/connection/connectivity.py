@@ -6,6 +6,7 @@ go to the one whose credentials or transaction they name, and what these want se
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from typing import NoReturn
 
 from agent.connection.gathering import Gathered, Inquiry
 from agent.connection.port import Arrival, Port
+from agent.connection.websocket_relay import WebSocketRelay
 from traversal import stun
 from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
 from traversal.explanation import Explanation
 from traversal.pairs import Path
-from traversal.paths import Event, PathFinder
+from traversal.paths import Event, PathFinder, State
 from traversal.relay import RelayBinding, RelayTicket
 from traversal.stun import Class, MalformedStun
 
 LONGEST_SLEEP = 60.0  # seconds
+STREAM_AFTER = 1.0  # seconds without an answer of a relay by UDP, and without a path
+STREAM_LOOK = 0.1  # seconds between two looks whether a stream is bound
 
 
 @dataclass
@@ -30,6 +34,8 @@ class _Party:
     tickets: tuple[RelayTicket, ...]
     bindings: list[RelayBinding] = field(default_factory=list)
     offered: set[tuple[Address, bool]] = field(default_factory=set)
+    bound_since: float = 0.0  # when binding began
+    streams: list[asyncio.Task[None]] = field(default_factory=list)
 
     def sources(self) -> list[PathFinder | RelayBinding]:
         """Whatever sends by itself."""
@@ -106,13 +112,17 @@ class Connectivity:
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
-        while True:
-            self._turn()
-            for arrival in await self._port.inbox.arrivals(self._next_timer()):
-                self._handle(arrival)
+        async with asyncio.TaskGroup() as streams:
+            while True:
+                self._turn(streams)
+                for arrival in await self._port.inbox.arrivals(self._next_timer()):
+                    self._handle(arrival)
 
     def _bind(self, party: _Party, now: float) -> None:
         party.offered.clear()
+        while party.streams:
+            party.streams.pop().cancel()
+        party.bound_since = now
         party.bindings = [
             RelayBinding(ticket, server, now)
             for ticket in party.tickets
@@ -124,10 +134,12 @@ class Connectivity:
         servers = sorted(ticket.servers(), key=lambda server: server.version)
         return next((server for server in servers if self._port.speaks_to(server)), None)
 
-    def _turn(self) -> None:
+    def _turn(self, streams: asyncio.TaskGroup) -> None:
         now = time.monotonic()
         for name, party in self._parties.items():
             self._offer_relays(party, now)
+            if self._needs_streams(party, now):
+                self._turn_to_streams(party, streams)
             for source in party.sources():
                 for datagram in source.datagrams_to_send(now):
                     if datagram.source_port is None:
@@ -144,6 +156,33 @@ class Connectivity:
                 party.offered.add(state)
                 party.finder.add_remote([candidate(Kind.RELAY, binding.server)], now)
 
+    def _needs_streams(self, party: _Party, now: float) -> bool:
+        lost = party.finder.state is State.CHECKING
+        return lost and bool(self._silent(party)) and now >= party.bound_since + STREAM_AFTER
+
+    def _silent(self, party: _Party) -> list[RelayBinding]:
+        """Relays that do not answer by UDP, and that can be reached by a stream."""
+        return [one for one in party.bindings if not one.bound and one.ticket.websocket is not None]
+
+    def _turn_to_streams(self, party: _Party, streams: asyncio.TaskGroup) -> None:
+        """A side is bound in one place, so the relay hears no more of us by UDP."""
+        for binding in self._silent(party):
+            party.bindings.remove(binding)
+            party.streams.append(streams.create_task(self._stream(party, binding.ticket)))
+
+    async def _stream(self, party: _Party, ticket: RelayTicket) -> None:
+        """The relay through a WebSocket, as a candidate on our own machine."""
+        offered = False, False
+        async with WebSocketRelay(ticket, self._port.port) as relay:
+            while True:
+                state = relay.bound, relay.binding.other_bound
+                if relay.bound and state != offered:
+                    found = candidate(Kind.RELAY, relay.local)
+                    party.finder.add_remote([found], time.monotonic())
+                    self._port.inbox.wake()
+                offered = state
+                await asyncio.sleep(STREAM_LOOK)
+
     def _turn_inquiry(self) -> None:
         inquiry = self._inquiry
         if inquiry is None:
@@ -156,6 +195,11 @@ class Connectivity:
     def _next_timer(self) -> float:
         timers = [
             source.next_timer() for party in self._parties.values() for source in party.sources()
+        ]
+        timers += [
+            max(party.bound_since + STREAM_AFTER, time.monotonic() + STREAM_LOOK)
+            for party in self._parties.values()
+            if party.finder.state is State.CHECKING and self._silent(party)
         ]
         if self._inquiry is not None:
             timers.append(self._inquiry.next_timer())

@@ -24,7 +24,6 @@ class CheckPort:
     def __init__(self, port: int) -> None:
         self._port = port
         self._raw = {version: _raw(version, port) for version in FAMILIES if _spoken(version)}
-        self._route = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._ours, self._agents = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
 
@@ -50,7 +49,7 @@ class CheckPort:
         return True
 
     def close(self) -> None:
-        for held in (*self._raw.values(), self._route, self._ours, self._agents):
+        for held in (*self._raw.values(), self._ours, self._agents):
             held.close()
 
     def _hear(self, version: int, ear: socket.socket) -> None:
@@ -65,13 +64,15 @@ class CheckPort:
         raw = self._raw.get(check.version)
         if raw is None:
             return
-        source = self._source(check) if check.version == 4 else None
+        source = _source(check) if check.version == 4 else None
         raw.sendto(checks.udp_datagram(check, source, self._port), (check.host, 0))
 
-    def _source(self, check: Check) -> str:
-        """The address of ours that the kernel will send from."""
-        self._route.connect((check.host, check.port))
-        return str(self._route.getsockname()[0])
+
+def _source(check: Check) -> str:
+    """The address of ours that the kernel will send from; a socket keeps the first it has found."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect((check.host, check.port))
+        return str(route.getsockname()[0])
 
 
 def _spoken(version: int) -> bool:

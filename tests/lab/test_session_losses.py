@@ -153,19 +153,6 @@ def test_a_party_that_never_comes_is_named_when_the_time_is_up(internet: Interne
     assert any("waited 3 s for party2" in error_of(command) for command in commands)
 
 
-def test_without_any_path_each_party_says_which_pair_has_none_and_why(internet: Internet) -> None:
-    parties = internet.parties("walled", "home1", "home2")
-    commands = internet.run(internet.rounds(1), *zip(parties, NUMBERS, strict=True))
-    for command in commands:
-        assert command.wait(30) == 1, command.told()
-        assert cleanup_of(command) == CLEAN
-    for number, other in ((0, 1), (1, 0), (2, 0)):
-        told = " / ".join((error_of(commands[number]), *commands[number].steps()))
-        assert f"party{other}" in told
-        assert "UDP blocked" in told
-    assert internet.programs() == []
-
-
 def error_of(command: Command) -> str:
     text: str = command.the("error")["text"]
     return text

@@ -42,6 +42,18 @@ def test_two_homes_with_varying_ports_compute_through_the_relay_and_say_why(
         assert command.the("result")["output"] == "sum=3\n"
 
 
+def test_a_home_without_udp_computes_through_a_stream_and_is_called_degraded(
+    internet: Internet,
+) -> None:
+    parties = internet.parties("walled", "home0")
+    commands = internet.run(internet.rounds(3), *zip(parties, (1, 2), strict=True))
+    for command in commands:
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+    assert kinds(commands) == ["degraded", "relay"]
+    assert "UDP blocked" in commands[0].all("path")[-1]["why"]
+
+
 def test_no_ping_is_lost_when_a_direct_path_opens_and_a_dead_one_is_left_within_seconds(
     internet: Internet,
 ) -> None:
