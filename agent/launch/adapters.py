@@ -91,6 +91,14 @@ class Launch:
     """The private inputs, for a file in memory."""
 
 
+_ENV: Final = {
+    "DIDMESH_INPUTS": "/dev/stdin",
+    "DIDMESH_ROLE": "{role}",
+    "DIDMESH_ROLES": "{roles}",
+    "HOME": "{workdir}",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+}
 _MPYC = Adapter(
     name="mpyc",
     packages=("mpyc",),
@@ -101,18 +109,21 @@ _MPYC = Adapter(
         *("--start-timeout", "{start_timeout}", "--lost-timeout", "{lost_timeout}"),
         "{entry}",
     ),
-    env={
-        "DIDMESH_INPUTS": "/dev/stdin",
-        "DIDMESH_ROLE": "{role}",
-        "DIDMESH_ROLES": "{roles}",
-        "HOME": "{workdir}",
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": "{library}",
-    },
+    env={**_ENV, "PYTHONPATH": "{library}"},
 )
 
-ADAPTERS: Final[Mapping[str, Adapter]] = {adapter.name: adapter for adapter in (_MPYC,)}
+_CICADA = Adapter(
+    name="cicada",
+    packages=("cicada-mpc",),
+    argv=(
+        *("{python}", "-P", "-B", "-m", "agent.launchers.cicada", "--rank", "{rank}"),
+        EachParty(("--party", "{address}:{port}")),
+        *("--start-timeout", "{start_timeout}", "{entry}"),
+    ),
+    env={**_ENV, "PYTHONPATH": "{library}"},
+)
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {adapter.name: adapter for adapter in (_MPYC, _CICADA)}
 
 
 def plan(
@@ -153,13 +164,15 @@ def runtime_versions(program: Program) -> dict[str, str]:
 
     Raises: AdapterError, if something is not installed.
     """
+    adapter = _adapter(program)
     versions = {"word": "64-bit" if sys.maxsize > 2**32 else "32-bit"}
-    for package in _adapter(program).packages:
+    for package in adapter.packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError as error:
             raise AdapterError(
-                f"{program.name} needs the Python package {package}: pip install didmesh[{package}]"
+                f"{program.name} needs the Python package {package}: "
+                f"pip install didmesh[{adapter.name}]"
             ) from error
     return versions
 

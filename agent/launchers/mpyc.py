@@ -8,15 +8,14 @@ stderr has its logs and the lines of agent.launchers.progress; `Exit` says how i
 import argparse
 import logging
 import math
-import runpy
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from agent.launchers import Exit
+from agent.launchers.entry import failed, run_entry
 from agent.launchers.progress import Event, Progress, tell
 
 SUPPORTED: Final = "0.11"
@@ -36,19 +35,19 @@ def main() -> int:
         import mpyc
         from mpyc.runtime import mpc
     except ImportError as error:
-        return _failed(Exit.USAGE, f"cannot import mpyc: {error}")
+        return failed(Exit.USAGE, f"cannot import mpyc: {error}")
     if not f"{mpyc.__version__}.".startswith(f"{SUPPORTED}."):
-        return _failed(Exit.USAGE, f"mpyc is {mpyc.__version__}; this launcher is for {SUPPORTED}")
+        return failed(Exit.USAGE, f"mpyc is {mpyc.__version__}; this launcher is for {SUPPORTED}")
     from agent.launchers.mpyc_mesh import Mesh
 
     mesh = Mesh(mpc, settings.start_timeout, settings.lost_timeout)
     mesh.install()
     began = time.monotonic()
-    problem = _run(settings.entry)
+    problem = run_entry(settings.entry)
     if mesh.lost is not None:
         mesh.end_without_result()
     if problem:
-        return _failed(Exit.PROGRAM_FAILED, problem)
+        return failed(Exit.PROGRAM_FAILED, problem)
     seconds = f"{time.monotonic() - began:.2f}"
     tell(Progress(Event.FINISHED, fields={**mesh.traffic(), "seconds": seconds}))
     return Exit.DONE
@@ -83,24 +82,6 @@ def _settings(words: Sequence[str]) -> argparse.Namespace:
     if not Path(settings.entry).is_file():
         parser.error(f"there is no program {settings.entry}")
     return settings
-
-
-def _run(entry: str) -> str:
-    """Run the program; what went wrong, or nothing."""
-    try:
-        runpy.run_path(entry, run_name="__main__")
-        sys.stdout.flush()  # a result that cannot be written is none
-    except SystemExit as end:
-        return f"the program ended with {end.code}" if end.code else ""
-    except BaseException as error:
-        traceback.print_exc()
-        return f"the program ended with {type(error).__name__}"
-    return ""
-
-
-def _failed(code: Exit, sentence: str) -> Exit:
-    tell(Progress(Event.FAILED, fields={"code": str(int(code))}, sentence=sentence))
-    return code
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Pickled messages between parties, read without running what they say.
 
-MPyC unpickles what other parties send, at the end of every run and for arrays: whoever is a party
-could run code inside ours, which holds the private input. Plain data needs no names; the few that
-MPyC's own messages have are listed here, all others end the run.
+MPyC (at the end of every run, and for arrays) and Cicada (always) unpickle what other parties send:
+whoever is a party could run code inside ours, which holds the private input. Plain data needs no
+names; the few that the frameworks' own messages have are listed here, all others are refused.
 
 A name stands for a maker of ours that makes that data and nothing else. NumPy's own objects behind
 these names do more: an array over foreign bytes that are called objects, or a type whose state says
@@ -71,11 +71,26 @@ class _PlainType(_Maker):
         return importlib.import_module("numpy").dtype(name)
 
 
+class _Scalar(_Maker):
+    """One number of a plain type, from its bytes; never an object, whose bytes would be a place."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: Any, data: Any, *_arguments: Any) -> Any:
+        numpy = importlib.import_module("numpy")
+        plain = isinstance(kind, numpy.dtype) and kind.kind in "biufc"
+        if not plain or not isinstance(data, bytes) or len(data) != kind.itemsize:
+            raise pickle.UnpicklingError("a party sent more than data: a scalar of no plain type")
+        return numpy.frombuffer(data, kind)[0]
+
+
 _ALLOWED: Final = {
     ("mpyc.finfields", "PrimeFieldElement.createGF"): _PrimeFieldElement(),
     ("mpyc.finfields", "ExtensionFieldElement.createGF"): _ExtensionFieldElement(),
     ("numpy", "dtype"): _PlainType(),
     ("numpy", "ndarray"): _Maker(),
+    ("numpy._core.multiarray", "scalar"): _Scalar(),
+    ("numpy.core.multiarray", "scalar"): _Scalar(),
     ("numpy._core.multiarray", "_reconstruct"): _EmptyArray(),
     ("numpy.core.multiarray", "_reconstruct"): _EmptyArray(),
 }

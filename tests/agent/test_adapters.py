@@ -90,7 +90,7 @@ def test_a_missing_framework_is_named_with_what_installs_it(
 ) -> None:
     absent = replace(ADAPTERS["mpyc"], packages=("mpyc_absent",))
     monkeypatch.setattr("agent.launch.adapters.ADAPTERS", {"mpyc": absent})
-    with pytest.raises(AdapterError, match=r"pip install didmesh\[mpyc_absent\]"):
+    with pytest.raises(AdapterError, match=r"pip install didmesh\[mpyc\]"):
         runtime_versions(AUCTION)
 
 

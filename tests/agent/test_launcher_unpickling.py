@@ -105,3 +105,22 @@ def test_objects_of_an_array_come_as_data_and_never_as_bytes() -> None:
     state = (1, (1,), numpy.dtype("O"), False, b"AAAAAAAA")
     with pytest.raises(TypeError):
         PlainPickle.loads(sent(empty, numpy.ndarray, (0,), b"b", state=state))
+
+
+def test_a_number_of_a_plain_type_passes_and_an_object_does_not() -> None:
+    numpy = pytest.importorskip("numpy")
+    numbers = (numpy.int64(-5), numpy.float64(0.5), numpy.uint8(7))
+    for number in numbers:
+        assert PlainPickle.loads(pickle.dumps(number)) == number
+
+    class Place:
+        def __reduce__(self) -> Any:
+            return numpy._core.multiarray.scalar, (numpy.dtype("O8"), b"\1" * 8)
+
+    class Short:
+        def __reduce__(self) -> Any:
+            return numpy._core.multiarray.scalar, (numpy.dtype("i8"), b"\1" * 4)
+
+    for hostile in (Place(), Short()):
+        with pytest.raises(pickle.UnpicklingError, match="a scalar of no plain type"):
+            PlainPickle.loads(pickle.dumps(hostile))

@@ -1,5 +1,6 @@
 """Programs whose parties differ, and the same computation under two frameworks."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ async def test_the_helper_may_sit_anywhere(tmp_path: Path, monkeypatch: pytest.M
 async def test_sum_and_maximum_of_three_numbers(tmp_path: Path) -> None:
     inputs = [{"number": number} for number in (7, 107, 207)]
     ended = await launched.run(shipped("sum_max"), inputs, tmp_path)
+    assert [one.stdout for one in ended] == ["sum=321 max=207\n"] * 3
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(find_spec("cicada") is None, reason="needs pip install didmesh[cicada]")
+async def test_the_same_under_cicada(tmp_path: Path) -> None:
+    inputs = [{"number": number} for number in (7, 107, 207)]
+    ended = await launched.run(shipped("sum_max_cicada"), inputs, tmp_path)
     assert [one.stdout for one in ended] == ["sum=321 max=207\n"] * 3
 
 
