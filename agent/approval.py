@@ -21,9 +21,15 @@ def allowed_program(store: ProgramStore, word: str) -> Program:
 
     Raises: NotApproved, if they have not, and say no or there is no terminal to ask.
     """
-    program = store.find(word)
+    return allowed(store, store.find(word), word)
+
+
+def allowed(store: ProgramStore, program: Program, word: str | None = None) -> Program:
+    """This very program, likewise; without a word for it, it is kept so that it can be shown."""
     if not store.is_approved(program.sha256) and not ask(store, program):
-        raise NotApproved(program.name, program.sha256, word)
+        if word is None:
+            store.add(program)
+        raise NotApproved(program.name, program.sha256, word or program.sha256[:16])
     return program
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from agent.approval import allowed_program
+from agent.approval import allowed, allowed_program
 from agent.contacts import Contacts
 from agent.errors import UsageMistake
+from agent.launch.adapters import ADAPTERS
 from agent.launch.inputs import read_inputs
 from agent.launch.program import Program
+from agent.launch.script import from_script
 from agent.launch.seating import assign
 from agent.launch.store import ProgramStore
 from agent.network_helper.client import NetworkHelper
@@ -45,7 +47,12 @@ Exit codes: 0 the computation ran and all results are equal; 1 it failed or a pa
 have not approved the program; 7 privilege
 missing."""
 )
-@click.argument("program")
+@click.argument("words", nargs=-1, required=True, metavar="PROGRAM")
+@click.option(
+    "--adapter",
+    type=click.Choice(sorted(ADAPTERS)),
+    help="Run a script as it is: agent run --adapter mpyc … -- python demo.py 8",
+)
 @click.option(
     "--with",
     "others",
@@ -73,7 +80,8 @@ missing."""
 @profile_options
 def command(
     choice: Choice,
-    program: str,
+    words: tuple[str, ...],
+    adapter: str | None,
     others: tuple[str, ...],
     role: str | None,
     inputs: tuple[str, ...],
@@ -88,7 +96,7 @@ def command(
     """
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
-        loaded = allowed_program(ProgramStore(home_folder()), program)
+        loaded = wanted_program(ProgramStore(home_folder()), adapter, words)
         wishes = read_wishes(others, Contacts(home_folder()))
         check_count(loaded, len(wishes) + 1)
         roles = assign(loaded.manifest, {ME: role, **wishes})
@@ -118,6 +126,18 @@ async def _run(
         resolver = default_registry()
         computer = Computer(choice, profile, program, inputs, helper, resolver, report, timeout)
         return await computer.compute(draft)
+
+
+def wanted_program(store: ProgramStore, adapter: str | None, words: Sequence[str]) -> Program:
+    """Raises: UsageMistake, NotApproved, ProgramError."""
+    if adapter is not None:
+        return allowed(store, from_script(adapter, words))
+    if len(words) > 1:
+        raise UsageMistake(
+            f"one program at a time, not {' '.join(words)}",
+            "--adapter NAME goes before -- and a script with its words",
+        )
+    return allowed_program(store, words[0])
 
 
 def read_wishes(others: Sequence[str], contacts: Contacts) -> dict[str, str | None]:

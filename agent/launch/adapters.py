@@ -8,7 +8,7 @@ that not even a killed agent leaves them on a disk. They are never in argv.
 | variable | stands for |
 |---|---|
 | python, library | the interpreter; the folder that holds this package |
-| workdir, entry | the private work folder; the program's entry inside it |
+| workdir, program, entry | the private work folder; in it the program's folder; in that its entry |
 | rank, parties, threshold | the own index from 0; how many parties; the threshold |
 | role, roles | the own role; everybody's in the order of their index, with "," between |
 | start_timeout, lost_timeout | seconds, from the manifest |
@@ -18,17 +18,29 @@ that not even a killed agent leaves them on a disk. They are never in argv.
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from agent.launch.manifest import GENERIC, PLACE, LaunchTemplate, WrittenFile
 from agent.launch.program import Program
 
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _EVERYWHERE: Final = frozenset(
-    {"python", "library", "workdir", "entry", "rank", "parties", "threshold", "role", "roles"}
+    {
+        "python",
+        "library",
+        "workdir",
+        "program",
+        "entry",
+        "rank",
+        "parties",
+        "threshold",
+        "role",
+        "roles",
+    }
     | {"start_timeout", "lost_timeout"}
 )
 _OF_A_PARTY: Final = frozenset({"party", "address", "port"})
@@ -52,6 +64,9 @@ class Adapter:
     """Python packages whose versions must be the same at every party."""
     argv: tuple[str | EachParty, ...]
     env: Mapping[str, str]
+    files: tuple[WrittenFile, ...] = ()
+    tells_start: bool = True
+    """Whether a launcher of ours says when the program has started."""
 
     def __post_init__(self) -> None:
         for word in self.argv:
@@ -60,6 +75,9 @@ class Adapter:
             else:
                 self._check((word,), _EVERYWHERE)
         self._check(tuple(self.env.values()), _EVERYWHERE)
+        for file in self.files:
+            self._check((file.text,), _EVERYWHERE)
+            self._check((file.each,), _EVERYWHERE | _OF_A_PARTY)
 
     def _check(self, templates: tuple[str, ...], variables: frozenset[str]) -> None:
         for template in templates:
@@ -89,6 +107,7 @@ class Launch:
     """By name relative to the work folder; to be written with mode 0600."""
     stdin: bytes = field(repr=False)
     """The private inputs, for a file in memory."""
+    tells_start: bool = True
 
 
 _ENV: Final = {
@@ -139,6 +158,7 @@ def plan(
         "python": python,
         "library": str(Path(__file__).parent.parent.parent),
         "workdir": str(workdir),
+        "program": str(workdir / "program"),
         "entry": str(workdir / "program" / program.manifest.entry),
         "rank": str(seats.rank),
         "parties": str(len(seats.addresses)),
@@ -148,11 +168,18 @@ def plan(
         "start_timeout": str(program.manifest.timeouts.start),
         "lost_timeout": str(program.manifest.timeouts.lost),
     }
+    given = {name: str(value) for name, value in inputs.items()}
+    words = (_fill(word, given, PLACE) for word in program.manifest.words)
+    written = {file.name: _written(file, seats, values) for file in adapter.files}
+    if twice := sorted(written.keys() & program.files.keys()):
+        raise AdapterError(f"{program.name} has a file {twice[0]} already, and writes another")
+    files = {**program.files, **written}
     return Launch(
-        argv=_argv(adapter, seats, values),
+        argv=(*_argv(adapter, seats, values), *words),
         env={name: _fill(text, values) for name, text in adapter.env.items()},
-        files={f"program/{name}": content for name, content in program.files.items()},
+        files={f"program/{name}": content for name, content in files.items()},
         stdin=json.dumps(dict(inputs), sort_keys=True).encode(),
+        tells_start=adapter.tells_start,
     )
 
 
@@ -179,10 +206,21 @@ def runtime_versions(program: Program) -> dict[str, str]:
 
 def _adapter(program: Program) -> Adapter:
     name = program.manifest.adapter
+    if program.manifest.launch is not None:
+        return _generic(program.manifest.launch)
     if name not in ADAPTERS:
-        known = ", ".join(sorted(ADAPTERS))
+        known = ", ".join(sorted({*ADAPTERS, GENERIC}))
         raise AdapterError(f'{program.name} wants the adapter "{name}"; there is: {known}')
     return ADAPTERS[name]
+
+
+def _generic(launch: LaunchTemplate) -> Adapter:
+    """As the program itself says it. Raises: AdapterError, for a variable that there is not."""
+    argv = tuple(EachParty(word) if isinstance(word, tuple) else word for word in launch.argv)
+    try:
+        return Adapter(GENERIC, (), argv, {**_ENV, **launch.env}, launch.files, tells_start=False)
+    except ValueError as error:
+        raise AdapterError(str(error)) from error
 
 
 def _check_seats(program: Program, seats: Seats) -> None:
@@ -208,12 +246,22 @@ def _argv(adapter: Adapter, seats: Seats, values: Mapping[str, str]) -> tuple[st
         if isinstance(word, str):
             words.append(_fill(word, values))
             continue
-        for party, (address, port) in enumerate(zip(seats.addresses, seats.ports, strict=True)):
-            own = {"party": str(party), "address": address, "port": str(port)}
-            words += [_fill(part, {**values, **own}) for part in word.words]
+        for own in _each(seats, values):
+            words += [_fill(part, own) for part in word.words]
     return tuple(words)
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def _written(file: WrittenFile, seats: Seats, values: Mapping[str, str]) -> bytes:
+    lines = (_fill(file.each, own) + "\n" for own in _each(seats, values))
+    return ("".join(lines) if file.each else _fill(file.text, values)).encode()
+
+
+def _each(seats: Seats, values: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The variables of each party in turn."""
+    for party, (address, port) in enumerate(zip(seats.addresses, seats.ports, strict=True)):
+        yield {**values, "party": str(party), "address": address, "port": str(port)}
+
+
+def _fill(template: str, values: Mapping[str, str], place: re.Pattern[str] = _VARIABLE) -> str:
     """Replace every {variable}, once: what is filled in is not looked at again."""
-    return _VARIABLE.sub(lambda match: values[match[1]], template)
+    return place.sub(lambda match: values[match[1]], template)

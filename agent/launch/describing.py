@@ -52,6 +52,11 @@ def lines(program: Program, changes: Difference | None, *, approved: bool) -> It
     yield f"{program.name}: {manifest.title}"
     yield f"sha256 {program.sha256}, {'approved' if approved else 'not approved'}"
     yield f"for {parties(manifest)}, started as {manifest.adapter} {manifest.entry}"
+    if manifest.words:
+        yield f"its words: {' '.join(manifest.words)}"
+    if manifest.launch is not None:
+        words = (" ".join(one) if isinstance(one, tuple) else one for one in manifest.launch.argv)
+        yield f"its command: {' '.join(words)}"
     for role in manifest.roles:
         yield f"role {role.name}: {role.seats} of them, gives {', '.join(role.inputs) or 'nothing'}"
     for one in manifest.inputs:

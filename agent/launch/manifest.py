@@ -34,6 +34,18 @@ Where parties differ in what they do, roles stand in place of `parties`; every s
     lost = 8                            # until a silent connection counts as lost
     run = 600                           # until the program must have ended
 
+A program may get words on its command line, `words = ["8", "{bid}"]`, where {bid} is that input
+(which other users of the machine can then read while it runs). With `adapter = "generic"` it says
+itself how it is started; agent/launch/adapters.py has the variables:
+
+    [launch]
+    argv = ["{program}/shamir-party.x", "-p", "{rank}", "-N", "{parties}", "-ip", "{program}/hosts"]
+    env = { LANG = "C" }                # a list within argv is repeated for every party
+
+    [[launch.files]]                    # written beside the program's own files
+    name = "hosts"
+    each = "{address}:{port}"           # a line for every party; or: text = "…"
+
 Unknown fields are errors: a misspelt limit must not be silently no limit.
 """
 
@@ -43,27 +55,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Final, TypeVar
+from typing import Final
+
+from agent.launch.tables import ManifestError as ManifestError
+from agent.launch.tables import Table
 
 FILE_NAME: Final = "manifest.toml"
 MAX_SIZE: Final = 64 * 1024
 MAX_PARTIES: Final = 64
 HONEST_MAJORITY: Final = "honest-majority"
+GENERIC: Final = "generic"
 ALL: Final = "all"
+SELF: Final = "self"
+"""Each party learns something of its own; nobody's is compared with another's."""
 PARTY: Final = "party"
 """The role of everybody in a program without roles."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_T = TypeVar("_T")
-_Choice = TypeVar("_Choice", bound=StrEnum)
-
-
-class ManifestError(Exception):
-    """The manifest cannot be used; tell the person who wrote it which field of which file."""
-
-    def __init__(self, file: str, field: str, problem: str) -> None:
-        self.file, self.field = file, field
-        super().__init__(f"{file}: {field}: {problem}" if field else f"{file}: {problem}")
+PLACE = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}")  # of an input, in `words`
 
 
 class InputType(StrEnum):
@@ -90,10 +98,10 @@ class Opening:
 
     what: str
     to: tuple[str, ...]
-    """The names of roles, or `ALL` alone."""
+    """The names of roles, or `ALL` or `SELF` alone."""
 
     def is_for(self, role: str) -> bool:
-        return self.to == (ALL,) or role in self.to
+        return self.to in ((ALL,), (SELF,)) or role in self.to
 
     @property
     def audience(self) -> str:
@@ -120,6 +128,25 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
+class WrittenFile:
+    """A file made for the framework: a text, or a line for each party."""
+
+    name: str
+    text: str
+    each: str
+
+
+@dataclass(frozen=True)
+class LaunchTemplate:
+    """How a program of no known framework is started."""
+
+    argv: tuple[str | tuple[str, ...], ...]
+    """Words; several together are repeated for every party."""
+    env: Mapping[str, str]
+    files: tuple[WrittenFile, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str
     title: str
@@ -135,6 +162,8 @@ class Manifest:
     timeouts: Timeouts
     roles: tuple[Role, ...] = ()
     """Empty: all parties are alike, each a `PARTY` that gives every input."""
+    words: tuple[str, ...] = ()
+    launch: LaunchTemplate | None = None
 
     def inputs_of(self, role: str) -> tuple[Input, ...]:
         """What a party in this role is asked for."""
@@ -165,14 +194,14 @@ def parse(data: bytes, file: str = FILE_NAME) -> Manifest:
         table = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ManifestError(file, "", f"not TOML: {error}") from error
-    top = _Table(table, file, "")
+    top = Table(table, file, "")
     roles = tuple(map(_role, top.tables("roles")))
     minimum, maximum = _parties(top, roles)
     manifest = Manifest(
         name=top.name("name"),
         title=top.text("title"),
         adapter=top.name("adapter"),
-        entry=_entry(top),
+        entry=_path(top, "entry"),
         threshold=_threshold(top, minimum),
         ports=top.whole("ports", 0, 16, default=1),
         min_parties=minimum,
@@ -181,6 +210,8 @@ def parse(data: bytes, file: str = FILE_NAME) -> Manifest:
         opens=tuple(map(_opening, top.tables("opens"))),
         timeouts=_timeouts(top.table("timeouts", {})),
         roles=roles,
+        words=top.texts("words", 100),
+        launch=_launch(top),
     )
     top.nothing_else()
     _refuse_twins(top, manifest)
@@ -188,106 +219,37 @@ def parse(data: bytes, file: str = FILE_NAME) -> Manifest:
     return manifest
 
 
-class _Table:
-    """A TOML table that is emptied field by field, so that what is left over is unknown."""
-
-    def __init__(self, fields: Mapping[str, object], file: str, path: str) -> None:
-        self._fields = dict(fields)
-        self._file, self._path = file, path
-
-    def error(self, field: str, problem: str) -> ManifestError:
-        return ManifestError(self._file, f"{self._path}{field}", problem)
-
-    def _take(self, field: str, kind: type[_T], wanted: str, default: _T | None = None) -> _T:
-        value = self._fields.pop(field, default)
-        if value is None:
-            raise self.error(field, f"is missing; it must be {wanted}")
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.error(field, f"must be {wanted}")
-        return value
-
-    def text(self, field: str) -> str:
-        value = self._take(field, str, "a text")
-        if not value.strip() or len(value) > 200 or not value.isprintable():
-            raise self.error(field, "must be one printable line of 1 to 200 characters")
-        return value
-
-    def name(self, field: str) -> str:
-        value = self._take(field, str, "a name")
-        if not _NAME.fullmatch(value):
-            raise self.error(field, 'must be a name of small letters, digits and "_"')
-        return value
-
-    def has(self, field: str) -> bool:
-        return field in self._fields
-
-    def names(self, field: str) -> tuple[str, ...]:
-        """A list of names; empty if the field is not there."""
-        value: list[object] = self._take(field, list, "a list of names", [])
-        names = tuple(name for name in value if isinstance(name, str) and _NAME.fullmatch(name))
-        if len(names) < len(value) or len(set(names)) < len(names) or len(names) > 32:
-            raise self.error(field, "must be a list of at most 32 names, each once")
-        return names
-
-    def name_or_names(self, field: str) -> tuple[str, ...]:
-        if isinstance(self._fields.get(field), list):
-            if names := self.names(field):
-                return names
-            raise self.error(field, "must name at least one role")
-        return (self.name(field),)
-
-    def one_of(self, field: str, choices: type[_Choice]) -> _Choice:
-        wanted = " or ".join(f'"{choice}"' for choice in choices)
-        value = self._take(field, str, wanted)
-        try:
-            return choices(value)
-        except ValueError as error:
-            raise self.error(field, f"must be {wanted}") from error
-
-    def whole(self, field: str, low: int, high: int, default: int | None = None) -> int:
-        wanted = f"a whole number from {low} to {high}"
-        value = self._take(field, int, wanted, default)
-        if not low <= value <= high:
-            raise self.error(field, f"must be {wanted}")
-        return value
-
-    def whole_or(self, field: str, word: str, low: int, high: int) -> int | None:
-        """A number, or None for the one word that stands for a rule instead."""
-        if self._fields.get(field, word) == word:
-            self._fields.pop(field, None)
-            return None
-        if isinstance(self._fields[field], str):
-            raise self.error(field, f'must be "{word}" or a whole number')
-        return self.whole(field, low, high)
-
-    def table(self, field: str, default: dict[str, object] | None = None) -> "_Table":
-        fields: dict[str, object] = self._take(field, dict, "a table", default)
-        return _Table(fields, self._file, f"{self._path}{field}.")
-
-    def tables(self, field: str) -> "list[_Table]":
-        tables: list[object] = self._take(field, list, "a list of tables", [])
-        if not all(isinstance(table, Mapping) for table in tables) or len(tables) > 32:
-            raise self.error(field, "must be a list of at most 32 tables")
-        return [
-            _Table(table, self._file, f"{self._path}{field}[{number}].")
-            for number, table in enumerate(tables)
-            if isinstance(table, Mapping)
-        ]
-
-    def nothing_else(self) -> None:
-        for field in self._fields:
-            raise self.error(field, "is not a field of a manifest")
+def _launch(top: Table) -> LaunchTemplate | None:
+    if not top.has("launch"):
+        return None
+    table = top.table("launch")
+    found = LaunchTemplate(
+        argv=table.word_groups("argv"),
+        env=table.variables("env"),
+        files=tuple(map(_written_file, table.tables("files"))),
+    )
+    table.nothing_else()
+    return found
 
 
-def _entry(top: _Table) -> str:
-    entry = top.text("entry")
-    path = PurePosixPath(entry)
-    if path.is_absolute() or ".." in path.parts or str(path) != entry or "\\" in entry:
-        raise top.error("entry", "must be a plain path inside the program's folder")
-    return entry
+def _written_file(table: Table) -> WrittenFile:
+    name = _path(table, "name")
+    texts = {field: table.any_text(field) for field in ("text", "each") if table.has(field)}
+    table.nothing_else()
+    if len(texts) != 1:
+        raise table.error("text", "must be there, or each, and not both")
+    return WrittenFile(name, texts.get("text", ""), texts.get("each", ""))
 
 
-def _parties(top: _Table, roles: Sequence[Role]) -> tuple[int, int]:
+def _path(table: Table, field: str) -> str:
+    text = table.text(field)
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or str(path) != text or "\\" in text:
+        raise table.error(field, "must be a plain path inside the program's folder")
+    return text
+
+
+def _parties(top: Table, roles: Sequence[Role]) -> tuple[int, int]:
     if roles:
         if top.has("parties"):
             raise top.error("parties", "does not go with roles; leave it out, their seats say it")
@@ -304,11 +266,11 @@ def _parties(top: _Table, roles: Sequence[Role]) -> tuple[int, int]:
     return minimum, maximum
 
 
-def _threshold(top: _Table, min_parties: int) -> int | None:
+def _threshold(top: Table, min_parties: int) -> int | None:
     return top.whole_or("threshold", HONEST_MAJORITY, 0, (min_parties - 1) // 2)
 
 
-def _input(table: _Table) -> Input:
+def _input(table: Table) -> Input:
     found = Input(
         name=table.name("name"),
         type=table.one_of("type", InputType),
@@ -322,25 +284,25 @@ def _input(table: _Table) -> Input:
     return found
 
 
-def _role(table: _Table) -> Role:
+def _role(table: Table) -> Role:
     found = Role(
         name=table.name("name"),
         seats=table.whole("seats", 1, MAX_PARTIES),
         inputs=table.names("inputs"),
     )
     table.nothing_else()
-    if found.name in (ALL, PARTY):
+    if found.name in (ALL, SELF, PARTY):
         raise table.error("name", f'"{found.name}" is a word of ours; find another')
     return found
 
 
-def _opening(table: _Table) -> Opening:
+def _opening(table: Table) -> Opening:
     found = Opening(what=table.text("what"), to=table.name_or_names("to"))
     table.nothing_else()
     return found
 
 
-def _timeouts(table: _Table) -> Timeouts:
+def _timeouts(table: Table) -> Timeouts:
     found = Timeouts(
         start=table.whole("start", 1, 3600, default=30),
         lost=table.whole("lost", 2, 600, default=8),
@@ -350,7 +312,7 @@ def _timeouts(table: _Table) -> Timeouts:
     return found
 
 
-def _refuse_twins(top: _Table, manifest: Manifest) -> None:
+def _refuse_twins(top: Table, manifest: Manifest) -> None:
     names = [entry.name for entry in manifest.inputs]
     for name in names:
         if names.count(name) > 1:
@@ -363,13 +325,13 @@ def _refuse_twins(top: _Table, manifest: Manifest) -> None:
         raise top.error("opens", "is missing; say what the computation reveals, and to whom")
 
 
-def _refuse_loose_ends(top: _Table, manifest: Manifest) -> None:
+def _refuse_loose_ends(top: Table, manifest: Manifest) -> None:
     """What names an input or a role must name one that is there."""
     roles = [role.name for role in manifest.roles]
     for number, opening in enumerate(manifest.opens):
         for name in opening.to:
-            if opening.to != (ALL,) and name not in roles:
-                choices = ", ".join(f'"{choice}"' for choice in (ALL, *roles))
+            if opening.to not in ((ALL,), (SELF,)) and name not in roles:
+                choices = ", ".join(f'"{choice}"' for choice in (ALL, SELF, *roles))
                 raise top.error(f"opens[{number}].to", f"must be one of {choices}")
     given = {name for role in manifest.roles for name in role.inputs}
     known = [entry.name for entry in manifest.inputs]
@@ -380,3 +342,8 @@ def _refuse_loose_ends(top: _Table, manifest: Manifest) -> None:
     for number, name in enumerate(known):
         if manifest.roles and name not in given:
             raise top.error(f"inputs[{number}].name", f'no role gives "{name}"')
+    for name in (name for word in manifest.words for name in PLACE.findall(word)):
+        if name not in known:
+            raise top.error("words", f'"{{{name}}}" is not an input')
+    if (manifest.adapter == GENERIC) != (manifest.launch is not None):
+        raise top.error("launch", f'goes with adapter = "{GENERIC}", and with that alone')

@@ -92,6 +92,11 @@ def from_files(files: Mapping[str, bytes], source: str) -> Program:
     return Program(described.name, described, archive.digest(files), files)
 
 
+def load_file(path: Path) -> bytes:
+    """A file that becomes part of a program. Raises: ProgramError."""
+    return _content(path, MAX_SIZE)
+
+
 def write_files(files: Mapping[str, bytes], workdir: Path) -> None:
     """Write new files, readable by their owner alone, below the work folder."""
     for name, content in files.items():

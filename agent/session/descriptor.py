@@ -137,10 +137,14 @@ def descriptor_id(content: Mapping[str, Any]) -> str:
 
 
 def alike(roles: Sequence[str], outputs: Mapping[str, str]) -> tuple[tuple[int, ...], ...]:
-    """The ranks of parties who learn the same, group by group: their results must be equal."""
+    """The ranks of parties who learn the same, group by group: their results must be equal.
+
+    What is opened to "self" is each party's own: whoever learns it is alone in its group.
+    """
     groups: dict[frozenset[str], list[int]] = {}
     for rank, role in enumerate(roles):
         learns = {what for what, to in outputs.items() if to == "all" or role in to.split(", ")}
+        learns |= {f"{what} of {rank}" for what, to in outputs.items() if to == "self"}
         groups.setdefault(frozenset(learns), []).append(rank)
     return tuple(map(tuple, groups.values()))
 

@@ -54,6 +54,8 @@ async def run_program(
         for handle in (stdin, out_write, err_write):
             os.close(handle)
     watch = _Watch(step)
+    if not launch.tells_start:
+        watch.started.set()
     try:
         async with asyncio.timeout(timeouts.run), asyncio.TaskGroup() as group:
             group.create_task(watch.read_progress(err_read))

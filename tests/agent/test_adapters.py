@@ -77,7 +77,9 @@ def test_seats_that_do_not_fit_the_program_are_refused(seats: Seats, wanted: str
 
 def test_an_unknown_adapter_is_answered_with_those_there_are() -> None:
     other = replace(AUCTION, manifest=replace(AUCTION.manifest, adapter="spdz"))
-    with pytest.raises(AdapterError, match='wants the adapter "spdz"; there is: mpyc'):
+    with pytest.raises(
+        AdapterError, match='wants the adapter "spdz"; there is: cicada, generic, mpyc'
+    ):
         plan(other, SEATS, {"bid": 5}, WORK, "python3")
 
 

@@ -80,6 +80,22 @@ def test_a_program_that_nobody_approved_does_not_run(
     )
 
 
+def test_a_script_wants_approval_too_and_is_kept_to_be_shown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "demo.py").write_text("print(1)\n")
+    words = ["run", "--adapter", "mpyc", "--with", DID, "--", "python", "demo.py", "-x", "8"]
+    assert run(words) == 6
+    told = capsys.readouterr().err
+    sha256 = told.partition("agent program approve ")[2].strip()
+    assert run(["program", "show", sha256]) == 0
+    assert "its words: -x 8\n" in capsys.readouterr().out
+    assert run(["program", "approve", sha256]) == 0
+    assert run(words) != 6
+    assert run(["run", "auction", "second", "--with", DID]) == 2
+    assert "one program at a time" in capsys.readouterr().err
+
+
 def test_what_is_no_program_is_told_with_the_file(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,7 +147,7 @@ def test_without_roles_all_are_parties_and_give_everything() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "wanted"),
     [
-        ('to = "voter"', 'to = "votre"', 'opens[0].to: must be one of "all", "voter", "helper"'),
+        ('to = "voter"', 'to = "votre"', 'must be one of "all", "self", "voter", "helper"'),
         ('to = "voter"', 'to = ["all", "voter"]', 'opens[0].to: must be one of "all"'),
         ('["vote"]', '["note"]', 'roles[0].inputs: "note" is not an input'),
         ('["vote"]', "[]", 'inputs[0].name: no role gives "vote"'),
