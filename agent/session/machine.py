@@ -27,12 +27,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.session.board import Board
+from agent.session.board import Board, read_abort
 from agent.session.descriptor import (
     Descriptor,
     Draft,
     Proposal,
-    alike,
     describe,
     differences,
     short,
@@ -105,9 +104,8 @@ class SessionMachine:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do (same clock as every `now`)."""
-        return min(
-            (since + VERDICT_DELAY for since, _, _ in self._differing.values()), default=None
-        )
+        verdicts = (since + VERDICT_DELAY for since, _, _ in self._differing.values())
+        return min(verdicts, default=None)
 
     def statements(self) -> list[Statement]:
         """Every verified statement of this session so far, by rank and kind."""
@@ -127,18 +125,7 @@ class SessionMachine:
 
     def waiting_for(self) -> tuple[str, ...]:
         """The parties whose message the present state waits for."""
-        match self.state:
-            case State.PROPOSING:
-                have = set(self._board.proposals)
-            case State.SIGNING:
-                have = self._board.said(Kind.AGREE) & self._offered()
-            case State.READY:
-                have = self._board.said(Kind.READY)
-            case State.FINISHING:
-                have = self._board.said(Kind.RESULT)
-            case _:
-                return ()
-        return tuple(did for did in self._others if did not in have)
+        return self._board.missing(self.state, self._session_id(), self._others)
 
     # what comes in from others
 
@@ -190,7 +177,7 @@ class SessionMachine:
             return
         self._board.statements.setdefault((sender, statement.kind), statement)
         if statement.kind is Kind.ABORT:
-            self._end(Outcome.FAILED, *self._read_abort(sender, statement), now)
+            self._end(Outcome.FAILED, *read_abort(self.draft.parties, statement), now)
 
     def handle_pulse(self, sender: str, statement: str, now: float) -> None:
         """Take in a statement that came through the mesh, perhaps for the hundredth time."""
@@ -359,30 +346,16 @@ class SessionMachine:
             self._events.append(Agreed(self.descriptor, dict(self._board.offers)))
 
     def _have_all_offers(self) -> bool:
-        return self._offered() >= set(self._others)
-
-    def _offered(self) -> set[str]:
-        return self._board.offered(self._session_id())
+        return self._board.offered(self._session_id()) >= set(self._others)
 
     def _are_of_ours(self, offers: Iterable[Offer]) -> bool:
         return all(offer.session == self._session_id() for offer in offers)
 
     def _compare_results(self) -> None:
-        board = self._board.statements
-        parties = self.draft.parties
-        said = [str(board[did, Kind.RESULT].facts.get("sha256")) for did in parties]
-        groups = alike(self.draft.roles, self.draft.outputs)
-        if any(len({said[rank] for rank in group}) > 1 for group in groups):
+        if self._board.results_differ(self.draft):
             self._end(Outcome.MISMATCH, "the parties' results differ")
         else:
             self._end(Outcome.DONE, "all results that must be are equal")
-
-    def _read_abort(self, sender: str, statement: Statement) -> tuple[str, str]:
-        """Why somebody stops, and whose fault it is."""
-        about = statement.facts.get("about")
-        known = isinstance(about, int) and 0 <= about < len(self.draft.parties)
-        party = self.draft.parties[about] if known and about is not None else sender
-        return str(statement.facts.get("reason", "no reason given")), party
 
     def _all_said(self, kind: Kind) -> bool:
         return self._board.said(kind) >= set(self.draft.parties)

@@ -90,6 +90,24 @@ def test_no_ping_is_lost_when_a_direct_path_opens_and_a_dead_one_is_left_within_
         command.kill()
 
 
+def test_a_cable_that_is_pulled_for_a_moment_ends_no_session(internet: Internet) -> None:
+    parties = internet.parties("home0", "home1")
+    commands = internet.run(internet.rounds(8), *zip(parties, (1, 2), strict=True))
+    for command in commands:
+        command.until("the program has started")
+    ip = ["ip", "-n", parties[0].host.namespace]
+    (route,) = json.loads(subprocess.check_output([*ip, "-j", "route", "show", "default"]))
+    subprocess.run([*ip, "link", "set", route["dev"], "down"], check=True)
+    time.sleep(1.0)
+    subprocess.run([*ip, "link", "set", route["dev"], "up"], check=True)
+    way_out = ["default", "via", route["gateway"], "dev", route["dev"]]
+    subprocess.run([*ip, "route", "replace", *way_out], check=True)
+    for command in commands:
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+    assert any("looking for our addresses again" in step for step in commands[0].steps())
+
+
 @dataclass
 class Wall:
     """Between one host and an address, for UDP alone."""
