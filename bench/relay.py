@@ -22,12 +22,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nacl.public import PrivateKey
 from rich.console import Console
 from rich.table import Table
 
+from lab.commands import LabError
+from lab.host import Host
 from lab.topology import Lab
 from tests.support.certificates import certify
 
@@ -86,7 +88,7 @@ class Bench:
     @contextlib.contextmanager
     def udp(self, how: str) -> Iterator[Way]:
         argv = [sys.executable, "-m", "tests.support.relay_host", RELAY, "41000-41003", how]
-        relay = self.relay.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        relay = first(self.relay, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with _ended(relay):
             facts = json.loads(_line(relay))
             if facts["forwarding"] != how:
@@ -112,7 +114,7 @@ class Bench:
         if tls:
             file = str(self.certificate)
             argv += ["--tls-certificate", file, "--tls-key", file]
-        mediator = self.relay.popen(argv, user=USER, stdout=subprocess.PIPE)
+        mediator = first(self.relay, argv, user=USER, stdout=subprocess.PIPE)
         with contextlib.ExitStack() as stack:
             stack.enter_context(_ended(mediator))
             did = json.loads(_line(mediator))["did"]
@@ -121,8 +123,10 @@ class Bench:
             for host, ticket, port in zip(
                 self.parties, json.loads(self.parties[0].run(asking)), PORTS, strict=True
             ):
-                end = host.popen(
-                    [*ENDS, "websocket", json.dumps(ticket), str(port)], stdout=subprocess.PIPE
+                end = first(
+                    host,
+                    [*ENDS, "websocket", json.dumps(ticket), str(port)],
+                    stdout=subprocess.PIPE,
                 )
                 stack.enter_context(_ended(end))
                 endpoints.append(f"127.0.0.1:{_line(end)}")
@@ -134,10 +138,11 @@ class Bench:
         argv = ["turnserver", "-n", "-c", "/dev/null", "-L", RELAY, "--no-tls", "--no-dtls"]
         argv += ["--no-cli", "-a", "-u", "bench:bench", "-r", "bench", "--log-file", "/dev/null"]
         argv += ["--pidfile", str(self.folder / "turn.pid"), "--userdb", str(self.folder / "t.db")]
-        server = self.relay.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = first(self.relay, argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with _ended(server):
             time.sleep(1.0)
-            end = self.parties[0].popen(
+            end = first(
+                self.parties[0],
                 [*ENDS, "turn", f"{RELAY}:3478", str(PORTS[0]), f"{TWO}:{PORTS[1]}"],
                 stdout=subprocess.PIPE,
             )
@@ -156,18 +161,18 @@ class Bench:
 
     def alone(self, target: str, seconds: int) -> float:
         one, two = self.parties
-        counter = two.popen([*ENDS, "count", str(PORTS[1]), str(seconds)], stdout=subprocess.PIPE)
+        counter = first(two, [*ENDS, "count", str(PORTS[1]), str(seconds)], stdout=subprocess.PIPE)
         with _ended(counter):
             _line(counter)
-            one.run([*ENDS, "flood", str(PORTS[0]), target, str(seconds + 0.5)])
+            run_first(one, [*ENDS, "flood", str(PORTS[0]), target, str(seconds + 0.5)])
             return float(_line(counter))
 
     @contextlib.contextmanager
     def wireguard(self, endpoints: tuple[str, str]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for number, (host, name) in enumerate(zip(self.parties, NAMES, strict=True)):
-                host.run(["wireguard-go", name])
-                stack.callback(host.run, ["ip", "link", "del", name])
+                stack.enter_context(_ended(first(host, ["wireguard-go", "-f", name])))
+                _wait_for(host, name)
                 other = self.keys[1 - number].public_key
                 file = self.folder / f"{name}.conf"
                 file.write_text(
@@ -183,15 +188,15 @@ class Bench:
 
     def tcp(self, seconds: int) -> float:
         one, two = self.parties
-        server = two.popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+        server = first(two, ["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
         with _ended(server):
             time.sleep(0.3)
             argv = ["iperf3", "-c", "10.9.0.2", "-t", str(seconds), "-C", "cubic", "-J"]
-            facts = json.loads(one.run(argv, timeout=seconds + 20))
+            facts = json.loads(run_first(one, argv))
         return float(facts["end"]["sum_received"]["bits_per_second"]) / 1e6
 
     def rtt(self) -> float:
-        return float(self.parties[0].run([*ENDS, "ping", "10.9.0.2", "400"]))
+        return float(run_first(self.parties[0], [*ENDS, "ping", "10.9.0.2", "400"]))
 
 
 def main() -> None:
@@ -215,6 +220,33 @@ def main() -> None:
                 results.setdefault(name, []).append(bench.measure(way, options.seconds))
     summary = _summary(results)
     print(json.dumps(summary)) if options.json else _print(summary, options.rounds)
+
+
+def first(host: Host, argv: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """A process that goes before everything else on this machine that is not measured."""
+    process = host.popen(argv, **options)
+    with contextlib.suppress(OSError):  # a kernel without groups of sessions
+        Path(f"/proc/{process.pid}/autogroup").write_text("-15")
+    return process
+
+
+def run_first(host: Host, argv: list[str]) -> str:
+    process = first(host, argv, stdout=subprocess.PIPE)
+    with _ended(process):
+        output, _ = process.communicate(timeout=60)
+    return str(output.decode())
+
+
+def _wait_for(host: Host, interface: str) -> None:
+    deadline = time.monotonic() + 5
+    ready = f"/var/run/wireguard/{interface}.sock"
+    while time.monotonic() < deadline:
+        with contextlib.suppress(LabError):
+            host.run(["test", "-S", ready])
+            host.run(["wg", "show", interface])
+            return
+        time.sleep(0.05)
+    sys.exit("bench.relay: wireguard-go does not start")
 
 
 def _summary(results: dict[str, list[Measured]]) -> dict[str, dict[str, float | None]]:
