@@ -27,6 +27,7 @@ from agent.session.machine import SessionMachine
 from agent.session.meshing import Meshing, owned
 from agent.session.post import LIFETIME, Post
 from agent.session.stage import Stage
+from agent.words import phrase
 
 CLOCK_SKEW = 120  # seconds that parties' clocks may differ
 READY_TIMEOUT = 30.0  # somebody lost is found by pulse
@@ -97,7 +98,8 @@ class Story:
         agreed = await meshing.agree(self.patience)
         descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")
-        await meshing.raise_mesh(agreed)
+        async with owned(self._tell_phrase(descriptor.id)):
+            await meshing.raise_mesh(agreed)
         await probe(stage, descriptor)
         self.machine.mesh_ready(time.time())
         stage.pump()
@@ -109,6 +111,11 @@ class Story:
         self.machine.program_ended(hashlib.sha256(self._result).hexdigest(), time.time())
         stage.pump()
         await stage.expect(Ended, RESULTS_TIMEOUT)
+
+    async def _tell_phrase(self, session: str) -> None:
+        """What people may compare, to be sure that nobody stands between them."""
+        words = await asyncio.to_thread(phrase, session)
+        self.report.event("phrase", words=words, session=session)
 
     async def _until_over(self, chapters: Awaitable[None], failed: asyncio.Future[None]) -> Ended:
         """The chapters, until they are through or the session is over for any other reason.
