@@ -10,9 +10,11 @@ import pytest
 
 from mediator.errors import DataFileError
 from mediator.settings.config import Limits
+from mediator.stores.copying import BY_NAME
 from mediator.stores.interface import StoreUnavailable
 from mediator.stores.sqlite import SqliteStore
 from mediator.stores.sqlite_administration import SqliteAdministration
+from mediator.stores.sqlite_copying import reading
 from tests.support.sqlite_files import mailboxes, what_follows_from_the_queue
 from tests.support.stores import ALICE, BOB, CAROL, LIMITS, NOW, fetched, post
 
@@ -106,6 +108,17 @@ async def test_what_a_mailbox_knows_follows_from_the_queue(
     async with SqliteAdministration(path) as operator:
         assert await operator.close_account(ALICE) is not None
     assert mailboxes(path) == what_follows_from_the_queue(path) == ([], (0, 0))
+
+
+async def test_mail_that_comes_while_the_store_is_copied_changes_its_recipients_sums_there(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    async with reading(tmp_path / "mediator.db", tmp_path / "copy.db") as giver:
+        await post(store, b"meanwhile")
+        async with giver.moment():
+            [recipient] = (await giver.changes()).keys["recipient"]
+            [row] = [row async for row in giver.rows_of(BY_NAME["recipient"], [recipient])]
+    assert row == [recipient, ALICE, 1, True, 1, len(b"meanwhile")]
 
 
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:
