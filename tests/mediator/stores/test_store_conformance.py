@@ -390,6 +390,14 @@ async def test_parcels_expire(store: Store) -> None:
     assert await store.next_parcel() is None
 
 
+async def test_an_inbox_takes_its_last_byte_and_none_more(store: Store) -> None:
+    await post(store, b"x" * 60)
+    with pytest.raises(InboxFull):
+        await post(store, b"y" * 41)
+    await post(store, b"z" * 40)
+    assert [len(envelope) for envelope in await fetched(store)] == [60, 40]
+
+
 async def test_a_parcel_with_an_origin_waits_for_whoever_gives_it_up(store: Store) -> None:
     await store.add_parcels(
         "https://there", [b"p"], inbox=False, due=0, expires=NOW, origin='{"sender":"x"}'
