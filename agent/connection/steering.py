@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NoReturn
 
 from agent.network_helper.client import NetworkHelper
@@ -13,6 +14,7 @@ from agent.wireguard.watch import PeerWatch
 from traversal.candidate import Address
 
 KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
+FOLLOW = 1.5  # seconds that the side that follows waits for the other's handshake
 LOOK = 0.5  # seconds between two looks at WireGuard's status
 LOOK_URGENTLY = 0.1  # the same while the two sides may use different paths
 
@@ -20,18 +22,24 @@ LOOK_URGENTLY = 0.1  # the same while the two sides may use different paths
 class Steering:
     """`keys` are WireGuard's public ones by party; `run` is to be running.
 
-    `on_aimed` is called when WireGuard has got an endpoint, `on_distress` when a path is dead.
+    Only one side of a pair, the one that `leads`, sends first: of two handshakes that meet on the
+    way, WireGuard drops both, and repeats them after five seconds.
+
+    `on_aimed` is called when WireGuard has got an endpoint and may send, `on_distress` when a path
+    is dead.
     """
 
     def __init__(
         self,
         helper: NetworkHelper,
         keys: Mapping[str, bytes],
+        leads: Collection[str],
         on_aimed: Callable[[str], None],
         on_distress: Callable[[str], None],
     ) -> None:
         self._helper = helper
         self._keys = keys
+        self._waiting = {party: math.inf for party in keys if party not in leads}
         self._on_aimed = on_aimed
         self._on_distress = on_distress
         self._watches = {party: PeerWatch() for party in keys}
@@ -39,7 +47,10 @@ class Steering:
 
     def aim(self, party: str, endpoint: Address) -> None:
         """A path was found; WireGuard sends there within milliseconds."""
-        self._watches[party].aim((endpoint.host, endpoint.port), time.monotonic())
+        now = time.monotonic()
+        self._watches[party].aim((endpoint.host, endpoint.port), now)
+        if self._waiting.get(party) == math.inf:
+            self._waiting[party] = now + FOLLOW
         self._news.set()
 
     def settle(self, party: str) -> None:
@@ -63,15 +74,16 @@ class Steering:
         endpoints = []
         for party, watch in due.items():
             if watch.wanted is not None:
-                endpoints.append(Endpoint(self._keys[party], watch.wanted, KEEPALIVE))
+                keepalive = 0 if party in self._waiting else KEEPALIVE
+                endpoints.append(Endpoint(self._keys[party], watch.wanted, keepalive))
                 watch.done()
         if endpoints:
             await self._helper.set_endpoints(endpoints)
-            for party in due:
+            for party in due.keys() - self._waiting.keys():
                 self._on_aimed(party)
 
     async def _wait(self) -> None:
-        urgent = any(watch.urgent for watch in self._watches.values())
+        urgent = any(watch.urgent for watch in self._watches.values()) or bool(self._waiting)
         try:
             async with asyncio.timeout(LOOK_URGENTLY if urgent else LOOK):
                 await self._news.wait()
@@ -85,3 +97,7 @@ class Steering:
             status = said.get(self._keys[party])
             if status is not None and watch.observe(status, now):
                 self._on_distress(party)
+            shaken = status is not None and status.last_handshake > 0
+            if party in self._waiting and (shaken or now >= self._waiting[party]):
+                del self._waiting[party]
+                watch.again()

@@ -56,7 +56,9 @@ class Paths:
         self.connectivity = Connectivity(port, self._on_event)
         keys = {did: peer_key(offer) for did, offer in agreed.offers.items()}
         distress = self.connectivity.distress
-        self._steering = Steering(self.stage.helper, keys, self.heart.reach, distress)
+        rank = self.descriptor.rank
+        leads = {did for did in keys if rank(self.stage.me) < rank(did)}
+        self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, distress)
         for did in agreed.offers:
             self._add(did, own, agreed)
         self._offered = frozenset(found.address for found in own.candidates)

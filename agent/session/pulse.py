@@ -76,7 +76,7 @@ class PulseKeeper:
         if peer.heard is None:
             self.hurry()  # a quick answer, to the first only, gives both of us a round trip
         _, flags, clock, echo, held = _HEADER.unpack_from(data)
-        peer.heard, peer.clock = now, clock
+        peer.heard, peer.clock, peer.reachable = now, clock, True
         peer.finished = bool(flags & _HAS_ALL_RESULTS)
         peer.echoed = max(peer.echoed, echo)
         if echo:

@@ -48,6 +48,10 @@ class PeerWatch:
         """The endpoint was set."""
         self._is_set = True
 
+    def again(self) -> None:
+        """The endpoint is to be set once more, with what has changed beside it."""
+        self._is_set = False
+
     def observe(self, status: PeerStatus, now: float) -> bool:
         """Whether the path is dead; `status` of this peer was read at `now`."""
         if self.last is None or status.rx_bytes > self.last.rx_bytes:
