@@ -390,6 +390,18 @@ async def test_parcels_expire(store: Store) -> None:
     assert await store.next_parcel() is None
 
 
+@pytest.mark.parametrize(("name", "most"), [("MAX_PARCELS", 2), ("MAX_PARCEL_BYTES", 20)])
+async def test_parcels_have_an_end_over_all_targets(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    for module in ("sqlite_parcels", "postgres"):
+        monkeypatch.setattr(f"mediator.stores.{module}.{name}", most)
+    for number in range(2):
+        await store.add_parcels(f"https://{number}", [b"x" * 10], inbox=False, due=0, expires=NOW)
+    with pytest.raises(OutgoingFull):
+        await store.add_parcels("https://2", [b"x"], inbox=False, due=0, expires=NOW)
+
+
 async def test_an_inbox_takes_its_last_byte_and_none_more(store: Store) -> None:
     await post(store, b"x" * 60)
     with pytest.raises(InboxFull):
