@@ -73,7 +73,7 @@ class Crew:
         host = self.lab.public("mediator", *addresses)
         url = f"http://mediator.lab:{MEDIATOR_PORT}"
         folder = self._folder("mediator-files", FIRST_USER)
-        words = ["run", "--listen", f"0.0.0.0:{MEDIATOR_PORT}", "--public-url", url, "--json"]
+        words = ["run", "--listen", f"[::]:{MEDIATOR_PORT}", "--public-url", url, "--json"]
         with (folder / "log").open("wb") as log:
             process = host.popen(
                 [*MEDIATOR, *words, "--data", str(folder / "mediator.db")],
@@ -88,16 +88,7 @@ class Crew:
         if not ready or not process.stdout.readline():
             words = (folder / "log").read_text(errors="replace").splitlines()[-3:]
             raise LabError(f"the mediator does not start: {' '.join(words) or 'no word of it'}")
-        self._open_second_door(host)
         return url
-
-    def _open_second_door(self, host: Host) -> None:
-        """The mediator listens on one address; those on IPv6 alone come in by another."""
-        door = [sys.executable, "-m", "lab.second_door", str(MEDIATOR_PORT)]
-        process = host.popen(door, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            raise LabError("nobody can listen on IPv6 here")
 
     def hire(self, name: str, host: Host) -> Member:
         user = FIRST_USER + 1 + len(self.members)

@@ -84,7 +84,9 @@ def _relay_words(relay: dict[str, Any] | None) -> str:
         return "off"
     by = {"kernel": "in the kernel", "python": "by Python, which is slower"}
     words = by.get(relay["forwarding"], "unknown")
-    return f"{words}; {relay.get('open')} pairs, {relay.get('packets')} datagrams passed on"
+    others = relay.get("by_python") if relay["forwarding"] == "kernel" else 0
+    among = f" ({others} by Python: from IPv4 to IPv6, or over WebSockets)" if others else ""
+    return f"{words}; {relay.get('open')} pairs{among}, {relay.get('packets')} datagrams passed on"
 
 
 def _facts(

@@ -72,9 +72,9 @@ class KernelForwarding:
         )
         self._versions = tuple(reply["versions"])
 
-    def open(self, port: int, flows: tuple[KernelFlow, KernelFlow]) -> None:
+    def open(self, port: int, flows: tuple[KernelFlow, KernelFlow]) -> bool:
         if flows[0].source.version not in self._versions:
-            return
+            return False
         described = [
             {
                 "source": flow.source.host,
@@ -86,6 +86,7 @@ class KernelForwarding:
             for flow in flows
         ]
         self._todo.put_nowait({"request": "open", "port": port, "flows": described})
+        return True
 
     def close(self, port: int) -> None:
         self._todo.put_nowait({"request": "close", "port": port})

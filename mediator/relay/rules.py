@@ -15,14 +15,19 @@ from traversal.relay_server import Rules
 
 MEGABIT = 1_000_000
 PATH = "/relay/1.0"  # of its WebSockets, behind the public URL
+EVERY_IPV4, EVERY_IPV6 = "0.0.0.0", "::"  # noqa: S104  every interface is meant
 
 
 def listen_addresses(config: Config) -> tuple[str, ...]:
-    """Where to relay UDP; none where nobody could reach it."""
+    """Where to relay UDP; none where nobody could reach it.
+
+    `::` is every address of both families, as for HTTP, and becomes one for each: of a socket for
+    both, IPv4 addresses would look like IPv6, to the kernel's table as well.
+    """
     settings = config.relay
     if not settings.enabled:
         return ()
-    listen = settings.listen or (config.host,)
+    listen = _of_one_family_each(settings.listen or (config.host,))
     out_of_reach = config.public_url is not None and not _is_local(config.public_url)
     return () if out_of_reach and all(map(_is_loopback, listen)) else listen
 
@@ -69,6 +74,12 @@ def is_of_this_host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         except OSError:
             return False
     return True
+
+
+def _of_one_family_each(listen: Sequence[str]) -> tuple[str, ...]:
+    if EVERY_IPV6 not in listen:
+        return tuple(listen)
+    return tuple(dict.fromkeys((*listen, EVERY_IPV4)))
 
 
 def _is_local(url: str) -> bool:

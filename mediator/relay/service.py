@@ -45,11 +45,14 @@ class Count:
 
 
 class Kernel(Protocol):
-    """What forwards without us; everything is done in the order it was asked for."""
+    """What forwards without us; everything is done in the order it was asked for.
+
+    `open` says whether it will forward this pair.
+    """
 
     works: bool
 
-    def open(self, port: int, flows: tuple[KernelFlow, KernelFlow]) -> None: ...
+    def open(self, port: int, flows: tuple[KernelFlow, KernelFlow]) -> bool: ...
 
     def close(self, port: int) -> None: ...
 
@@ -77,6 +80,7 @@ class Relay:
         self._channels: dict[Channel, Callable[[bytes], None]] = {}
         self._channel_flows: dict[Channel, Flow] = {}
         self._in_kernel: dict[int, Count] = {}
+        self._kernel_ports: set[int] = set()  # of open pairs that the kernel was told of
         self._closed = Count()  # what pairs that are gone had
 
     @contextlib.asynccontextmanager
@@ -136,6 +140,11 @@ class Relay:
         """What each open pair has had passed on so far, both ways together."""
         return {port: self._count(port) for port in self._flows}
 
+    @property
+    def by_python(self) -> int:
+        """Open pairs that the kernel does not forward: it may not, or they are not for it."""
+        return len(self._flows) - (len(self._kernel_ports) if self.in_kernel else 0)
+
     def total(self) -> Count:
         return sum(self.counts().values(), self._closed)
 
@@ -145,6 +154,7 @@ class Relay:
             "forwarding": "kernel" if self.in_kernel else "python",
             "reserved": len(self._server.pairs) - len(self._flows),
             "open": len(self._flows),
+            "by_python": self.by_python,
             "packets": total.packets,
             "bytes": total.bytes,
             "refused": sum(self.refused.values()),
@@ -170,8 +180,9 @@ class Relay:
                 routes[source] = flow
         if port in self._ports:
             self._ports[port].route(routes)
-        if self.kernel is not None and (in_kernel := self._kernel_flows(port, sides)) is not None:
-            self.kernel.open(port, in_kernel)
+        in_kernel = None if self.kernel is None else self._kernel_flows(port, sides)
+        if self.kernel is not None and in_kernel is not None and self.kernel.open(port, in_kernel):
+            self._kernel_ports.add(port)
 
     def _close(self, port: int) -> None:
         flows = self._flows.pop(port, None)
@@ -184,7 +195,8 @@ class Relay:
                 del self._channel_flows[channel]
         if port in self._ports:
             self._ports[port].route({})
-        if self.kernel is not None:
+        if self.kernel is not None and port in self._kernel_ports:
+            self._kernel_ports.remove(port)
             self.kernel.close(port)
 
     def _flow_to(self, port: int, side: Source) -> Flow:

@@ -34,8 +34,12 @@ class Running:
     host: Host
     process: "subprocess.Popen[bytes]"
 
-    def tickets(self) -> list[str]:
-        return [json.dumps(ticket) for ticket in json.loads(self.say())]
+    def tickets(self, versions: tuple[int, int] = (4, 4)) -> list[str]:
+        """Each side's, with the relay's address of one family."""
+        tickets = json.loads(self.say())
+        for ticket, version in zip(tickets, versions, strict=True):
+            ticket["hosts"] = [host for host in ticket["hosts"] if (":" in host) == (version == 6)]
+        return [json.dumps(ticket) for ticket in tickets]
 
     def say(self) -> str:
         assert self.process.stdin is not None
@@ -66,7 +70,9 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def relay_host(lab: Lab) -> Host:
-    return lab.public("relay", RELAY)
+    host = lab.public("relay", RELAY)
+    host.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    return host
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,7 @@ def parties(lab: Lab) -> tuple[Host, Host]:
 @contextlib.contextmanager
 def running(host: Host, how: str = "kernel", *more: str) -> Iterator[Running]:
     process = host.popen(
-        [sys.executable, "-m", "tests.support.relay_host", RELAY, PORTS, how, *more],
+        [sys.executable, "-m", "tests.support.relay_host", addresses(host), PORTS, how, *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -102,6 +108,27 @@ def test_a_thousand_datagrams_pass_in_the_kernel_and_are_counted(
     assert facts["forwarding"] == "kernel"
     assert facts["packets"] == 2000  # there and back
     assert facts["bytes"] == 2000 * 64
+
+
+def test_so_they_do_over_ipv6(relay_host: Host, parties: tuple[Host, Host]) -> None:
+    with running(relay_host) as relay:
+        before = datagrams_read(relay.process.pid, 6)
+        asked = exchange(relay, parties, "1000", versions=(6, 6))
+        assert asked == {"sent": 1000, "received": 1000}
+        assert datagrams_read(relay.process.pid, 6) - before < 30  # binds
+        facts = relay.end()
+    assert facts["forwarding"] == "kernel"
+    assert (facts["packets"], facts["bytes"]) == (2000, 2000 * 64)
+
+
+@pytest.mark.parametrize("versions", [(4, 6), (6, 4)], ids=["4 to 6", "6 to 4"])
+def test_from_one_family_to_the_other_python_carries_beside_the_kernel(
+    relay_host: Host, parties: tuple[Host, Host], versions: tuple[int, int]
+) -> None:
+    with running(relay_host) as relay:
+        assert exchange(relay, parties, "200", versions=versions) == {"sent": 200, "received": 200}
+        facts = relay.end()
+    assert (facts["forwarding"], facts["packets"], facts["by_python"]) == ("kernel", 400, 1)
 
 
 def test_python_alone_carries_the_same(relay_host: Host, parties: tuple[Host, Host]) -> None:
@@ -183,9 +210,18 @@ def test_a_second_relay_does_not_take_the_table_of_a_living_one(relay_host: Host
 # Helpers
 
 
-def exchange(relay: Running, parties: tuple[Host, Host], *count: str) -> dict[str, int]:
+def addresses(host: Host) -> str:
+    return ",".join([*host.addresses, *host.addresses6])
+
+
+def exchange(
+    relay: Running,
+    parties: tuple[Host, Host],
+    *count: str,
+    versions: tuple[int, int] = (4, 4),
+) -> dict[str, int]:
     """So many datagrams from one to two, each answered; what was sent and what came back."""
-    first, second = relay.tickets()
+    first, second = relay.tickets(versions)
     one, two = parties
     echo = two.popen([sys.executable, "-m", ONE, "echo", second], stdout=subprocess.PIPE)
     try:
@@ -213,8 +249,11 @@ def helper_of(relay: Running) -> int:
     return int(pid)
 
 
-def datagrams_read(pid: int) -> int:
+def datagrams_read(pid: int, version: int = 4) -> int:
     """UDP datagrams that programs of this process's network got, not those that passed through."""
+    if version == 6:
+        words = read(f"/proc/{pid}/net/snmp6").decode().split()
+        return int(words[words.index("Udp6InDatagrams") + 1])
     lines = [line.split() for line in read(f"/proc/{pid}/net/snmp").decode().splitlines()]
     names, values = (line for line in lines if line[0] == "Udp:")
     return int(values[names.index("InDatagrams")])

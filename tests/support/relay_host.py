@@ -1,6 +1,6 @@
 """A relay without the rest of its mediator, for tests and benches on hosts of a lab.
 
-    python -m tests.support.relay_host ADDRESS PORTS kernel|python [RATE]
+    python -m tests.support.relay_host ADDRESS[,ADDRESS] PORTS kernel|python [RATE]
 
 Prints the tickets of a pair a line, as JSON, for as many lines as it reads; at the end of its
 input it ends. Started as root, it starts the helper itself and becomes an ordinary user.
@@ -28,7 +28,7 @@ USER = 65534
 
 
 def main() -> None:
-    address, ports, how, *more = sys.argv[1:]
+    addresses, ports, how, *more = sys.argv[1:]
     first, _, last = ports.partition("-")
     helper = listening_helper() if how == "kernel" else Path("/nowhere")
     settings = RelaySettings(
@@ -37,7 +37,7 @@ def main() -> None:
         rate=int(more[0]) if more else 100_000,
         helper=helper,
     )
-    uvloop.run(serve(address, settings))
+    uvloop.run(serve(addresses.split(","), settings))
 
 
 def listening_helper() -> Path:
@@ -62,17 +62,15 @@ def listening_helper() -> Path:
     return path
 
 
-async def serve(address: str, settings: RelaySettings) -> None:
-    rules = Rules(
-        settings.ports, (address,), lambda source: True, settings.rate * 1_000_000, settings.idle
-    )
+async def serve(addresses: list[str], settings: RelaySettings) -> None:
+    rules = Rules(settings.ports, tuple(addresses), lambda source: True, settings.rate * 1_000_000)
     async with kernel_forwarding(settings) as kernel:
-        relay = Relay(bytes(32), rules, [address], kernel, time.time)
+        relay = Relay(bytes(32), rules, addresses, kernel, time.time)
         async with relay.serving():
             print(json.dumps(relay.describe()), flush=True)
             while await asyncio.to_thread(sys.stdin.readline):
                 [pair] = relay.reserve("did:example:a", os.urandom(32).hex(), 1)
-                tickets = [pair.side(number, [address]).to_json() for number in (0, 1)]
+                tickets = [pair.side(number, addresses).to_json() for number in (0, 1)]
                 print(json.dumps(tickets), flush=True)
             await relay.look()
             print(json.dumps(relay.describe()), flush=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -101,6 +103,32 @@ async def test_after_a_release_nothing_passes(alice: Party) -> None:
         assert await second.receive(0.3) is None
 
 
+async def test_on_both_families_each_pair_passes_also_from_one_to_the_other(
+    tmp_path: Path, settings: RelaySettings
+) -> None:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    config = Config(
+        tmp_path / "m.db",
+        "::",
+        port,
+        public_url=f"http://localhost:{port}",
+        stun_ports=(0, 0),
+        relay=replace(settings, account_pairs=4),
+        private_networks=tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128"))),
+    )
+    async with running(config) as mediator, aiohttp.ClientSession() as http:
+        alice = Party(http, mediator.identity.did, f"http://{HOST}:{port}")
+        await alice.register()
+        for hosts in ((HOST, HOST), ("::1", "::1"), (HOST, "::1"), ("::1", HOST)):
+            async with open_pair(alice, hosts) as (first, second):
+                first.send(packet(b"hello"))
+                assert await second.receive() == packet(b"hello"), hosts
+                second.send(packet(b"and back"))
+                assert await first.receive() == packet(b"and back"), hosts
+
+
 async def test_a_restarted_mediator_takes_the_same_tickets(
     tmp_path: Path, settings: RelaySettings
 ) -> None:
@@ -171,9 +199,11 @@ async def tickets(party: Party, count: int) -> Tickets:
 
 
 @contextlib.asynccontextmanager
-async def open_pair(party: Party) -> AsyncIterator[tuple[RelayedSide, RelayedSide]]:
+async def open_pair(
+    party: Party, hosts: tuple[str, str] = (HOST, HOST)
+) -> AsyncIterator[tuple[RelayedSide, RelayedSide]]:
     [pair] = (await tickets(party, 1)).pairs
-    first, second = (side_of(pair, number) for number in (0, 1))
+    first, second = (side_of(pair, number, host) for number, host in enumerate(hosts))
     try:
         await asyncio.gather(first.bind(), second.bind())
         assert first.binding.bound
@@ -184,8 +214,8 @@ async def open_pair(party: Party) -> AsyncIterator[tuple[RelayedSide, RelayedSid
         second.close()
 
 
-def side_of(pair: RelayPair, number: int) -> RelayedSide:
-    return RelayedSide(pair.side(number, [HOST]), Address(HOST, pair.port))
+def side_of(pair: RelayPair, number: int, host: str) -> RelayedSide:
+    return RelayedSide(pair.side(number, [host]), Address(host, pair.port), host)
 
 
 def free_ports(count: int) -> int:
