@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fuzz import relays
+
 Target = Callable[[bytes], None]
 NOW = 1_900_000_000
 
@@ -388,6 +390,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         session,
         pulse,
         helper_requests,
+        *relays.TARGETS,
     )
 }
 

@@ -1,0 +1,151 @@
+"""Entrances of the relay and of those who use it; see `targets` for what a target is."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import struct
+from collections.abc import Callable
+
+Target = Callable[[bytes], None]
+UTC = 1_800_000_000.0
+
+
+def relay_tickets() -> Target:
+    """What another party's offer says of relays."""
+    from traversal.relay import BadTicket, RelayTicket, tickets_from_json
+
+    def feed(data: bytes) -> None:
+        try:
+            tickets = tickets_from_json(json.loads(data))
+        except (BadTicket, ValueError, RecursionError):
+            return
+        for ticket in tickets:
+            assert RelayTicket.from_json(ticket.to_json()) == ticket
+            for host, port in ticket.servers():
+                ip = ipaddress.ip_address(host)
+                assert not ip.is_unspecified
+                assert not ip.is_multicast
+                assert 0 < port < 65536
+
+    return feed
+
+
+def relay_binds() -> Target:
+    """A stranger's bytes, and binds of an insider who holds the ticket of both sides."""
+    from traversal import stun
+    from traversal.candidate import Address
+    from traversal.relay_server import Channel, RelayServer, Rules, Source
+    from traversal.stun import BIND, Class, MalformedStun, Message
+
+    step = struct.Struct("!BBI")
+    rules = Rules(range(41000, 41004), ("192.0.2.1",), lambda _: True, 8_000, pairs=3)
+
+    def feed(data: bytes) -> None:
+        server = RelayServer(bytes(32), rules, UTC, lambda size: bytes(size))
+        [pair] = server.reserve("did:example:a", "ab" * 32, 1, UTC)
+        server.handle_bind(data, Address("192.0.2.9", 9), pair.port, UTC)
+        nonce, now = "", UTC
+        for offset in range(0, min(len(data), 16 * step.size) - step.size + 1, step.size):
+            side, who, lifetime = step.unpack_from(data, offset)
+            source: Source = Channel(f"{who}") if who & 1 else Address("192.0.2.3", 1 + who)
+            attributes = {"USERNAME": f"{pair.id}:{side & 1}", "LIFETIME": lifetime, "NONCE": nonce}
+            request = Message(Class.REQUEST, bytes(12), {**attributes, "PADDING": bytes(200)}, BIND)
+            asked = stun.serialize(request, pair.secrets[side >> 1 & 1].encode())
+            answer = server.handle_bind(asked, source, None if who & 1 else pair.port, now)
+            assert answer is None or len(answer) <= len(asked), "an answer that amplifies"
+            try:
+                nonce = stun.parse(answer or b"").attributes.get("NONCE", nonce)
+            except MalformedStun:
+                assert answer is None, "an answer that nobody can read"
+            now += side >> 2
+            server.handle_timer(now)
+            assert len(server.pairs) <= rules.pairs
+            while (event := server.next_event()) is not None:
+                sides = getattr(event, "sides", (1, 2))
+                assert sides[0] != sides[1], "a pair of one and the same"
+
+    return feed
+
+
+def relay_answers() -> Target:
+    """What seems to come from a relay, and what a false relay proves to be its own."""
+    from traversal import stun
+    from traversal.candidate import Address
+    from traversal.relay import RelayBinding, RelayTicket
+    from traversal.stun import BIND, Class, Message
+
+    relay = Address("192.0.2.1", 41000)
+    ticket = RelayTicket((relay.host,), relay.port, "t" * 20, 0, "s" * 20, 1, 2)
+
+    def feed(data: bytes) -> None:
+        binding = RelayBinding(ticket, relay, 0.0, lambda size: bytes(size))
+        now = 0.0
+        for number in data[:32]:
+            now += 0.1 * (number >> 4)
+            binding.datagrams_to_send(now)
+            binding.handle_datagram(data, relay, now)
+            attributes = {"NONCE": f"{number}", "LIFETIME": number}
+            cls = Class.SUCCESS
+            if number & 1:
+                cls, code = Class.ERROR, 300 + 5 * number % 300
+                attributes["ERROR-CODE"] = (code, "")  # type: ignore[assignment]
+            answer = Message(cls, bytes(12), attributes, BIND)
+            binding.handle_datagram(stun.serialize(answer, b"s" * 20), relay, now)
+            timer = binding.next_timer()
+            assert timer is None or timer <= now + 60, "it falls asleep"
+
+    return feed
+
+
+def relay_frames() -> Target:
+    """The bytes of a stream to a relay, and what its frames hold."""
+    from agent.connection.http_tunnel import Refused, read_frame
+    from traversal.relay_frames import MAX_FRAME, MalformedBatch, batch, datagrams_of
+
+    loop = asyncio.new_event_loop()
+
+    async def read(data: bytes) -> list[bytes]:
+        reader = asyncio.StreamReader(limit=2 * MAX_FRAME)
+        reader.feed_data(data)
+        reader.feed_eof()
+        contents = []
+        try:
+            while True:
+                contents.append((await read_frame(reader))[1])
+        except (Refused, asyncio.IncompleteReadError):
+            return contents
+
+    def feed(data: bytes) -> None:
+        for content in (data, *loop.run_until_complete(read(data))):
+            try:
+                datagrams = list(datagrams_of(content))
+            except MalformedBatch:
+                continue
+            assert batch(datagrams) == content
+
+    return feed
+
+
+def relay_helper_requests() -> Target:
+    """What a mediator may ask of the process that writes the kernel's table: one a line."""
+    from mediator.relay_helper.requests import Open, Order, RequestRefused, parse
+
+    def feed(data: bytes) -> None:
+        order = Order()
+        for line in data.splitlines()[:8]:
+            try:
+                request = parse(line)
+                order.admit(request)
+            except RequestRefused:
+                continue
+            if isinstance(request, Open):
+                for flow in request.flows:
+                    for host in (flow.source, flow.destination, flow.own):
+                        assert str(ipaddress.ip_address(host)) == host, "words for nft"
+
+    return feed
+
+
+TARGETS = (relay_tickets, relay_binds, relay_answers, relay_frames, relay_helper_requests)
