@@ -21,7 +21,7 @@ from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
-from agent.session.descriptor import check_roster
+from agent.session.descriptor import KeyAgreement, check_roster
 from agent.session.start import Computer, make_draft
 from identity.keystore import home_folder
 from resolvers.registry import default_registry
@@ -69,6 +69,11 @@ missing."""
     "--order", metavar="DID,DID,…", help="All parties in this order instead of the sorted one."
 )
 @click.option(
+    "--classical-keys",
+    is_flag=True,
+    help="Agree on tunnels without ML-KEM-768, if all of you say so.",
+)
+@click.option(
     "--timeout",
     default=600,
     show_default=True,
@@ -86,6 +91,7 @@ def command(
     role: str | None,
     inputs: tuple[str, ...],
     order: str | None,
+    classical_keys: bool,
     timeout: int,
     as_json: bool,
 ) -> None:
@@ -102,7 +108,8 @@ def command(
         roles = assign(loaded.manifest, {ME: role, **wishes})
         values = read_inputs(loaded.manifest, inputs, roles[ME])
     report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_run(user, choice, loaded, values, roles, order, timeout, report))
+    keys = KeyAgreement.CLASSICAL if classical_keys else KeyAgreement.HYBRID
+    code = asyncio.run(_run(user, choice, loaded, values, roles, order, keys, timeout, report))
     click.get_current_context().exit(code)
 
 
@@ -113,6 +120,7 @@ async def _run(
     inputs: dict[str, int],
     roles: Mapping[str, str],
     order: str | None,
+    keys: KeyAgreement,
     timeout: int,
     report: Report,
 ) -> int:
@@ -122,7 +130,7 @@ async def _run(
         profile = choice.load()
         by_did = {did if did != ME else profile.did: role for did, role in roles.items()}
         parties = in_order(by_did, order)
-        draft = make_draft(program, parties, [by_did[did] for did in parties])
+        draft = make_draft(program, parties, [by_did[did] for did in parties], keys)
         resolver = default_registry()
         computer = Computer(choice, profile, program, inputs, helper, resolver, report, timeout)
         return await computer.compute(draft)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from typing import Any
 
@@ -27,6 +28,13 @@ FIRST_PROGRAM_PORT = 11365  # MPyC's own default, so that people recognise it
 DEFAULT_LIFETIME = 24 * 3600  # seconds
 
 
+class KeyAgreement(StrEnum):
+    """How the tunnels get their keys: WireGuard's own way, or with ML-KEM beside it."""
+
+    HYBRID = "x25519+ml-kem-768"
+    CLASSICAL = "x25519"
+
+
 @dataclass(frozen=True)
 class Draft:
     """All that a party knows before it has met the others; equal for all or nothing starts."""
@@ -40,6 +48,7 @@ class Draft:
     runtime: Mapping[str, str]  # package -> version, where the versions must match
     outputs: Mapping[str, str]  # output -> who learns it: "all", or roles with ", " between
     parameters: Mapping[str, Any]
+    key_agreement: KeyAgreement = KeyAgreement.HYBRID
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +61,7 @@ class Draft:
             "runtime": dict(self.runtime),
             "outputs": dict(self.outputs),
             "parameters": dict(self.parameters),
+            "key_agreement": str(self.key_agreement),
         }
 
 
@@ -62,6 +72,7 @@ class Proposal:
     draft: Mapping[str, Any]
     nonce: str
     created: int  # Unix milliseconds
+    encapsulation_key: str | None = None  # ML-KEM-768, base64url; None where that is not agreed
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ class Descriptor:
     def pulse_port(self) -> int:
         """The UDP port of everybody's heartbeat."""
         return int(self.content["mesh"]["pulse_port"])
+
+    @property
+    def key_agreement(self) -> str:
+        """How the tunnels get their keys, as `KeyAgreement` spells it."""
+        return str(self.content["key_agreement"])
 
     @property
     def deadline(self) -> int:

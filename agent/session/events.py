@@ -43,6 +43,7 @@ class Described:
     """Everybody has proposed the same; make offers and call `offers_made`. May come again."""
 
     descriptor: Descriptor
+    encapsulation_keys: Mapping[str, str | None]  # by DID
 
 
 @dataclass(frozen=True)

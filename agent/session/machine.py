@@ -31,6 +31,7 @@ from agent.session.board import Board, read_abort
 from agent.session.descriptor import (
     Descriptor,
     Draft,
+    KeyAgreement,
     Proposal,
     describe,
     differences,
@@ -48,6 +49,7 @@ from agent.session.events import (
     State,
     Withdrew,
 )
+from agent.session.preshared import is_encapsulation_key
 from agent.session.statements import FalseStatement, Kind, Speaker, Statement, clip, verify
 from identity.document import DidDocument
 from messaging.protocols.session import Candidates, Offer, Propose, Say, SessionMessage, Withdraw
@@ -71,6 +73,7 @@ class SessionMachine:
         speaker: Speaker,
         documents: Mapping[str, DidDocument],
         nonce: str,
+        encapsulation_key: str | None,
         now: float,
     ) -> None:
         self.draft = draft
@@ -86,7 +89,7 @@ class SessionMachine:
         self._outbox: list[tuple[str, SessionMessage]] = []
         self._own_offers: Mapping[str, Offer] = {}
         self._mailed: set[tuple[str, str]] = set()
-        self._own = Proposal(draft.to_json(), nonce, int(now * 1000))
+        self._own = Proposal(draft.to_json(), nonce, int(now * 1000), encapsulation_key)
         self._met: set[str] = set()
         self._proposed: Counter[str] = Counter()
         self._board.proposals[me] = self._own
@@ -249,13 +252,15 @@ class SessionMachine:
     # inside
 
     def _handle_propose(self, sender: str, message: Propose, now: float) -> None:
-        proposal = Proposal(message.draft, message.nonce, message.created)
+        proposal = Proposal(
+            message.draft, message.nonce, message.created, message.encapsulation_key
+        )
         known = self._board.proposals.get(sender)
         if abs(proposal.created / 1000 - now) > MAX_AGE:
             return
         if known is not None and proposal.created <= known.created:
             return
-        words = differences(self._own.draft, proposal.draft)
+        words = differences(self._own.draft, proposal.draft) or self._downgrade(proposal)
         if words:
             if known is None:
                 self._met.add(sender)
@@ -293,8 +298,18 @@ class SessionMachine:
         else:
             self._end(Outcome.FAILED, message.reason, sender, now)
 
+    def _downgrade(self, proposal: Proposal) -> list[str]:
+        """A draft that names ML-KEM wants a key for it, from everybody."""
+        key = proposal.encapsulation_key
+        if self.draft.key_agreement is KeyAgreement.CLASSICAL:
+            return []
+        if key is not None and is_encapsulation_key(key):
+            return []
+        return [f"key agreement: ours is {self.draft.key_agreement}, theirs comes without its key"]
+
     def _proposal(self) -> Propose:
-        return Propose(self._own.draft, self._own.nonce, self._own.created)
+        own = self._own
+        return Propose(own.draft, own.nonce, own.created, own.encapsulation_key)
 
     def _start_over(self) -> None:
         self.state = State.PROPOSING
@@ -327,7 +342,8 @@ class SessionMachine:
         self.descriptor = describe(self.draft, proposals)
         self._board.statements.clear()
         self.state = State.OFFERING
-        self._events.append(Described(self.descriptor))
+        keys = {did: p.encapsulation_key for did, p in self._board.proposals.items()}
+        self._events.append(Described(self.descriptor, keys))
         for sender, said in self._board.early(self.descriptor.id):
             self.handle_statement(sender, said, now)
 

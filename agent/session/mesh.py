@@ -11,14 +11,22 @@ from messaging.protocols.session import Offer
 from traversal.pairs import Path
 
 
-def plan(descriptor: Descriptor, me: str, own: OwnSide, offers: Mapping[str, Offer]) -> Interface:
+def plan(
+    descriptor: Descriptor,
+    me: str,
+    own: OwnSide,
+    offers: Mapping[str, Offer],
+    preshared: Mapping[str, bytes],
+) -> Interface:
     """Our interface with everybody else as a peer, nobody's endpoint known yet.
+
+    `preshared` has the key of each pair by the other's DID, or nothing where none is agreed.
 
     A peer may use exactly its own two addresses: source address = key = DID = rank.
     """
     places = zip(descriptor.parties, descriptor.addresses, descriptor.addresses6, strict=True)
     peers = tuple(
-        Peer(peer_key(offers[did]), (f"{address}/32", f"{address6}/128"))
+        Peer(peer_key(offers[did]), (f"{address}/32", f"{address6}/128"), preshared.get(did))
         for did, address, address6 in places
         if did != me
     )

@@ -16,11 +16,12 @@ from agent.errors import AgentError
 from agent.mail.mailbox import Mailbox
 from agent.running import Traces
 from agent.session import mesh
-from agent.session.descriptor import Descriptor
+from agent.session.descriptor import Descriptor, KeyAgreement
 from agent.session.events import Agreed, Described, Event, State
 from agent.session.heart import Heart
 from agent.session.offers import OwnSide, make_own_side
 from agent.session.paths import Paths
+from agent.session.preshared import Decapsulator, End, NotConfirmed, PairKeys
 from agent.session.stage import Stage
 from traversal.candidate import Address
 from traversal.port_mapping import Mapped
@@ -40,7 +41,9 @@ class Meshing:
     stage: Stage
     mailbox: Mailbox
     traces: Traces
+    decapsulator: Decapsulator
     _own: OwnSide | None = None
+    _pairs: PairKeys | None = None
     _servers: tuple[Address, ...] = ()
     _mapping: asyncio.Task[Mapped | None] | None = None
     _creating: asyncio.Task[None] | None = None
@@ -79,8 +82,8 @@ class Meshing:
             async with owned(keep_mapping(port, self._servers)):
                 event = await self._next_event()
             match event:
-                case Described(descriptor):
-                    await self._offer(port, descriptor)
+                case Described():
+                    await self._offer(port, event)
                 case Agreed():
                     return event
 
@@ -95,13 +98,39 @@ class Meshing:
             if machine.state is State.SIGNING:
                 stage.lose(machine.waiting_for(), OFFERS_TIMEOUT)
 
-    async def _offer(self, port: UdpPort, descriptor: Descriptor) -> None:
+    async def _offer(self, port: UdpPort, described: Described) -> None:
+        descriptor = described.descriptor
         await self._start_creating(descriptor)
         self._servers, relays = await asyncio.gather(self._stun_servers(), self._relays(descriptor))
         self._own = await self._gather(port, descriptor, relays)
+        self._pairs = self._pair_keys(self._own, described)
         self._offered_at = time.monotonic()
-        self.stage.machine.offers_made(self._own.offers(), time.time())
+        self.stage.machine.offers_made(self._own.offers(self._pairs), time.time())
         self.stage.pump()
+
+    def _pair_keys(self, own: OwnSide, described: Described) -> PairKeys | None:
+        """Our half of the pre-shared keys; the machine lets nobody in who has no key for it."""
+        if self.stage.machine.draft.key_agreement is KeyAgreement.CLASSICAL:
+            return None
+        descriptor, keys = described.descriptor, described.encapsulation_keys
+        others = {did: End(descriptor.rank(did), key or "") for did, key in keys.items()}
+        me = others.pop(self.stage.me)
+        return PairKeys(self.decapsulator, descriptor.id, me, others, own.public_key)
+
+    def _preshared(self, agreed: Agreed) -> dict[str, bytes]:
+        """The key of every pair. Raises: Stopped, naming with whom we have none."""
+        if self._pairs is None:
+            self.stage.step("keys", "x25519 alone: what is recorded today may be read one day")
+            return {}
+        keys = {}
+        for did, offer in agreed.offers.items():
+            try:
+                keys[did] = self._pairs.key(did, offer)
+            except NotConfirmed as error:
+                self.stage.fail(f"no key with {self.stage.name(did)}: {error}", did)
+        words = f"{agreed.descriptor.key_agreement}: confirmed with everybody"
+        self.stage.step("keys", words)
+        return keys
 
     async def _start_creating(self, descriptor: Descriptor) -> None:
         """While messages travel; a party that starts over changes our addresses."""
@@ -170,8 +199,10 @@ class Meshing:
     async def _take_port_over(self, own: OwnSide, agreed: Agreed) -> Heart:
         """WireGuard has our port and knows everybody before anything is sent."""
         stage, descriptor = self.stage, agreed.descriptor
+        preshared = self._preshared(agreed)
         own.port.close()
-        await stage.helper.apply(mesh.plan(descriptor, stage.me, own, agreed.offers))
+        plan = mesh.plan(descriptor, stage.me, own, agreed.offers, preshared)
+        await stage.helper.apply(plan)
         stage.heart = await Heart.start(
             stage.helper, descriptor, stage.me, stage.on_said, stage.on_lost
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nacl.public import PrivateKey
 
 from agent.connection.udp import UdpPort
+from agent.session.preshared import PairKeys
 from messaging.protocols.session import Offer
 from traversal.candidate import Candidate, LocalSide
 from traversal.relay import RelayTicket, tickets_from_json
@@ -24,13 +25,24 @@ class OwnSide:
     relays: Mapping[str, tuple[RelayTicket, RelayTicket]]  # ours and theirs, where there is one
     private_key: bytes = field(repr=False)  # WireGuard's, 32 bytes
 
-    def offers(self) -> dict[str, Offer]:
-        """Our offer for each other party, not signed yet."""
-        public = base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
+    def offers(self, pairs: PairKeys | None) -> dict[str, Offer]:
+        """Our offer for each other party, not signed yet; with `pairs` for a pre-shared key."""
         return {
-            did: Offer(self.session, "", public, side.to_json(), self._relays_for(did))
+            did: Offer(
+                self.session,
+                "",
+                self.public_key,
+                side.to_json(),
+                self._relays_for(did),
+                None if pairs is None else pairs.sent_to(did),
+            )
             for did, side in self.sides.items()
         }
+
+    @property
+    def public_key(self) -> str:
+        """WireGuard's, base64."""
+        return base64.b64encode(bytes(PrivateKey(self.private_key).public_key)).decode()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -23,9 +23,10 @@ from agent.report import Report
 from agent.running import Traces
 from agent.sandboxing import find_sandbox
 from agent.session import transcript
-from agent.session.descriptor import Draft, alike
+from agent.session.descriptor import Draft, KeyAgreement, alike
 from agent.session.events import Outcome
 from agent.session.machine import SessionMachine
+from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
 from agent.session.story import Ending, Story
 from identity.document import DidDocument
@@ -66,12 +67,15 @@ class Computer:
         level = sandbox.level
         self.report.event("sandbox", level=str(level), text=WORDS[level])
         documents = {did: await self.resolver.resolve(did) for did in draft.parties}
+        decapsulator = Decapsulator.generate()
+        hybrid = draft.key_agreement is KeyAgreement.HYBRID
         machine = SessionMachine(
             draft,
             me=me,
             speaker=speaker_of(self.profile, documents[me]),
             documents=documents,
             nonce=nonce or secrets.token_urlsafe(32),
+            encapsulation_key=decapsulator.encapsulation_key if hybrid else None,
             now=now or time.time(),
         )
         async with Mailbox(self.profile, self.resolver) as mailbox:
@@ -84,6 +88,7 @@ class Computer:
                 helper=self.helper,
                 sandbox=sandbox,
                 traces=Traces(self.choice.folder),
+                decapsulator=decapsulator,
                 report=self.report,
                 patience=self.patience,
             )
@@ -92,7 +97,12 @@ class Computer:
         return _conclude(self.choice, machine, ending, self.report)
 
 
-def make_draft(program: Program, parties: Sequence[str], roles: Sequence[str] = ()) -> Draft:
+def make_draft(
+    program: Program,
+    parties: Sequence[str],
+    roles: Sequence[str] = (),
+    key_agreement: KeyAgreement = KeyAgreement.HYBRID,
+) -> Draft:
     """What we propose to these parties in this order; equal at everybody with this program.
 
     `roles` are theirs, in the same order; without them they sit as the manifest lists the seats.
@@ -108,6 +118,7 @@ def make_draft(program: Program, parties: Sequence[str], roles: Sequence[str] = 
         runtime=adapters.runtime_versions(program),
         outputs={opening.what: opening.audience for opening in manifest.opens},
         parameters={},
+        key_agreement=key_agreement,
     )
 
 

@@ -26,6 +26,7 @@ from agent.session.events import Ended, Outcome, Released, State
 from agent.session.machine import SessionMachine
 from agent.session.meshing import Meshing, owned
 from agent.session.post import LIFETIME, Post
+from agent.session.preshared import Decapsulator
 from agent.session.stage import Stage
 from agent.words import phrase
 
@@ -58,6 +59,7 @@ class Story:
     helper: NetworkHelper
     sandbox: Sandbox
     traces: Traces
+    decapsulator: Decapsulator
     report: Report
     patience: float  # seconds to wait for the other parties to come
     _stage: Stage = field(init=False)
@@ -94,7 +96,7 @@ class Story:
         stage = self._stage
         waiting = stage.names(self.machine.waiting_for())
         stage.step("propose", f"proposed to {waiting}; waiting")
-        meshing = Meshing(stage, self.mailbox, self.traces)
+        meshing = Meshing(stage, self.mailbox, self.traces, self.decapsulator)
         agreed = await meshing.agree(self.patience)
         descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")

@@ -3,7 +3,7 @@
 Every message goes from one party to one other, authcrypted. `docs/protocols/session.md` tells the
 story they make together; here is their form, and the limits a stranger's message must keep.
 
-    propose    my draft, with my nonce          (a later one replaces an earlier one)
+    propose    my draft, with my nonce and my ML-KEM key   (a later one replaces an earlier one)
     withdraw   my proposal no longer stands
     offer      my signed `agree`, and how to reach me: WireGuard key, candidates, check credentials
     candidates more addresses of mine, after my network changed
@@ -22,6 +22,7 @@ from messaging.message import Message
 
 PROTOCOL: Final = "https://didmesh.org/session/1.0"
 MAX_REASON = 300  # characters
+ENCAPSULATION_KEY_BYTES, CIPHERTEXT_BYTES, TAG_BYTES = 1184, 1088, 32  # FIPS 203, table 3
 _KEY_LENGTH = 44  # base64 of 32 bytes, the form WireGuard's own tools use
 
 
@@ -32,9 +33,12 @@ class Propose:
     draft: Mapping[str, Any]
     nonce: str
     created: int  # Unix milliseconds
+    encapsulation_key: str | None = None  # ML-KEM-768, base64url
 
     def to_body(self) -> dict[str, Any]:
-        return {"draft": dict(self.draft), "nonce": self.nonce, "created": self.created}
+        body = {"draft": dict(self.draft), "nonce": self.nonce, "created": self.created}
+        key = self.encapsulation_key
+        return body if key is None else {**body, "encapsulation_key": key}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Propose:
@@ -43,7 +47,10 @@ class Propose:
         created = _field(body, "created", int)
         if not 0 < created < 2**53:
             raise MalformedMessage("created is not a time in milliseconds")
-        return cls(draft, _nonce(body, "nonce"), created)
+        key = None
+        if "encapsulation_key" in body:
+            key = _bytes(body, "encapsulation_key", ENCAPSULATION_KEY_BYTES)
+        return cls(draft, _nonce(body, "nonce"), created, key)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,23 @@ class Withdraw:
 
 
 @dataclass(frozen=True)
+class Preshared:
+    """The sender's half of a pair's pre-shared key, and the proof that it fits; base64url."""
+
+    ciphertext: str  # ML-KEM-768, for the recipient's encapsulation key
+    tag: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"ciphertext": self.ciphertext, "tag": self.tag}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preshared:
+        """Raises: MalformedMessage."""
+        ciphertext = _bytes(value, "ciphertext", CIPHERTEXT_BYTES)
+        return cls(ciphertext, _bytes(value, "tag", TAG_BYTES))
+
+
+@dataclass(frozen=True)
 class Offer:
     """For one other party alone: never through the roster, so that nobody can step in between."""
 
@@ -75,15 +99,17 @@ class Offer:
     wireguard_key: str  # public, base64
     side: Mapping[str, Any] = field(repr=False)  # candidates and check credentials
     relays: Sequence[Mapping[str, Any]] = field(default=(), repr=False)  # tickets for your side
+    preshared: Preshared | None = None
 
     def to_body(self) -> dict[str, Any]:
-        return {
+        body: dict[str, Any] = {
             "session": self.session,
             "statement": self.statement,
             "wireguard_key": self.wireguard_key,
             "side": dict(self.side),
             "relays": list(self.relays),
         }
+        return body if self.preshared is None else {**body, "preshared": self.preshared.to_json()}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Offer:
@@ -92,7 +118,10 @@ class Offer:
             raise MalformedMessage("wireguard_key is not 32 bytes in base64")
         relays = tuple(_field(body, "relays", list) if "relays" in body else ())
         side = _field(body, "side", dict)
-        return cls(_session(body), _statement(body), key, side, relays)
+        preshared = None
+        if "preshared" in body:
+            preshared = Preshared.from_json(_field(body, "preshared", dict))
+        return cls(_session(body), _statement(body), key, side, relays, preshared)
 
 
 @dataclass(frozen=True)
@@ -165,9 +194,15 @@ def _text(body: Mapping[str, Any], name: str, longest: int) -> str:
 
 
 def _nonce(body: Mapping[str, Any], name: str) -> str:
-    value = _text(body, name, 43)
-    if not re.fullmatch(r"[A-Za-z0-9_-]{43}", value):
-        raise MalformedMessage(f"{name} is not 32 bytes in base64url")
+    return _bytes(body, name, 32)
+
+
+def _bytes(body: Mapping[str, Any], name: str, count: int) -> str:
+    """So many bytes, as base64url without padding."""
+    length = -(-count * 4 // 3)
+    value = _text(body, name, length)
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{{length}}}", value):
+        raise MalformedMessage(f"{name} is not {count} bytes in base64url")
     return value
 
 

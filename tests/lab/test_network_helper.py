@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,22 @@ async def test_two_parties_reach_each_other(mesh: "Mesh") -> None:
 async def test_the_mesh_is_still_there_after_seconds(mesh: "Mesh") -> None:
     await asyncio.sleep(2.5)  # wireguard-go looks for interfaces that went down once a second
     assert await mesh.exchange(b"still there") == b"still there"
+
+
+@pytest.mark.parametrize("preshared", [(b"k" * 32, b"k" * 32)], indirect=True)
+async def test_two_with_the_same_preshared_key_reach_each_other(mesh: "Mesh") -> None:
+    assert await mesh.exchange(b"hello") == b"hello"
+
+
+@pytest.mark.parametrize(
+    "preshared", [(b"k" * 32, b"l" * 32), (b"k" * 32, None)], indirect=True, ids=["other", "none"]
+)
+async def test_who_has_another_preshared_key_is_not_let_in(mesh: "Mesh") -> None:
+    with pytest.raises(TimeoutError):
+        await mesh.exchange(b"hello", seconds=2)
+    for helper in (mesh.one, mesh.two):
+        (status,) = await helper.status()
+        assert status.last_handshake == 0
 
 
 async def test_a_new_endpoint_keeps_the_session(mesh: "Mesh") -> None:
@@ -391,8 +407,11 @@ HOSTILE: list[tuple[bytes, int]] = [
 class Mesh:
     """Two helpers in two homes, one WireGuard pair."""
 
-    def __init__(self, one: NetworkHelper, two: NetworkHelper) -> None:
+    def __init__(
+        self, one: NetworkHelper, two: NetworkHelper, preshared: Sequence[bytes | None]
+    ) -> None:
         self.one, self.two = one, two
+        self._preshared = preshared
         self._keys = PrivateKey.generate(), PrivateKey.generate()
         assert one._process is not None
         self.one_pid = one._process.pid
@@ -416,16 +435,17 @@ class Mesh:
 
     def _interface(self, rank: int) -> Interface:
         other = 1 - rank
-        peer = Peer(self._key(other), (f"10.7.0.{other + 1}/32", f"fd07::{other + 1}/128"))
+        addresses = f"10.7.0.{other + 1}/32", f"fd07::{other + 1}/128"
+        peer = Peer(self._key(other), addresses, self._preshared[rank])
         return Interface(bytes(self._keys[rank]), 50001 + rank, (peer,))
 
-    async def exchange(self, data: bytes) -> bytes:
+    async def exchange(self, data: bytes, seconds: float = 7) -> bytes:
         """Send from one to two, and back what came."""
         loop = asyncio.get_running_loop()
         with await self.one.socket("udp") as one, await self.two.socket("udp") as two:
             one.bind(("10.7.0.1", 0))
             two.bind(("10.7.0.2", 7000))
-            async with asyncio.timeout(7):
+            async with asyncio.timeout(seconds):
                 await loop.sock_sendto(one, data, ("10.7.0.2", 7000))
                 came, source = await loop.sock_recvfrom(two, 100)
                 await loop.sock_sendto(two, came, source)
@@ -450,7 +470,14 @@ NO_HOMES = "netns del dmtest1\nnetns del dmtest2\n"
 
 
 @pytest.fixture
-async def mesh(homes: None) -> AsyncIterator[Mesh]:
+def preshared(request: pytest.FixtureRequest) -> tuple[bytes | None, bytes | None]:
+    """Of each of the two; the same where a test says nothing else."""
+    keys: tuple[bytes | None, bytes | None] = getattr(request, "param", (None, None))
+    return keys
+
+
+@pytest.fixture
+async def mesh(homes: None, preshared: tuple[bytes | None, bytes | None]) -> AsyncIterator[Mesh]:
     for n in (1, 2):
         lines = f"addr add 192.0.2.{n}/24 dev veth{n}\nlink set veth{n} up\nlink set lo up\n"
         command = ["ip", "-netns", f"dmtest{n}", "-batch", "-"]
@@ -460,7 +487,7 @@ async def mesh(homes: None) -> AsyncIterator[Mesh]:
         for home in ("dmtest1", "dmtest2"):
             with in_home(home):
                 helpers.append(await stack.enter_async_context(NetworkHelper.start(USER)))
-        made = Mesh(*helpers)
+        made = Mesh(helpers[0], helpers[1], preshared)
         await made.start()
         yield made
 

@@ -13,6 +13,7 @@ from messaging.protocols.session import (
     PROTOCOL,
     Candidates,
     Offer,
+    Preshared,
     Propose,
     Say,
     SessionMessage,
@@ -24,6 +25,7 @@ from messaging.protocols.session import (
 SESSION = "ab" * 32
 MESSAGES: list[SessionMessage] = [
     Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000),
+    Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000, "k" * 1579),
     Withdraw("n" * 43, "stopped by its owner"),
     Withdraw("n" * 43, "another program", refused="m" * 43),
     Offer(
@@ -32,10 +34,13 @@ MESSAGES: list[SessionMessage] = [
         "A" * 43 + "=",
         {"ufrag": "u", "password": "secret", "candidates": []},
         ({"secret": "secret"},),
+        Preshared("c" * 1451, "t" * 43),
     ),
     Say(SESSION, "a.b.c"),
     Candidates(SESSION, ({"kind": "host"},)),
 ]
+GOOD_PROPOSAL: dict[str, Any] = MESSAGES[0].to_body()
+GOOD_OFFER: dict[str, Any] = MESSAGES[4].to_body()
 
 
 @pytest.mark.parametrize("content", MESSAGES, ids=lambda content: type(content).__name__)
@@ -49,7 +54,7 @@ def test_another_protocols_message_is_not_ours() -> None:
 
 
 def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
-    assert "secret" not in repr(MESSAGES[3])
+    assert "secret" not in repr(MESSAGES[4])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,14 @@ def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
         ("propose", {"draft": {"parties": []}, "nonce": "n", "created": True}),
         ("propose", {"draft": {}, "nonce": "n", "created": 1}),
         ("propose", {"draft": [], "nonce": "n", "created": 1}),
+        ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "k" * 1578}),
+        ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "k" * 1580}),
+        ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "+" * 1579}),
+        ("propose", {**GOOD_PROPOSAL, "encapsulation_key": None}),
+        ("offer", {**GOOD_OFFER, "preshared": {}}),
+        ("offer", {**GOOD_OFFER, "preshared": []}),
+        ("offer", {**GOOD_OFFER, "preshared": {"ciphertext": "c" * 1450, "tag": "t" * 43}}),
+        ("offer", {**GOOD_OFFER, "preshared": {"ciphertext": "c" * 1451, "tag": "t" * 42}}),
         ("withdraw", {"nonce": "n" * 44, "reason": ""}),
         ("withdraw", {"nonce": "n", "reason": "x" * 301}),
         ("offer", {"session": SESSION}),

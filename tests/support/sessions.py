@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.session.descriptor import Draft
+from agent.session.descriptor import Draft, KeyAgreement
 from agent.session.events import Ended, Event
 from agent.session.machine import SessionMachine
+from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
 from identity import did_peer
 from identity.document import DidDocument
@@ -16,6 +17,7 @@ from identity.keys import Curve, PrivateKey
 from messaging.protocols.session import Offer, SessionMessage
 
 NOW = 1_900_000_000.0
+KEM_KEY = Decapsulator.generate().encapsulation_key
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def start(party: Party, parties: Sequence[Party], draft: Draft, now: float = NOW
         speaker=party.speaker,
         documents={other.did: other.document for other in parties},
         nonce=secrets.token_urlsafe(32),
+        encapsulation_key=KEM_KEY if draft.key_agreement is KeyAgreement.HYBRID else None,
         now=now,
     )
 

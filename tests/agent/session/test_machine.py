@@ -14,6 +14,7 @@ from agent.session.statements import Kind, verify
 from messaging.jws import sign_compact
 from messaging.protocols.session import Candidates, Offer, Propose, Say, Withdraw
 from tests.support.sessions import (
+    KEM_KEY,
     NOW,
     Table,
     described,
@@ -497,7 +498,8 @@ def test_a_party_that_starts_over_for_ever_ends_the_session_by_its_own_name() ->
     machine, sent = found.machine(0), 0
     for number in range(10 * MAX_PROPOSALS):
         nonce = f"{number:043d}"
-        content = Propose(found.draft.to_json(), nonce, int(NOW * 1000) + 1000 + number)
+        created = int(NOW * 1000) + 1000 + number
+        content = Propose(found.draft.to_json(), nonce, created, KEM_KEY)
         machine.handle_message(PARTIES[2].did, content, found.now)
         sent += len(machine.messages_to_send())
     assert machine.state is State.ENDED
