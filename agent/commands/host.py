@@ -17,6 +17,7 @@ import click
 from agent.approval import allowed_program
 from agent.contacts import Contacts
 from agent.errors import UsageMistake
+from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
 from agent.launch.manifest import Manifest
 from agent.launch.program import Program
@@ -60,6 +61,7 @@ class Wishes:
     "host",
     epilog="""\b
 Examples:
+  agent host auction --seats 3 --input bid=120 --mediator https://mediator.example
   agent host auction --seats 3 --input bid=120
   agent host auction --with bob --with carol --input @bid.txt
   agent host --resume --input bid=120
@@ -88,6 +90,9 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 )
 @click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
 @click.option(
+    "--mediator", metavar="URL|DID", help="Who shall keep your mail, if you have no DID yet."
+)
+@click.option(
     "--hours", type=click.FloatRange(0.01, 720), default=24.0, show_default=True, help="Until when."
 )
 @click.option("--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it.")
@@ -112,6 +117,7 @@ def command(
     inputs: tuple[str, ...],
     admit: str,
     name: str,
+    mediator: str | None,
     hours: float,
     trusting: bool,
     resume: bool,
@@ -123,6 +129,11 @@ def command(
         raise UsageMistake("name a program, or --resume", "agent host --help")
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
+        if mediator is not None and choice.exists():
+            raise UsageMistake(
+                "--mediator is for who has no DID yet; yours has its mail where it is",
+                "--profile NAME makes another DID",
+            )
         store = ProgramStore(home_folder())
         kept = _kept(choice) if resume else None
         loaded = store.get(kept["terms"]["program"]["sha256"]) if kept else None
@@ -140,13 +151,14 @@ def command(
     _check_line(title or "", name)
     wishes = Wishes(roles, title, name, Admission(admit), dids, hours, trusting, timeout)
     report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_host(user, choice, loaded, values, wishes, kept, report))
+    code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, report))
     click.get_current_context().exit(code)
 
 
 async def _host(
     user: int | None,
     choice: Choice,
+    mediator: str | None,
     program: Program,
     inputs: dict[str, int],
     wishes: Wishes,
@@ -156,7 +168,7 @@ async def _host(
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
-        profile = choice.load()
+        profile = await own_profile(choice, mediator, report)
         resolver = default_registry()
         computer = Computer(
             choice, profile, program, inputs, helper, resolver, report, wishes.timeout

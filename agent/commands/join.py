@@ -16,6 +16,7 @@ import click
 
 from agent.contacts import Contacts
 from agent.errors import Exit, UsageMistake
+from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
 from agent.launch.program import Program
 from agent.launch.store import ProgramStore
@@ -23,7 +24,7 @@ from agent.lobby.calls import link_for, next_call
 from agent.lobby.files import LobbyFile
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.joining import Joining
-from agent.lobby.link import LobbyLink, parse_link
+from agent.lobby.link import LobbyLink, mediator_of, parse_link
 from agent.lobby.room import LobbyOver, Room
 from agent.lobby.words import called
 from agent.mail.invitation import find_mediator
@@ -65,10 +66,11 @@ Examples:
   agent join --input bid=150
   agent join --standing --input @bid.txt
 
-Without a link it waits until one of your contacts calls. With --standing it goes on waiting, and
-takes part without asking in what you allowed by `agent allow`, and in nothing else. Called again
-with the same link it comes back to its seat. A program that does not come along wants your approval
-before it runs. Standard output carries the program's result and nothing else.
+Who has no DID yet gets one, with its mail at the mediator of the link or code. Called again with
+the same link it comes back to its seat. A program that does not come along wants your approval
+before it runs. Without a link it waits until one of your contacts calls. With --standing it goes on
+waiting, and takes part without asking in what you allowed by `agent allow`, and in nothing else.
+Standard output carries the program's result and nothing else.
 
 Exit codes: as `agent run`; 5 the link or the code is not the host's; 6 you were not let in, the
 lobby was closed or has expired, or you did not approve the program.""",
@@ -111,6 +113,8 @@ def command(
         if not text.isprintable() or len(text) > MAX_NAME:
             raise UsageMistake(f"a name is one line of at most {MAX_NAME} characters")
     target = _target(link, mediator)
+    if isinstance(target, LobbyLink):
+        mediator = mediator_of(str(link))
     if standing:
         _take_turns()
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
@@ -174,7 +178,7 @@ async def _join(
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
-        profile = choice.load()
+        profile = await own_profile(choice, mediator, report)
         guest = _Guest(choice, profile, default_registry(), helper, wishes, report)
         if isinstance(target, LobbyLink):
             return await guest.follow(target)

@@ -90,6 +90,11 @@ def parse_link(text: str, now: float) -> LobbyLink:
     return LobbyLink(invitation.id, invitation.frm, goal, message.expires_time, token)
 
 
+def mediator_of(text: str) -> str:
+    """The address of the mediator that the link leads to: its host's. For who has none yet."""
+    return text.strip().partition("/i/?")[0]
+
+
 def new_token() -> str:
     return secrets.token_urlsafe(_TOKEN_BYTES)
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from agent.cli import COMMANDS, EXIT_CODES, group
-from agent.commands.create_did import make_profile
 from agent.errors import Exit
+from agent.first_profile import make_profile
 from identity.keystore import Keystore
 from tests.support import mediator_process
 from tests.support.stub_mediator import StubMediator

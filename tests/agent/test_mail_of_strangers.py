@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.commands.create_did import make_profile
+from agent.first_profile import make_profile
 from agent.mail import strangers
 from agent.mail.invitation import NoInvitation, find_mediator
 from agent.mail.mailbox import Mailbox

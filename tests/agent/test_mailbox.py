@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from agent.commands.create_did import make_profile
 from agent.errors import Exit, TookTooLong
+from agent.first_profile import make_profile
 from agent.mail.account import (
     Account,
     MediatorConfused,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent.commands.create_did import make_profile
+from agent.first_profile import make_profile
 from agent.mail.account import Account
 from agent.mail.mailbox import BATCH, Mailbox
 from agent.mail.transport import Transport

@@ -37,6 +37,28 @@ def test_three_commands_take_strangers_from_a_link_to_a_result(internet: Interne
     assert {told["session"] for told in one.all("phrase")} == {verdicts[0]["session"]}
 
 
+def test_who_never_used_it_needs_one_command_too(internet: Internet) -> None:
+    alice, bob = internet.newcomer("home0"), internet.newcomer("home1")
+    folder = internet.rounds(0.1)
+    alice.allow(folder)
+    bob.allow(folder)
+    first = {"DIDMESH_PASSPHRASE": "the first time"}
+    words = ("--seats", "2", "--admit", "anyone", "--input", "bid=1", "--json")
+    host = alice.start(
+        *("host", folder, "--mediator", internet.near.url, *words), as_root=True, env=first
+    )
+    link = said(host, "open")["link"]
+    guest = bob.start("join", link, "--input", "bid=2", "--json", as_root=True, env=first)
+    for command in (host, guest):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+    for party in (alice, bob):
+        shown = party.agent("show", "--json")
+        assert shown.events[-1]["mediator"], "kept for the next time"
+    again = alice.start("host", folder, "--mediator", internet.near.url, *words, as_root=True)
+    assert again.wait() == 2, again.told()
+
+
 def test_three_spoken_words_lead_there_too_and_a_wrong_one_burns_them(internet: Internet) -> None:
     alice, bob, carol = internet.parties("home0", "home1", "home2")
     host = hosted(alice, "--seats", "2", "--admit", "anyone", "--input", "bid=1", program=SUM)

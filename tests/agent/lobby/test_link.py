@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agent.errors import UsageMistake
-from agent.lobby.link import LinkExpired, LinkSwapped, LobbyLink, parse_link
+from agent.lobby.link import LinkExpired, LinkSwapped, LobbyLink, mediator_of, parse_link
 from identity.codec import b64url_encode
 from messaging.protocols.out_of_band import Invitation
 from tests.support.sessions import make_parties
@@ -21,6 +21,11 @@ def test_a_link_says_all_that_a_guest_needs() -> None:
     assert parse_link(URL, EXPIRES - 1) == LINK
     assert parse_link(f"  {URL}\n", EXPIRES - 1) == LINK
     assert URL.startswith("https://mediator.example/i/?_oob=")
+
+
+def test_a_link_leads_to_the_mediator_of_its_host() -> None:
+    assert mediator_of(URL) == "https://mediator.example"
+    assert mediator_of(f" {LINK.to_url('http://[::1]:8080/below')}") == "http://[::1]:8080/below"
 
 
 def test_what_other_agents_read_in_it_is_an_out_of_band_invitation() -> None:
