@@ -1,6 +1,5 @@
 """Programs whose parties differ, and the same computation under two frameworks."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from agent.launch.seating import assign
 from agent.session.descriptor import alike
 from tests.support import launched
 from tests.support.launched import AUCTION
+from tests.support.peers import process
 
 
 def shipped(name: str) -> Program:
@@ -56,10 +56,12 @@ async def test_sum_and_maximum_of_three_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(find_spec("cicada") is None, reason="needs pip install didmesh[cicada]")
 async def test_the_same_under_cicada(tmp_path: Path) -> None:
+    if reason := process.missing("cicada"):
+        pytest.skip(reason)
     inputs = [{"number": number} for number in (7, 107, 207)]
-    ended = await launched.run(shipped("sum_max_cicada"), inputs, tmp_path)
+    python = str(process.CICADA)
+    ended = await launched.run(shipped("sum_max_cicada"), inputs, tmp_path, python=python)
     assert [one.stdout for one in ended] == ["sum=321 max=207\n"] * 3
 
 

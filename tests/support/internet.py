@@ -28,7 +28,6 @@ from lab.host import Host
 from lab.topology import Lab
 
 NEAR, FAR = "198.51.100.10", "198.51.100.20"  # the two mediators
-AGENT = (sys.executable, "-m", "agent")
 MEDIATOR = (sys.executable, "-m", "mediator")
 FIRST_USER = 64101
 PATIENCE = 60.0  # seconds; far more than anything here should take
@@ -153,6 +152,8 @@ class Party:
     folder: Path
     internet: Internet = field(repr=False)
     did: str = ""
+    python: str = sys.executable
+    """Whose packages its agent and its programs have."""
     killed: bool = False
     allowed: set[str] = field(default_factory=set)
 
@@ -168,7 +169,7 @@ class Party:
         output, errors = logs.with_suffix(".out"), logs.with_suffix(".err")
         with output.open("wb") as out, errors.open("wb") as err:
             process = self.host.popen(
-                [*before, *AGENT, *words],
+                [*before, self.python, "-m", "agent", *words],
                 user=None if as_root else self.user,
                 env={**self.environment(), **(env or {})},
                 cwd=self.folder,

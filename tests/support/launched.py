@@ -103,13 +103,14 @@ async def start(
     *,
     threshold: int | None = None,
     env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Party:
     """Start the party of that rank, as its agent would."""
     workdir = below / f"party{rank}"
     workdir.mkdir(mode=0o700)
     inputs = bid if isinstance(bid, Mapping) else {"bid": bid}
     places = seats(chosen, rank, hosts, threshold)
-    launch = plan(chosen, places, inputs, workdir, sys.executable)
+    launch = plan(chosen, places, inputs, workdir, python)
     program.write_files(launch.files, workdir)
     stdin = program.memory_file(launch.stdin)
     try:
@@ -132,11 +133,13 @@ async def run(
     below: Path,
     *,
     env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> list[Ended]:
     """Every party's end, in order."""
     hosts = addresses(len(bids))
     parties = [
-        await start(chosen, hosts, rank, bid, below, env=env) for rank, bid in enumerate(bids)
+        await start(chosen, hosts, rank, bid, below, env=env, python=python)
+        for rank, bid in enumerate(bids)
     ]
     return await ends(parties)
 

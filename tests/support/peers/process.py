@@ -12,10 +12,12 @@ HERE = Path(__file__).parent
 INTEROP = ROOT / ".interop"
 SICPA = INTEROP / "sicpa/bin/python"
 INDICIO = INTEROP / "indicio/bin/python"
+CICADA = INTEROP / "cicada/bin/python"
 # Each in a folder of its own, by scripts/interop.
 PACKAGES = {
     "sicpa": "didcomm 0.3.2",
     "indicio": "didcomm-messaging 0.1.1",
+    "cicada": "didmesh[cicada]",
     "node": "didcomm-node 0.4.1",
     "veramo": "@veramo 7.0.1",
     "identus": "@hyperledger/identus-sdk 7.0.0",
@@ -65,7 +67,7 @@ class Peer:
 
 def missing(name: str) -> str | None:
     """Why the peer cannot be asked here, or None."""
-    if name not in {"sicpa", "indicio"} and shutil.which("node") is None:
+    if name not in {"sicpa", "indicio", "cicada"} and shutil.which("node") is None:
         return "there is no node: apt-get install nodejs npm, then run scripts/interop"
     if (INTEROP / name / ".installed").exists():  # written when all of it was
         return None
