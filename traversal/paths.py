@@ -123,6 +123,11 @@ class PathFinder:
         pairs, theirs = tuple(self._pairs.values()), tuple(self._theirs.values())
         return explain(chosen, pairs, self._ours, theirs, role_conflict=self.role_conflict)
 
+    def relays(self) -> tuple[Address, ...]:
+        """The addresses of relays among the other party's, those that work first."""
+        relayed = [pair for pair in self._pairs.values() if pair.relayed]
+        return tuple(p.remote.address for p in sorted(relayed, key=lambda p: not p.works))
+
     def tried(self) -> tuple[Tried, ...]:
         return tuple(pair.tried for pair in self._pairs.values())
 

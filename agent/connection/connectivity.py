@@ -106,6 +106,10 @@ class Connectivity:
     def path(self, party: str) -> Path | None:
         return self._parties[party].finder.path
 
+    def relays(self, party: str) -> tuple[Address, ...]:
+        """Where a relay takes, or took, datagrams for this party."""
+        return self._parties[party].finder.relays()
+
     def explain(self, party: str) -> Explanation:
         """What there is to say of the path, or of its absence."""
         return self._parties[party].finder.explain()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 from agent.network_helper.client import NetworkHelper
-from agent.wireguard.config import Endpoint, PeerStatus
+from agent.wireguard.config import MAX_LATE, Endpoint, PeerStatus
 from agent.wireguard.watch import PeerWatch
 from traversal.candidate import Address
 
@@ -45,16 +45,21 @@ class Steering:
         self._watches = {party: PeerWatch() for party in keys}
         self._news = asyncio.Event()
 
-    def aim(self, party: str, endpoint: Address) -> None:
-        """A path was found; WireGuard sends there within milliseconds."""
+    def aim(self, party: str, endpoint: Address, late: Sequence[Address] = ()) -> None:
+        """A path was found; WireGuard sends there within milliseconds.
+
+        What it still sends to a relay in `late` goes there too, until the path has settled.
+        """
         now = time.monotonic()
-        self._watches[party].aim((endpoint.host, endpoint.port), now)
+        relays = [(relay.host, relay.port) for relay in late[:MAX_LATE]]
+        self._watches[party].aim((endpoint.host, endpoint.port), now, relays)
         if self._waiting.get(party) == math.inf:
             self._waiting[party] = now + FOLLOW
         self._news.set()
 
     def settle(self, party: str) -> None:
-        self._watches[party].settle()
+        self._watches[party].settle(time.monotonic())
+        self._news.set()
 
     def status(self, party: str) -> PeerStatus | None:
         """What WireGuard said of this party at the last look."""
@@ -75,7 +80,8 @@ class Steering:
         for party, watch in due.items():
             if watch.wanted is not None:
                 keepalive = 0 if party in self._waiting else KEEPALIVE
-                endpoints.append(Endpoint(self._keys[party], watch.wanted, keepalive))
+                key = self._keys[party]
+                endpoints.append(Endpoint(key, watch.wanted, keepalive, watch.late))
                 watch.done()
         if endpoints:
             await self._helper.set_endpoints(endpoints)

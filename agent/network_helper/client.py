@@ -105,6 +105,7 @@ class NetworkHelper:
                     "public_key": _base64(endpoint.public_key),
                     "address": list(endpoint.address),
                     "keepalive": endpoint.keepalive,
+                    "late": [list(address) for address in endpoint.late],
                 }
                 for endpoint in endpoints
             ],

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NoReturn, cast
 
-from agent.wireguard.config import Endpoint, Peer
+from agent.wireguard.config import MAX_LATE, Endpoint, Peer
 
 MAX_REQUEST = 60_000  # bytes; below a pipe's 64 KiB, so that handing on a `launch` never blocks
 MAX_PARTIES = 64
@@ -50,7 +50,10 @@ class Apply:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where some of the peers are reached from now on; the session with them goes on."""
+    """Where some of the peers are reached from now on; the session with them goes on.
+
+    What WireGuard sends to one of the `late` addresses of an endpoint, goes to the endpoint.
+    """
 
     endpoints: tuple[Endpoint, ...]
 
@@ -210,8 +213,17 @@ def _endpoints(words: dict[str, Any]) -> Endpoints:
 
 
 def _endpoint(words: object) -> Endpoint:
-    public_key, address, keepalive = _members(words, "public_key", "address", "keepalive")
-    return Endpoint(_key(public_key), _address(address), _number(keepalive, "keepalive", 0, 3600))
+    public_key, address, keepalive, late = _members(
+        words, "public_key", "address", "keepalive", "late"
+    )
+    if not isinstance(late, list) or len(late) > MAX_LATE:
+        _refuse(f"late: wants a list of at most {MAX_LATE}")
+    return Endpoint(
+        _key(public_key),
+        _address(address),
+        _number(keepalive, "keepalive", 0, 3600),
+        tuple(map(_address, late)),
+    )
 
 
 def _checks(words: dict[str, Any]) -> Checks:

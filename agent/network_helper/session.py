@@ -7,6 +7,7 @@ from typing import Any, assert_never
 from agent.network_helper.check_port import CheckPort
 from agent.network_helper.namespace import Namespace
 from agent.network_helper.program import Program
+from agent.network_helper.redirect import Redirect
 from agent.network_helper.requests import (
     Apply,
     Checks,
@@ -19,6 +20,7 @@ from agent.network_helper.requests import (
     Socket,
     Status,
 )
+from agent.wireguard.config import Endpoint
 from agent.wireguard.device import Device
 
 Reply = tuple[dict[str, Any], Sequence[int]]  # the answer, and descriptors that go with it
@@ -30,6 +32,8 @@ class Session:
         self._namespace: Namespace | None = None
         self._device: Device | None = None
         self._listen_port = 0
+        self._redirect: Redirect | None = None
+        self._endpoints: dict[bytes, Endpoint] = {}
         self.program: Program | None = None
         self.checks: CheckPort | None = None
 
@@ -44,8 +48,7 @@ class Session:
             case Apply():
                 return self._apply(request)
             case Endpoints():
-                self._mesh.set_endpoints(request.endpoints)
-                return {}, []
+                return self._set_endpoints(request)
             case Checks():
                 self.checks = CheckPort(self._listen_port)
                 return {}, [self.checks.hand_out()]
@@ -71,6 +74,15 @@ class Session:
     def _apply(self, request: Apply) -> Reply:
         self._mesh.configure(request.private_key, request.listen_port, request.peers)
         self._listen_port = request.listen_port
+        self._redirect = Redirect(self._mesh.name, request.listen_port)
+        return {}, []
+
+    def _set_endpoints(self, request: Endpoints) -> Reply:
+        self._mesh.set_endpoints(request.endpoints)
+        self._endpoints |= {endpoint.public_key: endpoint for endpoint in request.endpoints}
+        if self._redirect is not None:
+            current = self._endpoints.values()
+            self._redirect.set({late: to.address for to in current for late in to.late})
         return {}, []
 
     def _status(self) -> Reply:
@@ -108,6 +120,9 @@ class Session:
             self.program_ended()
         self._end_checks()
         left = {"interfaces": 0, "namespaces": 0, "processes": 0}
+        redirect, self._redirect, self._endpoints = self._redirect, None, {}
+        if redirect is not None:
+            redirect.close()
         device, self._device = self._device, None
         namespace, self._namespace = self._namespace, None
         if device is not None:

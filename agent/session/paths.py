@@ -130,7 +130,8 @@ class Paths:
     def _on_event(self, did: str, event: Event) -> None:
         match event:
             case PathFound(path):
-                self._steering.aim(did, path.endpoint)
+                late = () if path.relayed else self.connectivity.relays(did)
+                self._steering.aim(did, path.endpoint, late)
                 if self._telling:
                     self._tell(did)
             case PathSettled():

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+MAX_LATE = 8  # relays of one pair
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -21,6 +23,7 @@ class Endpoint:
     public_key: bytes
     address: tuple[str, int]  # IP literal and port
     keepalive: int  # seconds, 0: none
+    late: tuple[tuple[str, int], ...] = ()  # relays left; what still goes there, goes here
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_an_apply_is_read_whole() -> None:
 
 def test_endpoints_are_read_whole() -> None:
     assert parse(endpoints(), 0) == Endpoints(
-        (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25),),
+        (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25, (("198.51.100.10", 5000),)),),
     )
 
 
@@ -98,7 +98,12 @@ def endpoints(**changes: Any) -> bytes:
 
 
 def endpoint(**changes: Any) -> dict[str, Any]:
-    return {"public_key": KEY, "address": ["198.51.100.7", 4500], "keepalive": 25} | changes
+    return {
+        "public_key": KEY,
+        "address": ["198.51.100.7", 4500],
+        "keepalive": 25,
+        "late": [["198.51.100.10", 5000]],
+    } | changes
 
 
 def launch(**changes: Any) -> bytes:
@@ -189,6 +194,12 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "an endpoint with port 0": (endpoints(endpoints=[endpoint(address=["192.0.2.1", 0])]), 0),
     "an endpoint of one": (endpoints(endpoints=[endpoint(address=["192.0.2.1"])]), 0),
     "a negative keepalive": (endpoints(endpoints=[endpoint(keepalive=-1)]), 0),
+    "a relay by name": (endpoints(endpoints=[endpoint(late=[["example.org", 1]])]), 0),
+    "a relay with a rule": (endpoints(endpoints=[endpoint(late=[["192.0.2.1 accept", 1]])]), 0),
+    "a relay's port with a rule": (endpoints(endpoints=[endpoint(late=[["192.0.2.1", "1;"]])]), 0),
+    "every relay": (endpoints(endpoints=[endpoint(late=[["0.0.0.0", 1]])]), 0),
+    "too many relays": (endpoints(endpoints=[endpoint(late=[["192.0.2.1", 1]] * 9)]), 0),
+    "a relay alone": (endpoints(endpoints=[endpoint(late=["192.0.2.1", 1])]), 0),
     "a peer with an endpoint": (apply(peers=[peer(endpoint=["198.51.100.7", 1])]), 0),
     "no endpoints": (endpoints(endpoints=[]), 0),
     "too many endpoints": (endpoints(endpoints=[endpoint()] * 64), 0),

@@ -1,7 +1,7 @@
 """When WireGuard is pointed at a path again, and when a path counts as dead."""
 
 from agent.wireguard.config import PeerStatus
-from agent.wireguard.watch import FIRST_SILENCE, SILENCE, PeerWatch
+from agent.wireguard.watch import AFTERCARE, FIRST_SILENCE, SILENCE, PeerWatch
 
 KEY = bytes(32)
 RELAY, DIRECT = ("198.51.100.10", 5000), ("203.0.113.7", 4500)
@@ -34,10 +34,30 @@ def test_an_endpoint_that_late_datagrams_moved_back_is_set_again_until_both_use_
         watch.observe(said(RELAY, 10, 10), now)
         assert watch.due
         watch.done()
-    watch.settle()
+    watch.settle(100.2)
+    watch.observe(said(RELAY, 15, 15), 100.2 + AFTERCARE - 0.1)
+    assert watch.due, "the last ones may still be on their way"
+    watch.done()
+    watch.observe(said(DIRECT, 20, 20), 100.2 + AFTERCARE)
     assert not watch.urgent
-    watch.observe(said(("203.0.113.7", 4999), 20, 20), 100.3)
+    watch.observe(said(("203.0.113.7", 4999), 20, 20), 100.3 + AFTERCARE)
     assert not watch.due, "from now on it may roam, as after a NAT that was restarted"
+
+
+def test_relays_that_were_left_are_redirected_from_until_both_use_the_path() -> None:
+    watch = PeerWatch()
+    watch.aim(DIRECT, 100.0, [RELAY])
+    watch.done()
+    assert watch.late == (RELAY,)
+    watch.settle(101.0)
+    assert watch.due
+    assert watch.late == ()
+
+
+def test_a_path_that_replaced_no_relay_is_set_once() -> None:
+    watch = aimed()
+    watch.settle(101.0)
+    assert not watch.due
 
 
 def test_a_path_is_dead_when_we_send_and_hear_nothing() -> None:

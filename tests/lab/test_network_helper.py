@@ -209,7 +209,22 @@ async def test_removal_says_when_something_is_left(mesh: "Mesh") -> None:
         assert await mesh.one.remove() == Removed(interfaces=0, namespaces=1, processes=0)
 
 
+async def test_late_packets_are_redirected_until_the_path_has_settled(mesh: "Mesh") -> None:
+    relay = ("192.0.2.3", 5000)
+    await mesh.one.set_endpoints([mesh.endpoint_of_two(late=(relay,))])
+    assert "192.0.2.3" in rules_of("dmtest1")
+    await mesh.one.set_endpoints([mesh.endpoint_of_two()])
+    assert rules_of("dmtest1") == ""
+
+
+async def test_a_removal_ends_redirection(mesh: "Mesh") -> None:
+    await mesh.one.set_endpoints([mesh.endpoint_of_two(late=(("192.0.2.3", 5000),))])
+    assert await mesh.one.remove() == CLEAN
+    assert rules_of("dmtest1") == ""
+
+
 async def test_a_killed_helper_leaves_nothing(mesh: "Mesh") -> None:
+    await mesh.one.set_endpoints([mesh.endpoint_of_two(late=(("192.0.2.3", 5000),))])
     child = await sleeping(mesh.one)
     os.kill(mesh.one_pid, signal.SIGKILL)
     with pytest.raises(HelperFailed):
@@ -366,7 +381,8 @@ async def main():
         created = await helper.create(["10.7.0.1"], 1280)
         peer = Peer(b"\\1" * 32, ("10.7.0.2/32",))
         await helper.apply(Interface(b"\\2" * 32, 50001, (peer,)))
-        await helper.set_endpoints([Endpoint(b"\\1" * 32, ("192.0.2.2", 50002), 25)])
+        late = (("192.0.2.3", 5000),)
+        await helper.set_endpoints([Endpoint(b"\\1" * 32, ("192.0.2.2", 50002), 25, late)])
         await helper.launch(["sleep", "988"], {"PATH": "/bin"}, "/", 0, 1, 2)
         print(created.interface, flush=True)
         await asyncio.sleep(60)
@@ -427,8 +443,10 @@ class Mesh:
         await self.one.set_endpoints([self.endpoint_of_two()])
         await self.two.set_endpoints([Endpoint(self._key(0), ("192.0.2.1", 50001), 25)])
 
-    def endpoint_of_two(self, keepalive: int = 25) -> Endpoint:
-        return Endpoint(self._key(1), ("192.0.2.2", 50002), keepalive)
+    def endpoint_of_two(
+        self, keepalive: int = 25, late: tuple[tuple[str, int], ...] = ()
+    ) -> Endpoint:
+        return Endpoint(self._key(1), ("192.0.2.2", 50002), keepalive, late)
 
     def _key(self, rank: int) -> bytes:
         return bytes(self._keys[rank].public_key)
@@ -581,11 +599,18 @@ def interfaces_of(home: str) -> set[str]:
     return {link["ifname"] for link in json.loads(shown)}
 
 
+def rules_of(home: str) -> str:
+    return subprocess.check_output(
+        ["ip", "netns", "exec", home, "nft", "list", "ruleset"], text=True
+    )
+
+
 def leftovers(interface: str) -> list[str]:
     """Whatever still speaks of the session, anywhere on the machine."""
     left = running(interface) + running("sleep 988") + running("sleep 989")
     for home in ("dmtest1", "dmtest2"):
         left += [name for name in interfaces_of(home) if name == interface]
+        left += rules_of(home).splitlines()
     left += [str(path) for path in Path("/run/wireguard").glob(f"{interface}*")]
     numbers = subprocess.check_output(["ip", "netns", "exec", "dmtest1", "ip", "netns", "list-id"])
     return left + [line for line in numbers.decode().splitlines() if "iproute2" not in line]

@@ -90,6 +90,30 @@ def test_no_ping_is_lost_when_a_direct_path_opens_and_a_dead_one_is_left_within_
         command.kill()
 
 
+def test_no_ping_is_lost_on_the_way_from_a_slow_relay_to_a_direct_path(internet: Internet) -> None:
+    """Late packets of a slow relay make WireGuard follow them back, at both ends in turn."""
+    parties = internet.parties("home0", "home1", mediators=[internet.remote] * 2)
+    with wall(parties[0], internet.address_of("home1")) as between:
+        between.raise_()
+        commands = internet.run(internet.rounds(60), *zip(parties, (1, 2), strict=True))
+        for command in commands:
+            command.until("the program has started")
+        assert kinds(commands) == ["relay", "relay"]
+        with pinging(internet) as upgrade:
+            time.sleep(1.0)
+            between.tear_down()
+            until_kind(commands, "direct", 20.0)
+            time.sleep(4.0)
+        with pinging(internet) as afterwards:
+            time.sleep(2.0)
+    assert upgrade.lost == afterwards.lost == 0, upgrade.words
+    assert afterwards.median < 100, "the relay takes 200 ms"
+    rules = ["ip", "netns", "exec", parties[0].host.namespace, "nft", "list", "ruleset"]
+    assert "udp dport set" not in subprocess.check_output(rules, text=True)
+    for command in commands:
+        command.kill()
+
+
 def test_a_cable_that_is_pulled_for_a_moment_ends_no_session(internet: Internet) -> None:
     parties = internet.parties("home0", "home1")
     commands = internet.run(internet.rounds(8), *zip(parties, (1, 2), strict=True))
@@ -139,6 +163,7 @@ def wall(party: Party, address: str) -> Iterator[Wall]:
 class Pings:
     sent: int = 0
     received: int = 0
+    median: int = 0  # ms
     words: str = ""
 
     @property
@@ -164,7 +189,7 @@ def pinging(internet: Internet) -> Iterator[Pings]:
         yield found
     finally:
         found.words, _ = process.communicate(timeout=20)
-    found.sent, found.received = map(int, found.words.split()[:2])
+    found.sent, found.received, found.median = map(int, found.words.split()[:3])
 
 
 def kinds(commands: list[Command]) -> list[str]:

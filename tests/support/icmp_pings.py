@@ -2,11 +2,13 @@
 
     python tests/support/icmp_pings.py ADDRESS
 
-Prints how many were sent, and how many came back within half a second of the end.
+Prints how many were sent, how many came back within half a second of the end, and the median of
+their round trips in milliseconds.
 """
 
 import select
 import socket
+import statistics
 import struct
 import sys
 import time
@@ -19,11 +21,13 @@ IDENTIFIER = 0x6D6D
 
 def main(address: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
-        received: set[int] = set()
+        received: dict[int, float] = {}
+        left: list[float] = []
         sent, end, due = 0, None, time.monotonic()
         while end is None or time.monotonic() < end:
             now = time.monotonic()
             if end is None and now >= due:
+                left.append(now)
                 icmp.sendto(echo(sent), (address, 0))
                 sent, due = sent + 1, due + INTERVAL
             watched = [icmp] if end is not None else [icmp, sys.stdin]
@@ -31,9 +35,11 @@ def main(address: str) -> None:
             if sys.stdin in ready:
                 end = time.monotonic() + AFTERWARDS
             if icmp in ready:
-                received |= sequence_of(icmp.recv(2048))
-        missing = sorted(set(range(sent)) - received)
-        print(sent, len(received), missing[:20], flush=True)
+                for number in sequence_of(icmp.recv(2048)):
+                    received.setdefault(number, time.monotonic() - left[number])
+        missing = sorted(set(range(sent)) - received.keys())
+        median = statistics.median(received.values()) * 1000 if received else 0
+        print(sent, len(received), round(median), missing[:20], flush=True)
 
 
 def echo(number: int) -> bytes:

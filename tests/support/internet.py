@@ -25,9 +25,12 @@ from typing import Any
 
 from lab.commands import run as on_this_machine
 from lab.host import Host
+from lab.link import SMOOTH, Link, Way
 from lab.topology import Lab
 
 NEAR, FAR = "198.51.100.10", "198.51.100.20"  # the two mediators
+REMOTE = "198.51.100.30"  # a third one, for who asks for it
+TRAVEL = Link.both(Way(delay=50))  # from there to everybody else; ms
 MEDIATOR = (sys.executable, "-m", "mediator")
 FIRST_USER = 64101
 PATIENCE = 60.0  # seconds; far more than anything here should take
@@ -289,6 +292,7 @@ class Internet:
         self._logs = 0
         self._rounds: dict[float, str] = {}
         self._parties: list[Party] = []
+        self._remote: Mediator | None = None
 
     def __enter__(self) -> Internet:
         self._lab.__enter__()
@@ -320,6 +324,13 @@ class Internet:
             assert command.wait() == 0, command.told()
             party.did = command.events[-1]["did"]
         return made
+
+    @property
+    def remote(self) -> Mediator:
+        """A mediator, and its relay, far away from everybody; made when it is first asked for."""
+        if self._remote is None:
+            self._remote = self._mediator("remote", REMOTE, TRAVEL)
+        return self._remote
 
     def run(self, program: str, *seats: tuple[Party, int]) -> list[Command]:
         """`agent run` at everybody at once, in this order of parties, with events as JSON."""
@@ -410,7 +421,7 @@ class Internet:
         assert "Traceback" not in self.near.log() + self.far.log()
 
     def _left(self) -> list[str]:
-        ours = {self.near.pid, self.far.pid}
+        ours = {self.near.pid, self.far.pid, self._remote and self._remote.pid}
         running = [words for pid, words in self._lab.running().items() if pid not in ours]
         return [
             *running,
@@ -437,9 +448,10 @@ class Internet:
             if command.process.poll() is None:
                 command.kill()
 
-    def _mediator(self, name: str, address: str) -> Mediator:
+    def _mediator(self, name: str, address: str, link: Link = SMOOTH) -> Mediator:
         user = FIRST_USER - 1
-        mediator = Mediator(self._lab.public(name, address), user, self._private_folder(name, user))
+        host = self._lab.public(name, address, link=link)
+        mediator = Mediator(host, user, self._private_folder(name, user))
         mediator.start()
         return mediator
 
