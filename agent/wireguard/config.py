@@ -61,7 +61,7 @@ def paths(endpoints: Sequence[Endpoint]) -> list[str]:
     """The arguments for `wg set NAME` that give each peer its endpoint and keepalive."""
     words = []
     for endpoint in endpoints:
-        words += ["peer", _text(endpoint.public_key), "endpoint", _endpoint(endpoint.address)]
+        words += ["peer", _text(endpoint.public_key), "endpoint", endpoint_text(endpoint.address)]
         words += ["persistent-keepalive", str(endpoint.keepalive)]
     return words
 
@@ -78,19 +78,21 @@ def _peer_status(line: str) -> PeerStatus:
     public_key, _preshared, endpoint, _allowed, handshake, rx, tx, _keepalive = line.split("\t")
     return PeerStatus(
         public_key=base64.b64decode(public_key, validate=True),
-        endpoint=None if endpoint == "(none)" else _parse_endpoint(endpoint),
+        endpoint=None if endpoint == "(none)" else parse_endpoint(endpoint),
         last_handshake=float(handshake),
         rx_bytes=int(rx),
         tx_bytes=int(tx),
     )
 
 
-def _endpoint(endpoint: tuple[str, int]) -> str:
+def endpoint_text(endpoint: tuple[str, int]) -> str:
+    """`address:port` as WireGuard writes it."""
     host, port = endpoint
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_endpoint(text: str) -> tuple[str, int]:
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Raises: ValueError."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

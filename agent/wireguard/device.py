@@ -18,12 +18,14 @@ from typing import Literal
 
 from agent.network_helper.commands import ENVIRONMENT, CommandFailed, log, run
 from agent.network_helper.namespace import Namespace
+from agent.wireguard import uapi
 from agent.wireguard.config import Endpoint, Peer, PeerStatus, parse_dump, paths, serialize
 
 CONTROL_SOCKETS = "/run/wireguard"
 SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
 QUEUE_LENGTH = 2000  # packets
 SECONDS_TO_START = 5.0
+SECONDS_TO_ANSWER = 5.0
 CLONE_NEWNS = 0x20000
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm/socket.h>
 SYS_PIDFD_GETFD = 438
@@ -53,7 +55,7 @@ class Device:
         commands += [f"link set {link} mtu {mtu} txqueuelen {QUEUE_LENGTH} up"]
         self._ip(commands)
         if self._userspace is not None:
-            self._await(lambda: self._wg("show", self.name, "listen-port").strip() not in ("", "0"))
+            self._await(lambda: uapi.listens(self._ask(uapi.GET)))
 
     def configure(self, private_key: bytes, listen_port: int, peers: Sequence[Peer]) -> None:
         """Everything but where to send, once; the caller goes on with `set_endpoints`."""
@@ -65,10 +67,15 @@ class Device:
             _enlarge_buffers(self._userspace.pid)
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
-        self._wg("set", self.name, *paths(endpoints))
+        if self._userspace is None:
+            self._wg("set", self.name, *paths(endpoints))
+        elif errno := uapi.parse_errno(self._ask(uapi.set_endpoints(endpoints))):
+            raise CommandFailed(f"wireguard-go: {os.strerror(abs(errno))}")
 
     def status(self) -> tuple[PeerStatus, ...]:
-        return parse_dump(self._wg("show", self.name, "dump"))
+        if self._userspace is None:
+            return parse_dump(self._wg("show", self.name, "dump"))
+        return uapi.parse_status(self._ask(uapi.GET))
 
     def remove(self) -> None:
         if self._userspace is not None:
@@ -96,7 +103,7 @@ class Device:
             preexec_fn=_die_with(os.getpid()),
             start_new_session=True,  # no Ctrl-C, and its own share of the processors
         )  # fmt: skip
-        self._await(lambda: bool(run("wg", "show", self.name, "listen-port")))
+        self._await(lambda: bool(self._ask(uapi.GET)))
         link = f"link set dev {self.name}"
         run("ip", "-batch", "-", text=f"{link} mtu {mtu}\n{link} netns {self._where.path}\n")
 
@@ -115,6 +122,22 @@ class Device:
 
     def _wg(self, *argv: str) -> str:
         return run(*self._where.inside("wg", *argv))
+
+    def _ask(self, request: str) -> str:
+        """wireguard-go's answer. Raises: CommandFailed."""
+        answer = b""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(SECONDS_TO_ANSWER)
+            try:
+                control.connect(f"{CONTROL_SOCKETS}/{self.name}.sock")
+                control.sendall(request.encode())
+                while not answer.endswith(uapi.END):
+                    if not (more := control.recv(65536)):
+                        break
+                    answer += more
+            except OSError as error:
+                raise CommandFailed(f"wireguard-go: {error.strerror or 'no answer'}") from None
+        return answer.decode()
 
 
 def _hide_control_sockets() -> None:
