@@ -57,13 +57,13 @@ def document() -> Target:
 
 
 def stun() -> Target:
-    from mediator.entrance.stun_server import answer
+    from mediator.entrance.stun_answer import answer
     from traversal.candidate import Address
     from traversal.stun import MalformedStun, parse, serialize, verify_integrity
 
     def feed(data: bytes) -> None:
         reply = answer(data, Address("192.0.2.1", 4711))
-        assert reply is None or len(reply) <= len(data) + 96, "an answer that amplifies"
+        assert reply is None or len(reply.data) <= len(data) + 96, "an answer that amplifies"
         try:
             message = parse(data)
         except MalformedStun:

@@ -88,7 +88,8 @@ async def running(
         await stack.enter_async_context(gate.following())
         identities = await _identities(store, public_url, int(clock()))
         identity = next(i for i in identities if i.public_url == public_url)
-        stun_ports = await stack.enter_async_context(stun_serving(config.host, config.stun_ports))
+        stun_hosts = config.stun_addresses or (config.host,)
+        stun_ports = await stack.enter_async_context(stun_serving(stun_hosts, config.stun_ports))
         live = LiveAccounts(config.limits.account_sockets)
         guard = Guard(config.limits, config.trusted_proxies)
         own = OwnNames.of(
@@ -188,7 +189,7 @@ def _handlers(
             store, live, own, carrier, limits, config.conformance, config.pass_on
         ),
         **pickup.handlers(store, sealer, limits, clock),
-        **conversation.handlers(stun_ports, config.conformance),
+        **conversation.handlers(stun_ports, config.conformance, stun_hosts=config.stun_addresses),
     }
 
 

@@ -7,7 +7,8 @@ and two short loops. It knows no sockets.
     message = parse(data)
     verify_integrity(data, key)
 
-Source: RFC 8489; RFC 8445, section 7.1 (ICE); RFC 5780, section 7 (OTHER-ADDRESS, PADDING);
+Source: RFC 8489; RFC 8445, section 7.1 (ICE); RFC 5780, section 7 (CHANGE-REQUEST and what
+belongs to it);
 RFC 8656, section 18 (LIFETIME); draft-thatcher-ice-renomination, section 5 (NOMINATION). Ours are
 DISTRESS (docs/protocols/paths.md), BIND and OTHER-SIDE-BOUND (docs/protocols/relay.md).
 """
@@ -35,6 +36,7 @@ MAX_SIZE = 1280  # what every path carries; longer ones are not STUN to us
 FINGERPRINT_XOR = 0x5354554E
 FINGERPRINT_SIZE = 8
 OPTIONAL = 0x8000  # attribute numbers from here on may be ignored when unknown
+CHANGE_ADDRESS, CHANGE_PORT = 0x4, 0x2  # bits of CHANGE-REQUEST (RFC 5780, section 7.2)
 USERNAME_LIMIT = 513
 TEXT_LIMIT = 763
 
@@ -285,6 +287,7 @@ FINGERPRINT = 0x8028
 
 ATTRIBUTES = (
     _Attribute(0x0001, "MAPPED-ADDRESS", _pack_address, _unpack_address),
+    _Attribute(0x0003, "CHANGE-REQUEST", _pack_number(4), _unpack_number(4)),
     _Attribute(0x0006, "USERNAME", _pack_text, _unpack_text(USERNAME_LIMIT)),
     _Attribute(0x0008, "MESSAGE-INTEGRITY", _pack_bytes, _unpack_bytes(20)),
     _Attribute(0x0009, "ERROR-CODE", _pack_error, _unpack_error),
@@ -301,6 +304,7 @@ ATTRIBUTES = (
     _Attribute(0x8028, "FINGERPRINT", _pack_number(4), _unpack_number(4)),
     _Attribute(0x8029, "ICE-CONTROLLED", _pack_number(8), _unpack_number(8)),
     _Attribute(0x802A, "ICE-CONTROLLING", _pack_number(8), _unpack_number(8)),
+    _Attribute(0x802B, "RESPONSE-ORIGIN", _pack_address, _unpack_address),
     _Attribute(0x802C, "OTHER-ADDRESS", _pack_address, _unpack_address),
     _Attribute(0xC001, "NOMINATION", _pack_number(4), _unpack_number(4)),
     _Attribute(0xC0DE, "DISTRESS", _pack_number(4), _unpack_number(4)),

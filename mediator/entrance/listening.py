@@ -109,15 +109,17 @@ async def serving(
 
 
 @contextlib.asynccontextmanager
-async def stun_serving(host: str, ports: tuple[int, ...]) -> AsyncIterator[tuple[int, ...]]:
+async def stun_serving(
+    hosts: tuple[str, ...], ports: tuple[int, ...]
+) -> AsyncIterator[tuple[int, ...]]:
     """Yields the ports as bound. Raises: CannotListen."""
     server = StunServer()
     try:
-        await server.start(host, ports)
+        await server.start(hosts, ports)
     except OSError as error:
         words = " and ".join(map(str, ports))
         raise CannotListen(
-            f"cannot listen on UDP {host}, ports {words}: {_words(error)}",
+            f"cannot listen on UDP {', '.join(hosts)}, ports {words}: {_words(error)}",
             "choose others with --stun-port",
         ) from error
     try:

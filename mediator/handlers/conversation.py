@@ -15,7 +15,7 @@ from messaging.protocols.empty import Empty
 from messaging.protocols.message_pickup import PAGING
 from messaging.protocols.out_of_band import REQUEST_MEDIATE, Invitation
 from messaging.protocols.report_problem import ProblemReport
-from messaging.protocols.traversal import Query, Servers, StunServer
+from messaging.protocols.traversal import MAX_SERVERS, Query, Servers, StunServer
 from messaging.protocols.trust_ping import Ping, PingResponse
 
 BASIC_MESSAGE = "https://didcomm.org/basicmessage/2.0/message"
@@ -31,11 +31,18 @@ ROLES = {
 }
 
 
-def handlers(stun_ports: Sequence[int], conformance: Conformance) -> Mapping[str, Handler]:
+def handlers(
+    stun_ports: Sequence[int], conformance: Conformance, stun_hosts: Sequence[str] = ()
+) -> Mapping[str, Handler]:
+    """`stun_hosts`: none are named where it is the host of the mediator's own URL."""
+    stun = tuple(
+        StunServer(port, host) for host in tuple(stun_hosts) or (None,) for port in stun_ports
+    )
+
     async def servers(request: Request) -> Message:
         Query.from_message(request.message)
         request.proven_sender()
-        return Servers(tuple(StunServer(port) for port in stun_ports)).to_message()
+        return Servers(stun[:MAX_SERVERS]).to_message()
 
     return {
         Ping.TYPE: _answer_ping,

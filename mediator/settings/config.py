@@ -143,6 +143,7 @@ class Config:
     port: int  # 0: any
     public_url: str | None = None  # None: http at the address it listens on
     stun_ports: tuple[int, ...] = DEFAULT_STUN_PORTS  # UDP; 0: any
+    stun_addresses: tuple[str, ...] = ()  # none: `host`
     limits: Limits = field(default_factory=Limits)
     compat: Compat = field(default_factory=Compat)
     conformance: Conformance = field(default_factory=Conformance)

@@ -74,6 +74,7 @@ def _config(values: Mapping[str, Any]) -> Config:
         port=port,
         public_url=public_url,
         stun_ports=values["stun_ports"],
+        stun_addresses=values["stun_addresses"],
         tls=tls,
         trusted_proxies=values["trusted_proxies"],
         private_networks=values["private_networks"],

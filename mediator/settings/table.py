@@ -155,6 +155,17 @@ SETTINGS: tuple[Setting, ...] = (
         many=True,
     ),
     Setting(
+        "stun_addresses",
+        parsing.addresses("stun_addresses"),
+        (),
+        "ADDRESS",
+        "addresses of its STUN service, as this machine has them and as agents reach them; "
+        "two of one family let agents measure what their NAT filters",
+        shown_default="the one it listens on",
+        flag_name="--stun-address",
+        many=True,
+    ),
+    Setting(
         "tls_certificate",
         parsing.path("tls_certificate"),
         None,

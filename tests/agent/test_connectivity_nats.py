@@ -23,7 +23,7 @@ import asyncio
 from mediator.entrance.stun_server import StunServer
 
 async def serve():
-    await StunServer().start("0.0.0.0", [3478, 3479])
+    await StunServer().start(["0.0.0.0"], [3478, 3479])
     print("ready", flush=True)
     await asyncio.Event().wait()
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediator.entrance.stun_server import StunServer, answer
+from mediator.entrance.stun_answer import Asked
+from mediator.entrance.stun_answer import answer as answer_of
+from mediator.entrance.stun_server import CHANGED_BURST, StunServer
 from traversal import stun
 from traversal.candidate import Address
-from traversal.stun import Class, Message
+from traversal.stun import CHANGE_ADDRESS, CHANGE_PORT, Class, Message
 
 ID = bytes(range(12))
 SOURCE = Address("203.0.113.7", 40000)
@@ -36,11 +38,11 @@ def test_who_sends_a_fingerprint_gets_one() -> None:
 
 
 def test_an_unknown_required_attribute_is_refused_by_number() -> None:
-    data = bytes.fromhex("000100082112a442") + ID + bytes.fromhex("0003000400000000")
+    data = bytes.fromhex("000100082112a442") + ID + bytes.fromhex("0004000400000000")
     parsed = stun.parse(answer(data, SOURCE) or b"")
     assert parsed.cls is Class.ERROR
     assert parsed.attributes["ERROR-CODE"][0] == 420
-    assert parsed.attributes["UNKNOWN-ATTRIBUTES"] == (3,)
+    assert parsed.attributes["UNKNOWN-ATTRIBUTES"] == (4,)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_a_refusal_is_hardly_longer_than_its_request(numbers: list[int]) -> None
 
 async def test_both_ports_answer_until_the_server_is_closed() -> None:
     server = StunServer()
-    await server.start(LOOPBACK, [0, 0])
+    await server.start([LOOPBACK], [0, 0])
     ports = server.ports
     assert len(set(ports)) == 2
     for port in ports:
@@ -138,15 +140,143 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
         taken.bind((LOOPBACK, 0))
         server = StunServer()
         with pytest.raises(OSError):
-            await server.start(LOOPBACK, [0, taken.getsockname()[1]])
+            await server.start([LOOPBACK], [0, taken.getsockname()[1]])
         assert server.ports == ()
         await asyncio.sleep(0)
+
+
+# -- from elsewhere (RFC 5780)
+
+ROOMY = "didmesh" + " " * 89
+HERE = Asked(Address("198.51.100.1", 3478), 3479, "192.0.2.1")
+ALONE = Asked(Address("198.51.100.1", 3478), 3479)
+ORIGINS = {
+    CHANGE_PORT: Address("198.51.100.1", 3479),
+    CHANGE_ADDRESS: Address("192.0.2.1", 3478),
+    CHANGE_ADDRESS | CHANGE_PORT: Address("192.0.2.1", 3479),
+}
+
+
+@pytest.mark.parametrize("change", ORIGINS)
+def test_whoever_asks_is_answered_from_elsewhere_and_told_from_where(change: int) -> None:
+    reply = answer_of(changing(change), SOURCE, HERE)
+    assert reply is not None
+    assert reply.change == change
+    attributes = stun.parse(reply.data).attributes
+    assert attributes["RESPONSE-ORIGIN"] == ORIGINS[change]
+    assert attributes["XOR-MAPPED-ADDRESS"] == SOURCE
+
+
+def test_an_answer_with_room_names_the_other_address_and_port() -> None:
+    reply = answer_of(changing(0), SOURCE, HERE)
+    assert reply is not None
+    assert reply.change == 0
+    assert stun.parse(reply.data).attributes["OTHER-ADDRESS"] == Address("192.0.2.1", 3479)
+    alone = answer_of(changing(0), SOURCE, ALONE)
+    assert alone is not None
+    assert "OTHER-ADDRESS" not in stun.parse(alone.data).attributes
+
+
+REFUSED = {
+    "no second address": (CHANGE_ADDRESS, ALONE, ROOMY),
+    "neither address nor port": (CHANGE_PORT, Asked(Address("198.51.100.1", 3478)), ROOMY),
+    "an answer larger than the request": (CHANGE_PORT, HERE, ""),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_nothing_else_is_answered_from_elsewhere(name: str) -> None:
+    change, asked, room = REFUSED[name]
+    reply = answer_of(changing(change, room), SOURCE, asked)
+    assert reply is not None
+    assert reply.change == 0
+    parsed = stun.parse(reply.data)
+    assert parsed.attributes["ERROR-CODE"][0] == 420
+    assert parsed.attributes["UNKNOWN-ATTRIBUTES"] == (3,)
+
+
+@given(st.integers(0, 0xFFFF_FFFF), st.text("x", max_size=200), st.booleans())
+def test_no_answer_from_elsewhere_is_larger_than_its_request(
+    change: int, room: str, fingerprint: bool
+) -> None:
+    attributes = {"CHANGE-REQUEST": change, **({"SOFTWARE": room} if room else {})}
+    data = stun.serialize(Message(Class.REQUEST, ID, attributes), fingerprint=fingerprint)
+    reply = answer_of(data, Address("2001:db8::7", 40000), HERE)
+    assert reply is not None
+    assert reply.change == 0 or len(reply.data) <= len(data)
+
+
+async def test_answers_come_from_the_four_sockets_and_go_to_the_source_alone() -> None:
+    server = StunServer()
+    await server.start(["127.0.0.1", "127.0.0.2"], [0, 0])
+    first, second = server.ports
+    from_where = {0: ("127.0.0.1", first)} | {
+        CHANGE_PORT: ("127.0.0.1", second),
+        CHANGE_ADDRESS: ("127.0.0.2", first),
+        CHANGE_ADDRESS | CHANGE_PORT: ("127.0.0.2", second),
+    }
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((LOOPBACK, 0))
+            for change, source in from_where.items():
+                assert await exchanged(sock, changing(change), (LOOPBACK, first)) == source
+    finally:
+        server.close()
+
+
+async def test_one_port_of_a_wildcard_answers_for_the_other() -> None:
+    server = StunServer()
+    await server.start(["0.0.0.0"], [0, 0])
+    first, second = server.ports
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((LOOPBACK, 0))
+            source = await exchanged(sock, changing(CHANGE_PORT), ("127.0.0.9", first))
+    finally:
+        server.close()
+    assert source == ("127.0.0.9", second)
+
+
+async def test_one_host_gets_so_many_answers_from_elsewhere_and_then_an_error() -> None:
+    server = StunServer()
+    await server.start([LOOPBACK], [0, 0])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((LOOPBACK, 0))
+            sources = [
+                await exchanged(sock, changing(CHANGE_PORT), (LOOPBACK, server.ports[0]))
+                for _ in range(CHANGED_BURST * 2)
+            ]
+    finally:
+        server.close()
+    assert len(set(sources)) == 2  # the last ones come from where they were asked: errors
+
+
+def changing(change: int, room: str = ROOMY) -> bytes:
+    attributes = {"CHANGE-REQUEST": change, **({"SOFTWARE": room} if room else {})}
+    return stun.serialize(Message(Class.REQUEST, ID, attributes))
+
+
+async def exchanged(sock: socket.socket, data: bytes, to: tuple[str, int]) -> tuple[str, int]:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendto(sock, data, to)
+    _, source = await asyncio.wait_for(loop.sock_recvfrom(sock, 1500), 2.0)
+    return source[0], source[1]
+
+
+def answer(data: bytes, source: Address) -> bytes | None:
+    """The bytes alone, of a server that has no other address or port."""
+    reply = answer_of(data, source)
+    return None if reply is None else reply.data
 
 
 @asynccontextmanager
 async def serving(host: str) -> AsyncIterator[int]:
     server = StunServer()
-    await server.start(host, [0])
+    await server.start([host], [0])
     try:
         yield server.ports[0]
     finally:
