@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "Check a transcript, offline.",
     "ping": "Ask whether another agent answers, through the mediators.",
     "status": "Show your mail at the mediator and the sessions that run.",
+    "netcheck": "Say what this network lets through: UDP, NAT, port mapping, relays, MTU.",
     "resolve": "Look up the DID document of any DID.",
 }
 EXIT_CODES = (

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "public_url": ("https://x/", "public_url", "https://x"),
     "data": ("here.db", "data", Path("here.db")),
     "stun_ports": ("5,6", "stun_ports", (5, 6)),
+    "stun_addresses": ("192.0.2.1,192.0.2.2", "stun_addresses", ("192.0.2.1", "192.0.2.2")),
     "tls_certificate": ("c.pem", "tls", Tls(Path("c.pem"), Path("k.pem"))),
     "tls_key": ("k.pem", "tls", Tls(Path("c.pem"), Path("k.pem"))),
     "trusted_proxies": ("10.0.0.0/8", "trusted_proxies", (ip_network("10.0.0.0/8"),)),
