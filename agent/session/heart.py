@@ -74,6 +74,10 @@ class Heart:
     def rtt(self, did: str) -> float | None:
         return self._keeper.rtt(did)
 
+    def last_answer(self, did: str) -> tuple[float, float] | None:
+        """Monotonic seconds when a party last answered through the mesh, and the round trip."""
+        return self._keeper.last_answer(did)
+
     def news(self, machine: SessionMachine) -> None:
         """Let the next pulse carry what the machine last said; at once if that is new."""
         statement = machine.own_statement()

@@ -28,7 +28,7 @@ from traversal.paths import Event, PathFound, PathSettled
 
 GATHER_TIMEOUT = 3.0  # seconds
 MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
-NOTE_INTERVAL = 2.0  # seconds between two notes for `agent status`
+NOTE_INTERVAL = 1.0  # seconds between two notes for `agent status`, `ping` and `wait`
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Paths:
     connectivity: Connectivity = field(init=False)
     _steering: Steering = field(init=False)
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    _since: dict[str, tuple[Address, float]] = field(default_factory=dict)  # Unix seconds
     _telling: bool = False
     _offered: frozenset[Address] = frozenset()
 
@@ -132,6 +133,8 @@ class Paths:
             case PathFound(path):
                 late = () if path.relayed else self.connectivity.relays(did)
                 self._steering.aim(did, path.endpoint, late)
+                if self._since.get(did, (None,))[0] != path.endpoint:
+                    self._since[did] = path.endpoint, time.time()
                 if self._telling:
                     self._tell(did)
             case PathSettled():
@@ -149,15 +152,26 @@ class Paths:
         path = self.connectivity.path(did)
         if path is None:
             return {}
-        facts = mesh.describe(path)
+        return mesh.describe(path) | (self._trouble(did) if path.relayed else {})
+
+    def _trouble(self, did: str) -> dict[str, object]:
+        """Why there is no better path, and when (Unix seconds) the next try is, if there is one."""
         explanation = self.connectivity.explain(did)
-        if path.relayed and explanation.next_try is not None:
-            wait = max(0.0, explanation.next_try - time.monotonic())
-            facts["next_try"] = math.ceil(time.time() + wait)
-        return facts | ({"why": explanation.reason} if path.relayed else {})
+        if explanation.next_try is None:
+            return {"why": explanation.reason}
+        wait = max(0.0, explanation.next_try - time.monotonic())
+        return {"why": explanation.reason, "next_try": math.ceil(time.time() + wait)}
 
     def _noted(self, did: str) -> dict[str, object]:
-        facts, status = self._facts(did), self._steering.status(did)
+        facts = self._facts(did) or {"kind": "none", **self._trouble(did)}
+        if did in self._since:
+            facts["since"] = round(self._since[did][1], 3)
+        answer = self.heart.last_answer(did)
+        if answer is not None:
+            ago = time.monotonic() - answer[0]
+            facts["answered"] = round(time.time() - ago, 3)
+            facts["mesh_rtt_ms"] = round(answer[1] * 1000, 2)
+        status = self._steering.status(did)
         if status is not None:
             facts["rx_bytes"], facts["tx_bytes"] = status.rx_bytes, status.tx_bytes
             facts["last_handshake"] = status.last_handshake
@@ -165,8 +179,7 @@ class Paths:
 
     def _note(self) -> None:
         """Write down for `agent status` what runs here."""
-        others = [did for did in self.descriptor.parties if did != self.stage.me]
-        noted = {did: facts for did in others if (facts := self._noted(did))}
+        noted = {did: self._noted(did) for did in self.descriptor.parties if did != self.stage.me}
         parties = self.descriptor.parties
         self.traces.write(RunningSession(os.getpid(), self.descriptor.id, parties, noted))
 

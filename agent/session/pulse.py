@@ -39,6 +39,7 @@ class _Peer:
     heard: float | None = None
     clock: int = 0
     rtt: float | None = None
+    last: tuple[float, float] | None = None  # when it answered a pulse of ours, and after how long
     echoed: int = 0  # the newest of our clocks that it had
     finished: bool = False
 
@@ -83,6 +84,7 @@ class PulseKeeper:
             sample = now - (echo + held) / 1e6
             if 0 <= sample < LOST_AFTER:
                 peer.rtt = sample if peer.rtt is None else min(sample, peer.rtt)
+                peer.last = now, sample
         text = data[_HEADER.size :]
         return (did, text.decode("ascii", "replace")) if text else None
 
@@ -136,6 +138,10 @@ class PulseKeeper:
     def rtt(self, did: str) -> float | None:
         """Smallest round trip seen, in seconds."""
         return self._peers[did].rtt
+
+    def last_answer(self, did: str) -> tuple[float, float] | None:
+        """When a party last answered a pulse of ours, and that round trip in seconds."""
+        return self._peers[did].last
 
 
 def _pulse(peer: _Peer, now: float, finished: bool) -> bytes:
