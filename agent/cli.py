@@ -27,9 +27,10 @@ COMMANDS = {
     "run": "Compute something together with other parties.",
     "program": "Keep, show and approve the programs that you compute with.",
     "verify": "Check a transcript, offline.",
-    "ping": "Ask whether another agent answers, through the mediators.",
+    "ping": "Ask whether another party answers, and by which path.",
     "status": "Show your mail at the mediator and the sessions that run.",
-    "netcheck": "Say what this network lets through: UDP, NAT, port mapping, relays, MTU.",
+    "wait": "Wait until every party of the running sessions is reached.",
+    "netcheck": "Name the NAT before you, and say what it means for paths.",
     "resolve": "Look up the DID document of any DID.",
 }
 EXIT_CODES = (

@@ -6,15 +6,19 @@ import asyncio
 
 import click
 
-from agent.errors import TookTooLong, UsageMistake
+from agent.contacts import Contacts
+from agent.errors import Exit, TookTooLong, UsageMistake
 from agent.mail.mailbox import Mailbox
+from agent.mesh_ping import MeshPing, session_with
 from agent.output import json_option, print_json
+from agent.plain import plain
 from agent.profile import Choice, profile_options
-from identity.did import parse_did, shorten
+from identity.did import shorten
 from identity.errors import InvalidDid
 from identity.keystore import Profile
 from resolvers.registry import default_registry
 
+COUNT, COUNT_IN_SESSION = 3, 10
 PAUSE_SECONDS = 1.0  # between one answer and the next question
 
 
@@ -26,11 +30,19 @@ Examples:
   agent ping did:peer:2… --count 1 --timeout 30 --json
   agent ping --answer
 
-Any agent that waits for messages answers by itself: one that runs `agent run`, and one that
-runs `agent ping --answer`. Exit code 3: not one answer came.""",
+  agent ping bob && echo directly
+
+In a running session the party's answers through the mesh are shown, each with its path, until one
+comes directly. Exit code 4: it answers, but never directly; the reason is told.
+Otherwise the mediators are asked. Any agent that waits for messages answers by itself: one that
+runs `agent run`, and one that runs `agent ping --answer`. Exit code 3: not one answer came.""",
 )
-@click.argument("did", required=False)
-@click.option("--count", type=click.IntRange(1, 1000), default=3, show_default=True)
+@click.argument("party", required=False, metavar="[NAME|DID]")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    help="Answers at most; 3 through mediators, 10 in a session.",
+)
 @click.option(
     "--timeout",
     "seconds",
@@ -43,21 +55,43 @@ runs `agent ping --answer`. Exit code 3: not one answer came.""",
 @json_option
 @profile_options
 def command(
-    choice: Choice, did: str | None, count: int, seconds: float, answer: bool, as_json: bool
+    choice: Choice,
+    party: str | None,
+    count: int | None,
+    seconds: float,
+    answer: bool,
+    as_json: bool,
 ) -> None:
-    """Ask whether another agent answers, through the mediators.
+    """Ask whether another party answers: in a running session by which path, else by mail.
 
-    The time printed is that of the whole round: to the other party's mediator, to its agent, and
-    back through yours.
+    By mail the time printed is that of the whole round: to the other party's mediator, to its
+    agent, and back through yours.
     """
-    if answer == (did is not None):
-        raise UsageMistake("give a DID to ping, or --answer", "agent ping --help")
-    if did is not None:
-        _check(did)
-    profile = choice.load()
-    if did is None:
-        asyncio.run(_answer(profile))
+    if answer == (party is not None):
+        raise UsageMistake("give a party to ping, or --answer", "agent ping --help")
+    if party is None:
+        asyncio.run(_answer(choice.load()))
         return
+    did = _did(choice, party)
+    session = session_with(choice.folder, did)
+    if session is None:
+        _by_mail(choice.load(), did, count or COUNT, seconds, as_json=as_json)
+    else:
+        ping = MeshPing(choice.folder, session, did)
+        _by_mesh(ping, count or COUNT_IN_SESSION, seconds, as_json=as_json)
+
+
+def _by_mesh(ping: MeshPing, count: int, seconds: float, *, as_json: bool) -> None:
+    for number, reply in enumerate(ping.answers(count, seconds), 1):
+        if not as_json:
+            click.echo(plain(reply.line(ping.did, number)))
+    if as_json and ping.replies:
+        print_json(ping.to_json())
+        click.get_current_context().exit(Exit.OK if ping.direct else Exit.RELAYED)
+    ping.check()
+
+
+def _by_mail(profile: Profile, did: str, count: int, seconds: float, *, as_json: bool) -> None:
     times, trouble = asyncio.run(_ping(profile, did, count, seconds, quiet=as_json))
     answers = [ms for ms in times if ms is not None]
     if as_json and answers:
@@ -100,8 +134,8 @@ def _line(did: str, number: int, ms: float | None, seconds: float) -> str:
     return f"{shorten(did)}: ping {number}: {said}"
 
 
-def _check(did: str) -> None:
+def _did(choice: Choice, party: str) -> str:
     try:
-        parse_did(did)
+        return Contacts(choice.folder).did(party)
     except InvalidDid as error:
         raise UsageMistake(str(error)) from error

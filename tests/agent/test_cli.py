@@ -444,7 +444,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "show": {"profile": str, "did": str, "mediator": (str, type(None)), "registered": bool},
     "ping": {"did": str, "sent": int, "received": int, "rtt_ms": list},
-    "status": {"profile": str, "did": str, "mediator": (dict, type(None)), "sessions": list},
+    "status": {
+        "version": int,
+        "profile": str,
+        "did": str,
+        "mediator": (dict, type(None)),
+        "sessions": list,
+    },
     "mediator": {
         "did": str,
         "reachable": bool,

@@ -77,3 +77,17 @@ NETCHECK = {
         },
     ),
 }
+MESH_PING = {
+    "version": 1,
+    "did": str,
+    "session": str,
+    "direct": bool,
+    "why": (None, str),
+    "replies": [{"rtt_ms": float, "kind": ("direct", "relay", "degraded"), "endpoint": str}],
+}
+WAIT = {"version": 1, "state": ("usable", "direct"), "seconds": float, "paths": {"*": str}}
+STATUS_WATCH = {
+    "version": 1,
+    "t": float,
+    "sessions": [{"pid": int, "session": str, "parties": [str], "paths": {"*": dict}}],
+}
