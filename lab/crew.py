@@ -12,6 +12,7 @@ from typing import Any
 
 from lab.commands import LabError
 from lab.host import Host
+from lab.link import SMOOTH, Link
 from lab.topology import Lab
 
 AGENT = (sys.executable, "-m", "agent")
@@ -68,9 +69,9 @@ class Crew:
     lab: Lab
     members: list[Member] = field(default_factory=list)
 
-    def start_mediator(self, *addresses: str) -> str:
+    def start_mediator(self, *addresses: str, link: Link = SMOOTH) -> str:
         """Start it on a new public host and give back its URL."""
-        host = self.lab.public("mediator", *addresses)
+        host = self.lab.public("mediator", *addresses, link=link)
         url = f"http://mediator.lab:{MEDIATOR_PORT}"
         folder = self._folder("mediator-files", FIRST_USER)
         words = ["run", "--listen", f"[::]:{MEDIATOR_PORT}", "--public-url", url, "--json"]
