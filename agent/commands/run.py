@@ -81,6 +81,14 @@ missing."""
     metavar="SECONDS",
     help="How long to wait for the others to come.",
 )
+@click.option(
+    "--retries",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 99),
+    metavar="COUNT",
+    help="How often to begin again when a party was lost, as soon as it is back.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
 @profile_options
 def command(
@@ -93,6 +101,7 @@ def command(
     order: str | None,
     classical_keys: bool,
     timeout: int,
+    retries: int,
     as_json: bool,
 ) -> None:
     """Compute PROGRAM together with the parties named by --with.
@@ -109,7 +118,8 @@ def command(
         values = read_inputs(loaded.manifest, inputs, roles[ME])
     report: Report = JsonReport() if as_json else PlainReport()
     keys = KeyAgreement.CLASSICAL if classical_keys else KeyAgreement.HYBRID
-    code = asyncio.run(_run(user, choice, loaded, values, roles, order, keys, timeout, report))
+    waits = timeout, retries
+    code = asyncio.run(_run(user, choice, loaded, values, roles, order, keys, waits, report))
     click.get_current_context().exit(code)
 
 
@@ -121,7 +131,7 @@ async def _run(
     roles: Mapping[str, str],
     order: str | None,
     keys: KeyAgreement,
-    timeout: int,
+    waits: tuple[int, int],
     report: Report,
 ) -> int:
     async with NetworkHelper.start(user) as helper:
@@ -132,7 +142,7 @@ async def _run(
         parties = in_order(by_did, order)
         draft = make_draft(program, parties, [by_did[did] for did in parties], keys)
         resolver = default_registry()
-        computer = Computer(choice, profile, program, inputs, helper, resolver, report, timeout)
+        computer = Computer(choice, profile, program, inputs, helper, resolver, report, *waits)
         return await computer.compute(draft)
 
 

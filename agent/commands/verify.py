@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from agent.errors import AgentError, Exit
 from agent.plain import plain
+from agent.session.comparing import differences, merge
 from agent.session.transcript import MAX_TRANSCRIPT, NotATranscript, Verdict, check, roster_of
 from identity.codec import parse_json
 from resolvers.local import LocalResolver
@@ -21,33 +23,51 @@ from resolvers.local import LocalResolver
 Examples:
   agent verify ~/.local/share/didmesh/transcripts/4f2a90c1d7e3b586.json
   agent verify transcript.json --json
+  agent verify alices.json bobs.json carols.json
 
-Exit codes: 0 complete: every party agreed, was ready and signed the same result; 1 it is not,
-and why; 5 a statement in it is not of the party it names."""
+Exit codes: 0 complete, and all files equal: every party agreed, was ready and signed its result;
+1 it is not, and why; 5 a statement in it is not of the party it names."""
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE…",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
-def command(file: Path, as_json: bool) -> None:
-    """Check the transcript FILE of a session, offline.
+def command(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check the transcript FILE of a session, offline; several are compared and put together.
 
     Says for every party what it signed: that it agreed to exactly this descriptor, that it was
     ready, and which result it had.
     """
-    verdict = asyncio.run(_check(_read(file), file))
-    click.echo(json.dumps(to_json(verdict)) if as_json else _words(verdict))
-    code = (
-        Exit.OK if verdict.complete else Exit.IDENTITY if verdict.false_statements else Exit.FAILED
-    )
+    contents = {str(file): _read(file) for file in files}
+    verdicts = {name: asyncio.run(_check(content, name)) for name, content in contents.items()}
+    differing = differences(verdicts)
+    verdict = next(iter(verdicts.values()))
+    if len(verdicts) > 1 and not any(found.forged for found in verdicts.values()):
+        if any("of another session" in words for words in differing):
+            raise AgentError(differing[0])
+        verdict = asyncio.run(_check(merge([*contents.values()]), "all together"))
+    if as_json:
+        click.echo(json.dumps({**to_json(verdict), "differences": differing}))
+    else:
+        click.echo(_words(verdict, len(verdicts), differing))
+    forged = any(found.forged for found in verdicts.values())
+    good = verdict.complete and not differing
+    code = Exit.IDENTITY if forged else Exit.OK if good else Exit.FAILED
     click.get_current_context().exit(int(code))
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
     return {
         "session": verdict.session,
+        "epoch": verdict.epoch,
         "program": {"name": verdict.program, "sha256": verdict.program_sha256},
         "complete": verdict.complete,
         "verdict": verdict.summary(),
-        "false_statements": verdict.false_statements,
+        "false_statements": verdict.forged,
         "parties": [
             {
                 "party": f"party{rank}",
@@ -59,16 +79,17 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
             }
             for rank, party in enumerate(verdict.parties)
         ],
+        "earlier": [to_json(epoch) for epoch in verdict.earlier],
     }
 
 
-async def _check(content: Any, file: Path) -> Verdict:
+async def _check(content: Any, name: str) -> Verdict:
     resolver = LocalResolver()
     try:
         documents = {did: await resolver.resolve(did) for did in roster_of(content)}
         return check(content, documents)
     except NotATranscript as error:
-        raise AgentError(f"{file} is not a transcript: {error}") from error
+        raise AgentError(f"{name} is not a transcript: {error}") from error
 
 
 def _read(file: Path) -> Any:
@@ -82,8 +103,18 @@ def _read(file: Path) -> Any:
         raise AgentError(f"{file} is not a transcript: it is not JSON") from error
 
 
-def _words(verdict: Verdict) -> str:
+def _words(verdict: Verdict, files: int, differing: Sequence[str]) -> str:
+    lines = [line for epoch in verdict.earlier for line in _epoch(epoch)]
+    lines += [*_epoch(verdict), *differing]
+    if files > 1 and not differing:
+        lines.append(f"all {files} transcripts are equal")
+    return "\n".join(map(plain, [*lines, verdict.summary()]))
+
+
+def _epoch(verdict: Verdict) -> list[str]:
     lines = [f"session {verdict.session}", f"program {verdict.program} {verdict.program_sha256}"]
+    if verdict.epoch:
+        lines[0] += f" (epoch {verdict.epoch})"
     for rank, party in enumerate(verdict.parties):
         facts = [
             "agreed" if party.agreed else "did not agree",
@@ -93,4 +124,4 @@ def _words(verdict: Verdict) -> str:
         if party.aborted:
             facts.append(f"stopped: {party.aborted}")
         lines += [f"party{rank} {party.did}", f"       {', '.join(facts)}"]
-    return "\n".join(map(plain, [*lines, verdict.summary()]))
+    return lines

@@ -64,9 +64,10 @@ class Board:
         return {did for did, offer in self.offers.items() if offer.session == session}
 
 
-def read_abort(parties: Sequence[str], statement: Statement) -> tuple[str, str]:
-    """Why somebody stops, and whose fault it is."""
+def read_abort(parties: Sequence[str], statement: Statement) -> tuple[str, str, bool]:
+    """Why somebody stops, whose fault it is, and whether that one was lost."""
     about = statement.facts.get("about")
     known = isinstance(about, int) and 0 <= about < len(parties)
     party = parties[about] if known and about is not None else parties[statement.rank]
-    return str(statement.facts.get("reason", "no reason given")), party
+    reason = str(statement.facts.get("reason", "no reason given"))
+    return reason, party, statement.facts.get("lost") is True

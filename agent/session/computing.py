@@ -67,5 +67,5 @@ async def compute(
     except ProgramFailed as failed:
         ranks = {str(rank): did for rank, did in enumerate(descriptor.parties)}
         if party := ranks.get(failed.lost or ""):
-            stage.fail(f"lost {stage.name(party)}: {failed}", party)
+            stage.fail(f"lost {stage.name(party)}: {failed}", party, lost=True)
         stage.fail(f"the program of {me} failed: {failed}", stage.me)

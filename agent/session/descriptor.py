@@ -73,6 +73,8 @@ class Proposal:
     nonce: str
     created: int  # Unix milliseconds
     encapsulation_key: str | None = None  # ML-KEM-768, base64url; None where that is not agreed
+    epoch: int = 0  # as far as this party knows
+    previous: str | None = None  # the session of the epoch before, if this party was in it
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,16 @@ class Descriptor:
         return int(self.content["mesh"]["pulse_port"])
 
     @property
+    def epoch(self) -> int:
+        """0, and 1 more each time that a lost party made these parties begin again."""
+        return int(self.content["epoch"])
+
+    @property
+    def previous(self) -> str | None:
+        """The session of the epoch before."""
+        return self.content["previous"]  # type: ignore[no-any-return]
+
+    @property
     def key_agreement(self) -> str:
         """How the tunnels get their keys, as `KeyAgreement` spells it."""
         return str(self.content["key_agreement"])
@@ -128,11 +140,15 @@ class Descriptor:
 def describe(draft: Draft, proposals: Sequence[Proposal]) -> Descriptor:
     """The descriptor that follows from one draft and everybody's proposals, in roster order.
 
+    The epoch is the newest that anybody knows of: who comes back after a crash remembers none.
     Addresses come from a hash of draft and nonces: no coordinator gives them out, and within the
     session's own network namespace they can clash with nothing.
     """
+    newest = max(proposals, key=lambda proposal: proposal.epoch)
     content: dict[str, Any] = {
         **draft.to_json(),
+        "epoch": newest.epoch,
+        "previous": newest.previous,
         "nonces": [proposal.nonce for proposal in proposals],
         "deadline": min(proposal.created for proposal in proposals) // 1000 + DEFAULT_LIFETIME,
     }
@@ -141,7 +157,7 @@ def describe(draft: Draft, proposals: Sequence[Proposal]) -> Descriptor:
     content["mesh"] = {
         "ipv4": [f"10.{seed[0]}.{seed[1]}.{rank + 1}" for rank in ranks],
         "ipv6": [f"{_ula_prefix(seed)}::{rank + 1:x}" for rank in ranks],
-        "ports": [FIRST_PROGRAM_PORT + rank for rank in ranks],
+        "ports": [FIRST_PROGRAM_PORT + MAX_PARTIES * newest.epoch + rank for rank in ranks],
         "pulse_port": PULSE_PORT,
     }
     return Descriptor(content, descriptor_id(content))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from agent.session.descriptor import Descriptor
-from messaging.protocols.session import Offer
+from messaging.protocols.session import Offer, Propose
 
 
 class State(StrEnum):
@@ -76,10 +76,21 @@ class Withdrew:
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """What the next epoch of these parties has to know of the one that ended."""
+
+    epoch: int  # the next one's
+    previous: str  # the session that ended
+    spent: frozenset[str] = frozenset()  # nonces of the epochs before: they propose nothing now
+    early: Mapping[str, Propose] = field(default_factory=dict)  # who has come again already
+
+
+@dataclass(frozen=True)
 class Ended:
     outcome: Outcome
     reason: str  # a sentence for a person
     party: str | None = None  # whose fault, where it is somebody's
+    lost: bool = False  # whether this party was lost, so that all may begin again when it is back
 
 
 Event = Proposed | Withdrew | Described | Agreed | Moved | Released | Ended

@@ -31,14 +31,13 @@ from agent.session.board import Board, read_abort
 from agent.session.descriptor import (
     Descriptor,
     Draft,
-    KeyAgreement,
     Proposal,
     describe,
-    differences,
     short,
 )
 from agent.session.events import (
     Agreed,
+    Continuation,
     Described,
     Ended,
     Event,
@@ -49,10 +48,18 @@ from agent.session.events import (
     State,
     Withdrew,
 )
-from agent.session.preshared import is_encapsulation_key
+from agent.session.proposals import from_message, objections, to_message, wants_another
 from agent.session.statements import FalseStatement, Kind, Speaker, Statement, clip, verify
 from identity.document import DidDocument
-from messaging.protocols.session import Candidates, Offer, Propose, Say, SessionMessage, Withdraw
+from messaging.protocols.session import (
+    MAX_EPOCH,
+    Candidates,
+    Offer,
+    Propose,
+    Say,
+    SessionMessage,
+    Withdraw,
+)
 
 VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
 MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybody, again
@@ -75,7 +82,9 @@ class SessionMachine:
         nonce: str,
         encapsulation_key: str | None,
         now: float,
+        continues: Continuation | None = None,
     ) -> None:
+        """`continues` is what an earlier epoch left, where these parties begin again."""
         self.draft = draft
         self.state = State.PROPOSING
         self.descriptor: Descriptor | None = None
@@ -89,11 +98,17 @@ class SessionMachine:
         self._outbox: list[tuple[str, SessionMessage]] = []
         self._own_offers: Mapping[str, Offer] = {}
         self._mailed: set[tuple[str, str]] = set()
-        self._own = Proposal(draft.to_json(), nonce, int(now * 1000), encapsulation_key)
+        self._spent = continues.spent if continues else frozenset[str]()
+        self._late: dict[str, Propose] = {}
+        epoch, previous = (continues.epoch, continues.previous) if continues else (0, None)
+        created = int(now * 1000)
+        self._own = Proposal(draft.to_json(), nonce, created, encapsulation_key, epoch, previous)
         self._met: set[str] = set()
         self._proposed: Counter[str] = Counter()
         self._board.proposals[me] = self._own
-        self._send_all(self._proposal())
+        self._send_all(to_message(self._own))
+        for did, message in (continues.early if continues else {}).items():
+            self.handle_message(did, message, now)
 
     # what the outside takes
 
@@ -120,6 +135,15 @@ class SessionMachine:
         mine = [s for (did, _), s in self._board.statements.items() if did == self._me]
         return mine[-1] if mine else None
 
+    def continuation(self) -> Continuation | None:
+        """What the next epoch has to know; None before there was a descriptor."""
+        descriptor = self.descriptor
+        if descriptor is None or descriptor.epoch >= MAX_EPOCH:
+            return None
+        spent = self._spent | frozenset(descriptor.content["nonces"])
+        early = {did: late for did, late in self._late.items() if late.nonce not in spent}
+        return Continuation(descriptor.epoch + 1, descriptor.id, spent, early)
+
     def has_result_of(self, party: str) -> bool:
         return (party, Kind.RESULT) in self._board.statements
 
@@ -142,16 +166,21 @@ class SessionMachine:
             case Withdraw():
                 known = self._board.proposals.get(sender)
                 judged = self._differing.get(sender)
-                return message.nonce in {
-                    proposal.nonce for proposal in (known, judged and judged[1]) if proposal
-                }
+                ours = {proposal.nonce for proposal in (known, judged and judged[1]) if proposal}
+                return message.nonce in ours | self._spent
             case _:
                 # Before our descriptor is known, we cannot know that it is not ours.
-                return self.descriptor is None or message.session == self.descriptor.id
+                if self.descriptor is None or message.session == self.descriptor.id:
+                    return True
+                return message.session == self._own.previous
 
     def handle_message(self, sender: str, message: SessionMessage, now: float) -> None:
         """Take in an authenticated message; one that does not fit is dropped."""
-        if self.state is State.ENDED or sender not in self._others:
+        if sender not in self._others:
+            return
+        if self.state is State.ENDED:
+            if isinstance(message, Propose):
+                self._late[sender] = message
             return
         match message:
             case Propose():
@@ -176,11 +205,15 @@ class SessionMachine:
             statement = verify(said.statement, self._documents)
         except FalseStatement:
             return
-        if statement.session != said.session or self.draft.parties[statement.rank] != sender:
+        descriptor = self.descriptor
+        if (statement.session, statement.epoch) != (descriptor.id, descriptor.epoch):
+            return
+        if self.draft.parties[statement.rank] != sender:
             return
         self._board.statements.setdefault((sender, statement.kind), statement)
         if statement.kind is Kind.ABORT:
-            self._end(Outcome.FAILED, *read_abort(self.draft.parties, statement), now)
+            reason, party, lost = read_abort(self.draft.parties, statement)
+            self._end(Outcome.FAILED, reason, party, now, lost=lost)
 
     def handle_pulse(self, sender: str, statement: str, now: float) -> None:
         """Take in a statement that came through the mesh, perhaps for the hundredth time."""
@@ -196,7 +229,7 @@ class SessionMachine:
         """A proposal that differs, and that was not taken back in time, is a refusal."""
         for party, (since, proposal, words) in list(self._differing.items()):
             if now >= since + VERDICT_DELAY and self.state is not State.ENDED:
-                reason = _wants_another(party, words)
+                reason = wants_another(party, words)
                 self._end(Outcome.REFUSED, reason, party, now, refused=proposal.nonce)
 
     # what happened here
@@ -244,23 +277,25 @@ class SessionMachine:
         *,
         party: str | None = None,
         outcome: Outcome = Outcome.FAILED,
+        lost: bool = False,
     ) -> None:
-        """End the session from here, telling everybody why; `party` is who made it necessary."""
+        """End the session from here, telling everybody why; `party` is who made it necessary.
+
+        `lost` says that this party fell silent, or began again: it may come back.
+        """
         if self.state is not State.ENDED:
-            self._end(outcome, reason, party, now)
+            self._end(outcome, reason, party, now, lost=lost)
 
     # inside
 
     def _handle_propose(self, sender: str, message: Propose, now: float) -> None:
-        proposal = Proposal(
-            message.draft, message.nonce, message.created, message.encapsulation_key
-        )
+        proposal = from_message(message)
         known = self._board.proposals.get(sender)
-        if abs(proposal.created / 1000 - now) > MAX_AGE:
+        if abs(proposal.created / 1000 - now) > MAX_AGE or proposal.nonce in self._spent:
             return
         if known is not None and proposal.created <= known.created:
             return
-        words = differences(self._own.draft, proposal.draft) or self._downgrade(proposal)
+        words = objections(self._own, proposal)
         if words:
             if known is None:
                 self._met.add(sender)
@@ -272,18 +307,19 @@ class SessionMachine:
             self.stop(f"{short(sender)} starts over again and again", now, party=sender)
         elif self.state in EARLY:
             if sender in self._met:  # it started over, and has forgotten what we sent it before
-                self._outbox.append((sender, self._proposal()))
+                self._outbox.append((sender, to_message(self._own)))
             self._met.add(sender)
             self._board.proposals[sender] = proposal
             self._start_over()
             self._events.append(Proposed(sender, self.waiting_for()))
         else:
-            self.stop(f"{short(sender)} started over", now, party=sender)
+            self._late[sender] = message
+            self.stop(f"{short(sender)} started over", now, party=sender, lost=True)
 
     def _handle_withdraw(self, sender: str, message: Withdraw, now: float) -> None:
         judged = self._differing.get(sender)
         if message.refused is not None:  # whosever proposal it was: all of us are in this or none
-            reason = _wants_another(sender, judged[2]) if judged else message.reason
+            reason = wants_another(sender, judged[2]) if judged else message.reason
             self._end(Outcome.REFUSED, reason, sender, now, refused=message.refused)
             return
         if judged is not None and judged[1].nonce == message.nonce:
@@ -296,20 +332,7 @@ class SessionMachine:
             self._start_over()
             self._events.append(Withdrew(sender, message.reason))
         else:
-            self._end(Outcome.FAILED, message.reason, sender, now)
-
-    def _downgrade(self, proposal: Proposal) -> list[str]:
-        """A draft that names ML-KEM wants a key for it, from everybody."""
-        key = proposal.encapsulation_key
-        if self.draft.key_agreement is KeyAgreement.CLASSICAL:
-            return []
-        if key is not None and is_encapsulation_key(key):
-            return []
-        return [f"key agreement: ours is {self.draft.key_agreement}, theirs comes without its key"]
-
-    def _proposal(self) -> Propose:
-        own = self._own
-        return Propose(own.draft, own.nonce, own.created, own.encapsulation_key)
+            self._end(Outcome.FAILED, message.reason, sender, now, lost=message.lost)
 
     def _start_over(self) -> None:
         self.state = State.PROPOSING
@@ -385,7 +408,8 @@ class SessionMachine:
         if descriptor is None:
             raise RuntimeError("nothing can be said for the record before there is a descriptor")
         rank = descriptor.rank(self._me)
-        statement = self._speaker.say(kind, descriptor.id, rank, int(now), facts)
+        epoch = descriptor.epoch
+        statement = self._speaker.say(kind, descriptor.id, rank, int(now), facts, epoch)
         self._board.statements[self._me, kind] = statement
         return statement
 
@@ -400,17 +424,18 @@ class SessionMachine:
         now: float = 0,
         *,
         refused: str | None = None,
+        lost: bool = False,
     ) -> None:
         """Everybody learns that we stop, unless all ended well: a session ends for all or none."""
         if outcome not in (Outcome.DONE, Outcome.MISMATCH):
             if self.descriptor is not None:
-                about = {"about": self.descriptor.rank(party)} if party is not None else {}
-                said = self._say(Kind.ABORT, {"reason": clip(reason), **about}, now)
+                facts: dict[str, Any] = {"reason": clip(reason)}
+                if party is not None:
+                    facts["about"] = self.descriptor.rank(party)
+                if lost:
+                    facts["lost"] = True
+                said = self._say(Kind.ABORT, facts, now)
                 self._send_all(Say(said.session, said.text))
-            self._send_all(Withdraw(self._own.nonce, clip(reason), refused))
+            self._send_all(Withdraw(self._own.nonce, clip(reason), refused, lost))
         self.state = State.ENDED
-        self._events.append(Ended(outcome, reason, party))
-
-
-def _wants_another(party: str, words: Sequence[str]) -> str:
-    return f"{short(party)} wants another session: " + "; ".join(words)
+        self._events.append(Ended(outcome, reason, party, lost))

@@ -223,7 +223,8 @@ class Meshing:
         if pathless:
             names = ", ".join(map(stage.name, pathless))
             did, reason = next(iter(pathless.items()))
-            stage.fail(f"no direct path from {stage.name(stage.me)} to {names}: {reason}", did)
+            words = f"no direct path from {stage.name(stage.me)} to {names}: {reason}"
+            stage.fail(words, did, lost=True)
         stage.lose(lost, MESH_TIMEOUT)
 
 

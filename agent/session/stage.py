@@ -115,16 +115,16 @@ class Stage:
         """
         reason = f"lost {self.names(parties) or 'the others'}: no word for {seconds:.0f} s"
         party = parties[0] if len(parties) == 1 else None
-        self.machine.stop(reason, time.time(), party=party)
+        self.machine.stop(reason, time.time(), party=party, lost=True)
         self.pump()
         raise Stopped
 
-    def fail(self, reason: str, party: str) -> NoReturn:
-        """End the session for everybody.
+    def fail(self, reason: str, party: str, *, lost: bool = False) -> NoReturn:
+        """End the session for everybody; `lost` if this party may come back.
 
         Raises: Stopped.
         """
-        self.machine.stop(reason, time.time(), party=party)
+        self.machine.stop(reason, time.time(), party=party, lost=lost)
         self.pump()
         raise Stopped
 
@@ -136,7 +136,8 @@ class Stage:
     def on_lost(self, did: str) -> None:
         """A party is silent in the mesh; once we have its result, that is its right."""
         if not self.machine.has_result_of(did):
-            self.machine.stop(f"lost {self.name(did)}: no sign of life", time.time(), party=did)
+            reason = f"lost {self.name(did)}: no sign of life"
+            self.machine.stop(reason, time.time(), party=did, lost=True)
             self.pump()
 
     def step(self, name: str, text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.errors import Exit
 from agent.launch import adapters
 from agent.launch.program import Program
-from agent.launch.sandbox import WORDS
+from agent.launch.sandbox import WORDS, Sandbox
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.profile import Choice
@@ -24,7 +24,7 @@ from agent.running import Traces
 from agent.sandboxing import find_sandbox
 from agent.session import transcript
 from agent.session.descriptor import Draft, KeyAgreement, alike
-from agent.session.events import Outcome
+from agent.session.events import Continuation, Outcome
 from agent.session.machine import SessionMachine
 from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
@@ -54,6 +54,7 @@ class Computer:
     resolver: Resolver
     report: Report
     patience: float  # seconds to wait for the other parties to come
+    retries: int = 0  # how often we begin again when a party was lost
 
     async def compute(
         self, draft: Draft, nonce: str | None = None, now: float | None = None
@@ -62,11 +63,41 @@ class Computer:
 
         `nonce` and `now` (Unix seconds) are what our proposal is to say, where that is settled.
         """
-        me = self.profile.did
         sandbox = await asyncio.to_thread(find_sandbox)
         level = sandbox.level
         self.report.event("sandbox", level=str(level), text=WORDS[level])
         documents = {did: await self.resolver.resolve(did) for did in draft.parties}
+        opening = Opening(nonce or secrets.token_urlsafe(32), now or time.time())
+        records: list[transcript.Record] = []
+        async with Mailbox(self.profile, self.resolver) as mailbox:
+            while True:
+                story = self._story(draft, opening, mailbox, sandbox, documents)
+                _stop_on_signals(story)
+                ending = await story.tell()
+                if story.machine.descriptor is not None:
+                    content = story.machine.descriptor.content
+                    records.append(transcript.Record(content, story.machine.statements()))
+                next_epoch = story.machine.continuation()
+                ended = ending.ended
+                if not ended.lost or story.stopped or opening.times == self.retries:
+                    break
+                if next_epoch is None:
+                    break
+                self._tell_again(ended.reason, next_epoch)
+                times = opening.times + 1
+                opening = Opening(secrets.token_urlsafe(32), time.time(), next_epoch, times)
+        return _conclude(self.choice, draft, records, ending, self.report)
+
+    def _story(
+        self,
+        draft: Draft,
+        opening: Opening,
+        mailbox: Mailbox,
+        sandbox: Sandbox,
+        documents: Mapping[str, DidDocument],
+    ) -> Story:
+        """One epoch, with keys of its own."""
+        me = self.profile.did
         decapsulator = Decapsulator.generate()
         hybrid = draft.key_agreement is KeyAgreement.HYBRID
         machine = SessionMachine(
@@ -74,27 +105,38 @@ class Computer:
             me=me,
             speaker=speaker_of(self.profile, documents[me]),
             documents=documents,
-            nonce=nonce or secrets.token_urlsafe(32),
+            nonce=opening.nonce,
             encapsulation_key=decapsulator.encapsulation_key if hybrid else None,
-            now=now or time.time(),
+            now=opening.now,
+            continues=opening.continues,
         )
-        async with Mailbox(self.profile, self.resolver) as mailbox:
-            story = Story(
-                machine=machine,
-                program=self.program,
-                inputs=self.inputs,
-                me=me,
-                mailbox=mailbox,
-                helper=self.helper,
-                sandbox=sandbox,
-                traces=Traces(self.choice.folder),
-                decapsulator=decapsulator,
-                report=self.report,
-                patience=self.patience,
-            )
-            _stop_on_signals(story)
-            ending = await story.tell()
-        return _conclude(self.choice, machine, ending, self.report)
+        return Story(
+            machine=machine,
+            program=self.program,
+            inputs=self.inputs,
+            me=me,
+            mailbox=mailbox,
+            helper=self.helper,
+            sandbox=sandbox,
+            traces=Traces(self.choice.folder),
+            decapsulator=decapsulator,
+            report=self.report,
+            patience=self.patience,
+        )
+
+    def _tell_again(self, reason: str, next_epoch: Continuation) -> None:
+        words = f"{reason}; beginning again (epoch {next_epoch.epoch}), everybody is waited for"
+        self.report.event("step", name="epoch", text=f"{words} {self.patience:.0f} s")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What our proposal of an epoch says, beside the draft."""
+
+    nonce: str
+    now: float  # Unix seconds
+    continues: Continuation | None = None
+    times: int = 0  # that we have begun again
 
 
 def make_draft(
@@ -134,18 +176,24 @@ def _stop_on_signals(story: Story) -> None:
         loop.add_signal_handler(number, story.stop)
 
 
-def _conclude(choice: Choice, machine: SessionMachine, ending: Ending, report: Report) -> int:
+def _conclude(
+    choice: Choice,
+    draft: Draft,
+    records: Sequence[transcript.Record],
+    ending: Ending,
+    report: Report,
+) -> int:
     """Tell how it ended, in the order in which a person wants to know; the exit code."""
     ended = ending.ended
     code = int(EXIT_CODES[ended.outcome])
     if ended.outcome is Outcome.DONE:
-        report.event("step", name="equal", text=_equal(machine.draft))
+        report.event("step", name="equal", text=_equal(draft))
     else:
         report.event("error", text=ended.reason, hint=None, exit_code=code)
     report.event("cleanup", **asdict(ending.removed))
     result = ending.result if ended.outcome is Outcome.DONE else None
     output = None if result is None else result.decode("utf-8", "replace")
-    path = _write_transcript(choice, machine)
+    path = _write_transcript(choice, records) if records else None
     report.event("result", output=output, exit_code=code, transcript=path and str(path))
     return code
 
@@ -159,14 +207,12 @@ def _equal(draft: Draft) -> str:
     return f"results equal among those who learn the same ({', '.join(counts)})"
 
 
-def _write_transcript(choice: Choice, machine: SessionMachine) -> Path | None:
-    """Keep what was signed; nothing was before there was a descriptor."""
-    if machine.descriptor is None:
-        return None
+def _write_transcript(choice: Choice, records: Sequence[transcript.Record]) -> Path:
+    """Keep what was signed, in every epoch that we were in."""
     folder = choice.folder / "transcripts"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{machine.descriptor.id[:16]}.json"
-    record = transcript.to_json(machine.descriptor.content, machine.statements())
+    record = transcript.to_json(records)
+    path = folder / f"{record['session'][:16]}.json"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(record, file, indent=1)
     return path

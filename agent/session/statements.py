@@ -49,6 +49,7 @@ class Statement:
     rank: int
     time: int  # Unix seconds, by the speaker's clock
     facts: Mapping[str, Any]
+    epoch: int
     text: str = field(repr=False)
 
 
@@ -60,18 +61,25 @@ class Speaker:
     key: PrivateKey = field(repr=False)
 
     def say(
-        self, kind: Kind, session: str, rank: int, now: int, facts: Mapping[str, Any]
+        self,
+        kind: Kind,
+        session: str,
+        rank: int,
+        now: int,
+        facts: Mapping[str, Any],
+        epoch: int = 0,
     ) -> Statement:
         content: dict[str, Any] = {
             "kind": str(kind),
             "session": session,
+            "epoch": epoch,
             "rank": rank,
             "time": now,
             "facts": dict(facts),
         }
         fragment = "#" + self.kid.partition("#")[2]
         text = sign_compact(rfc8785.dumps(content), self.key, fragment, typ=_TYPE)
-        return Statement(kind, session, rank, now, dict(facts), text)
+        return Statement(kind, session, rank, now, dict(facts), epoch, text)
 
 
 def verify(text: str, documents: Mapping[int, DidDocument]) -> Statement:
@@ -115,10 +123,17 @@ def _read(content: Any, text: str) -> Statement:
         and type(content["time"]) is int
         and content["time"] in _TIMES
         and isinstance(facts, dict)
+        and type(content["epoch"]) is int
     ):
         raise FalseStatement("fields of the wrong type")
     return Statement(
-        Kind(content["kind"]), content["session"], content["rank"], content["time"], facts, text
+        Kind(content["kind"]),
+        content["session"],
+        content["rank"],
+        content["time"],
+        facts,
+        content["epoch"],
+        text,
     )
 
 

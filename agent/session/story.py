@@ -63,6 +63,7 @@ class Story:
     report: Report
     patience: float  # seconds to wait for the other parties to come
     _stage: Stage = field(init=False)
+    stopped: bool = False  # by our user
     _result: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class Story:
 
     def stop(self) -> None:
         """End the session because our user said so; others repeat the reason, so it names us."""
+        self.stopped = True
         reason = f"{self._stage.name(self.me)} was stopped by its owner"
         self.machine.stop(reason, time.time(), party=self.me)
         self._stage.pump()

@@ -22,6 +22,7 @@ from messaging.message import Message
 
 PROTOCOL: Final = "https://didmesh.org/session/1.0"
 MAX_REASON = 300  # characters
+MAX_EPOCH = 99
 ENCAPSULATION_KEY_BYTES, CIPHERTEXT_BYTES, TAG_BYTES = 1184, 1088, 32  # FIPS 203, table 3
 _KEY_LENGTH = 44  # base64 of 32 bytes, the form WireGuard's own tools use
 
@@ -34,11 +35,18 @@ class Propose:
     nonce: str
     created: int  # Unix milliseconds
     encapsulation_key: str | None = None  # ML-KEM-768, base64url
+    epoch: int = 0  # how many times these parties have begun this already
+    previous: str | None = None  # the session of the epoch before, for who was in it
 
     def to_body(self) -> dict[str, Any]:
-        body = {"draft": dict(self.draft), "nonce": self.nonce, "created": self.created}
-        key = self.encapsulation_key
-        return body if key is None else {**body, "encapsulation_key": key}
+        body: dict[str, Any] = {
+            "draft": dict(self.draft),
+            "nonce": self.nonce,
+            "created": self.created,
+            "epoch": self.epoch,
+        }
+        more = {"encapsulation_key": self.encapsulation_key, "previous": self.previous}
+        return body | {name: value for name, value in more.items() if value is not None}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Propose:
@@ -50,7 +58,11 @@ class Propose:
         key = None
         if "encapsulation_key" in body:
             key = _bytes(body, "encapsulation_key", ENCAPSULATION_KEY_BYTES)
-        return cls(draft, _nonce(body, "nonce"), created, key)
+        epoch = _field(body, "epoch", int)
+        if not 0 <= epoch <= MAX_EPOCH:
+            raise MalformedMessage(f"epoch is not 0 to {MAX_EPOCH}")
+        previous = _session(body, "previous") if "previous" in body else None
+        return cls(draft, _nonce(body, "nonce"), created, key, epoch, previous)
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,18 @@ class Withdraw:
     nonce: str
     reason: str
     refused: str | None = None  # the nonce of the proposal, yours or another's, that was refused
+    lost: bool = False  # whether the reason is that a party was lost, which may come back
 
     def to_body(self) -> dict[str, Any]:
-        body = {"nonce": self.nonce, "reason": self.reason[:MAX_REASON]}
-        return body if self.refused is None else {**body, "refused": self.refused}
+        body: dict[str, Any] = {"nonce": self.nonce, "reason": self.reason[:MAX_REASON]}
+        more = {"refused": self.refused, "lost": self.lost or None}
+        return body | {name: value for name, value in more.items() if value is not None}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Withdraw:
         refused = _nonce(body, "refused") if "refused" in body else None
-        return cls(_nonce(body, "nonce"), _text(body, "reason", MAX_REASON), refused)
+        lost = body.get("lost") is True
+        return cls(_nonce(body, "nonce"), _text(body, "reason", MAX_REASON), refused, lost)
 
 
 @dataclass(frozen=True)
@@ -210,8 +225,8 @@ def _statement(body: Mapping[str, Any]) -> str:
     return _text(body, "statement", 2048)
 
 
-def _session(body: Mapping[str, Any]) -> str:
-    value = _text(body, "session", 64)
+def _session(body: Mapping[str, Any], name: str = "session") -> str:
+    value = _text(body, name, 64)
     if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise MalformedMessage("session is not a SHA-256 in hex")
+        raise MalformedMessage(f"{name} is not a SHA-256 in hex")
     return value

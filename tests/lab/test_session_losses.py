@@ -45,6 +45,48 @@ def test_an_agent_that_is_killed_is_named_by_the_others_within_seconds(
         assert any("party1" in reason for reason in reasons if reason)
 
 
+@pytest.mark.parametrize("moment", ["everybody signed", "has started"])
+def test_a_party_that_was_killed_comes_back_by_the_same_command_and_all_end_well(
+    internet: Internet, moment: str
+) -> None:
+    parties = internet.parties("home0", "home1", "home2")
+    program = internet.rounds(5)
+    words = ("--json", "--retries", "1", "--timeout", "60")
+    commands = [
+        internet.run_one(program, party, number, parties, *words)
+        for party, number in zip(parties, NUMBERS, strict=True)
+    ]
+    commands[1].until(moment)
+    commands[1].kill()
+    for survivor in (commands[0], commands[2]):
+        survivor.until("beginning again (epoch 1)")
+    back = internet.run_one(program, parties[1], NUMBERS[1], parties, *words)
+    for command in (commands[0], back, commands[2]):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=6\n"
+        assert cleanup_of(command) == CLEAN
+    verdicts = [party.verdict() for party in parties]
+    assert all(verdict["complete"] for verdict in verdicts)
+    assert {verdict["epoch"] for verdict in verdicts} == {1}
+    assert [len(verdict["earlier"]) for verdict in verdicts] == [1, 0, 1]
+
+
+def test_who_is_not_back_in_time_is_named(internet: Internet) -> None:
+    parties = internet.parties("home0", "home1")
+    words = ("--json", "--retries", "1", "--timeout", "4")
+    program = internet.rounds(20)
+    commands = [
+        internet.run_one(program, party, number, parties, *words)
+        for party, number in zip(parties, NUMBERS, strict=False)
+    ]
+    commands[1].until("has started")
+    commands[1].kill()
+    assert commands[0].wait(30) == 3, commands[0].told()
+    assert "waited 4 s for party1" in error_of(commands[0])
+    verdict = parties[0].verdict()
+    assert "party1" in verdict["parties"][0]["aborted"]
+
+
 def test_a_computation_goes_on_when_every_mediator_is_gone(internet: Internet) -> None:
     mediators = (internet.near, internet.far, internet.near)
     parties = internet.parties("home0", "home1", "home2", mediators=mediators)

@@ -26,6 +26,8 @@ SESSION = "ab" * 32
 MESSAGES: list[SessionMessage] = [
     Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000),
     Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1_900_000_000_000, "k" * 1579),
+    Propose({"parties": ["did:example:a"], "v": 1}, "n" * 43, 1, None, 99, SESSION),
+    Withdraw("n" * 43, "lost party1", lost=True),
     Withdraw("n" * 43, "stopped by its owner"),
     Withdraw("n" * 43, "another program", refused="m" * 43),
     Offer(
@@ -40,7 +42,7 @@ MESSAGES: list[SessionMessage] = [
     Candidates(SESSION, ({"kind": "host"},)),
 ]
 GOOD_PROPOSAL: dict[str, Any] = MESSAGES[0].to_body()
-GOOD_OFFER: dict[str, Any] = MESSAGES[4].to_body()
+GOOD_OFFER: dict[str, Any] = next(m for m in MESSAGES if isinstance(m, Offer)).to_body()
 
 
 @pytest.mark.parametrize("content", MESSAGES, ids=lambda content: type(content).__name__)
@@ -54,22 +56,26 @@ def test_another_protocols_message_is_not_ours() -> None:
 
 
 def test_an_offer_keeps_its_password_out_of_its_repr() -> None:
-    assert "secret" not in repr(MESSAGES[4])
+    assert "secret" not in repr(next(m for m in MESSAGES if isinstance(m, Offer)))
 
 
 @pytest.mark.parametrize(
     ("name", "body"),
     [
         ("propose", {}),
-        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": "now"}),
-        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": 2**60}),
-        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": True}),
+        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": "now", "epoch": 0}),
+        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": 2**60, "epoch": 0}),
+        ("propose", {"draft": {"parties": []}, "nonce": "n", "created": True, "epoch": 0}),
         ("propose", {"draft": {}, "nonce": "n", "created": 1}),
         ("propose", {"draft": [], "nonce": "n", "created": 1}),
         ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "k" * 1578}),
         ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "k" * 1580}),
         ("propose", {**GOOD_PROPOSAL, "encapsulation_key": "+" * 1579}),
         ("propose", {**GOOD_PROPOSAL, "encapsulation_key": None}),
+        ("propose", {**GOOD_PROPOSAL, "epoch": -1}),
+        ("propose", {**GOOD_PROPOSAL, "epoch": 100}),
+        ("propose", {**GOOD_PROPOSAL, "epoch": True}),
+        ("propose", {**GOOD_PROPOSAL, "previous": "x" * 64}),
         ("offer", {**GOOD_OFFER, "preshared": {}}),
         ("offer", {**GOOD_OFFER, "preshared": []}),
         ("offer", {**GOOD_OFFER, "preshared": {"ciphertext": "c" * 1450, "tag": "t" * 43}}),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.session.descriptor import Draft, KeyAgreement
-from agent.session.events import Ended, Event
+from agent.session.events import Continuation, Ended, Event
 from agent.session.machine import SessionMachine
 from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
@@ -58,7 +58,13 @@ def draft_of(parties: Sequence[Party]) -> Draft:
     )
 
 
-def start(party: Party, parties: Sequence[Party], draft: Draft, now: float = NOW) -> SessionMachine:
+def start(
+    party: Party,
+    parties: Sequence[Party],
+    draft: Draft,
+    now: float = NOW,
+    continues: Continuation | None = None,
+) -> SessionMachine:
     return SessionMachine(
         draft,
         me=party.did,
@@ -67,6 +73,7 @@ def start(party: Party, parties: Sequence[Party], draft: Draft, now: float = NOW
         nonce=secrets.token_urlsafe(32),
         encapsulation_key=KEM_KEY if draft.key_agreement is KeyAgreement.HYBRID else None,
         now=now,
+        continues=continues,
     )
 
 
@@ -81,11 +88,13 @@ class Table:
     mail: list[tuple[str, str, SessionMessage]] = field(default_factory=list)
     now: float = NOW
 
-    def join(self, index: int, draft: Draft | None = None) -> SessionMachine:
+    def join(
+        self, index: int, draft: Draft | None = None, continues: Continuation | None = None
+    ) -> SessionMachine:
         """A party calls `agent run`; a party that calls again starts over."""
         party = self.parties[index]
         self.now += 0.01
-        machine = start(party, self.parties, draft or self.draft, self.now)
+        machine = start(party, self.parties, draft or self.draft, self.now, continues)
         self.machines[party.did] = machine
         self.events[party.did] = []
         self.collect()
@@ -170,11 +179,26 @@ def described(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     return found
 
 
+def offered(parties: Sequence[Party]) -> Table:
+    """A table at which everybody has sent its signature and offer, which nobody has yet."""
+    found = described(parties)
+    found.make_offers()
+    return found
+
+
 def meshing(parties: Sequence[Party], draft: Draft | None = None) -> Table:
     """A table at which everybody has everybody's signature and offer."""
     found = described(parties, draft)
     found.make_offers()
     found.deliver_all()
+    return found
+
+
+def ready(parties: Sequence[Party]) -> Table:
+    """A table at which everybody is ready and knows it of nobody else."""
+    found = meshing(parties)
+    for machine in found.machines.values():
+        machine.mesh_ready(found.now)
     return found
 
 

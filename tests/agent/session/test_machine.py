@@ -476,7 +476,13 @@ def test_a_party_that_aborts_at_no_time_stops_nobodys_machine_by_an_error() -> N
     found = running(PARTIES)
     machine = found.machine(0)
     assert machine.descriptor is not None
-    content = {"kind": "abort", "session": machine.descriptor.id, "rank": 2, "facts": {}}
+    content = {
+        "kind": "abort",
+        "session": machine.descriptor.id,
+        "rank": 2,
+        "facts": {},
+        "epoch": 0,
+    }
     text = sign_compact(json.dumps({**content, "time": 10**20}).encode(), PARTIES[2].key, "#key-2")
     machine.handle_message(PARTIES[2].did, Say(machine.descriptor.id, text), found.now)
     assert machine.state is State.RUNNING

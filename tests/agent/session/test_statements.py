@@ -106,7 +106,15 @@ def test_true_is_nobodys_rank() -> None:
 
 def signed(**changes: object) -> str:
     """A party's own signature over what an honest one would not say."""
-    content = {"kind": "ready", "session": SESSION, "rank": 1, "time": 1, "facts": {}, **changes}
+    content = {
+        "kind": "ready",
+        "session": SESSION,
+        "rank": 1,
+        "time": 1,
+        "facts": {},
+        "epoch": 0,
+        **changes,
+    }
     return sign_compact(json.dumps(content).encode(), PARTIES[1].key, "#key-2")
 
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.session.statements import Kind
-from agent.session.transcript import NotATranscript, Verdict, check, roster_of, to_json
+from agent.session.transcript import (
+    NotATranscript,
+    Record,
+    Verdict,
+    check,
+    roster_of,
+    to_json,
+)
 from tests.support.sessions import finish, make_parties, running
 
 PARTIES = make_parties(3)
@@ -20,7 +27,9 @@ def complete() -> dict[str, Any]:
     found = running(PARTIES)
     finish(found, "aa", "aa", "aa")
     machine = found.machine(0)
-    return json.loads(json.dumps(to_json(machine.descriptor.content, machine.statements())))
+    return json.loads(
+        json.dumps(to_json([Record(machine.descriptor.content, machine.statements())]))
+    )
 
 
 def verdict(record: dict[str, Any]) -> Verdict:
@@ -44,7 +53,7 @@ def test_every_party_keeps_the_same_record() -> None:
     found = running(PARTIES)
     finish(found, "aa", "aa", "aa")
     records = [
-        to_json(machine.descriptor.content, machine.statements())
+        to_json([Record(machine.descriptor.content, machine.statements())])
         for machine in found.machines.values()
     ]
     assert records[0] == records[1] == records[2]
@@ -66,8 +75,8 @@ def test_different_results_are_named() -> None:
     finish(found, "aa", "bb", "aa")
     machine = found.machine(0)
     assert (
-        verdict(to_json(machine.descriptor.content, machine.statements())).summary()
-        == "the parties signed different results"
+        verdict(to_json([Record(machine.descriptor.content, machine.statements())])).summary()
+        == "party0 and party1 learn the same and signed different results"
     )
 
 
@@ -77,7 +86,7 @@ def test_who_stopped_and_why_is_in_the_record() -> None:
     machine = found.machine(0)
     assert (
         "party0 said: lost party2"
-        in verdict(to_json(machine.descriptor.content, machine.statements())).summary()
+        in verdict(to_json([Record(machine.descriptor.content, machine.statements())])).summary()
     )
 
 
