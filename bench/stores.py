@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import itertools
 import json
 import os
@@ -44,6 +45,7 @@ CALLS = 1_000  # of each kind, at each size
 NOW = 1_000_000
 SECONDS = 6.0  # of the throughput of processes
 CALL_NAMES = ("forward", "count", "fetch", "acknowledge")
+DID = 630  # characters of a did:peer:2 whose service is a mediator's did:peer:2
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ async def _measure(place: Place, size: int, server: Cluster | None) -> dict[str,
     random.seed(size)
     costs: dict[str, Cost] = {}
     async with open_store(place, Limits()) as store:
-        accounts = [f"did:example:{random.randrange(size)}" for _ in range(CALLS)]
+        accounts = [_did(random.randrange(size)) for _ in range(CALLS)]
         numbers = itertools.count()
         ids: list[tuple[str, list[int]]] = []
 
@@ -172,14 +174,20 @@ class _Filled:
         return dict.fromkeys(("account", "recipient", "queue", "parcel"), self._size)
 
 
+def _did(n: int) -> str:
+    """As long and as different at its beginning as one that a party makes."""
+    keys = hashlib.sha256(b"%d" % n).hexdigest()
+    return f"did:peer:2.Ez6LS{keys[:43]}.Vz6Mk{keys[21:]}.S".ljust(DID, "e")
+
+
 def _queued(n: int) -> Row:
     name = b"%016d" % n
     return (n + 1, n + 1, n + 1, NOW, NOW + 9_999 + n, MESSAGE, name, None, name * 62 + b" " * 8)
 
 
 _MAKERS: dict[str, Callable[[int], Row]] = {
-    "account": lambda n: (n + 1, f"did:example:{n}", NOW),
-    "recipient": lambda n: (n + 1, f"did:example:{n}", n + 1, True, 1, MESSAGE),
+    "account": lambda n: (n + 1, _did(n), NOW),
+    "recipient": lambda n: (n + 1, _did(n), n + 1, True, 1, MESSAGE),
     "queue": _queued,
 }
 
@@ -237,7 +245,7 @@ async def _send(store: Store, until: float) -> int:
     async def worker() -> None:
         nonlocal sent
         while time.monotonic() < until:
-            account = f"did:example:{random.randrange(10_000)}"
+            account = _did(random.randrange(10_000))
             await store.enqueue(
                 account, [random.randbytes(MESSAGE)], sender=None, expires=NOW + 9_999, now=NOW
             )

@@ -8,7 +8,6 @@ is committed, never before.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +28,6 @@ class Forwarded:
     sender: bytes | None
     expires: int
     now: int
-
-
-def digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:16]
 
 
 Outcome = Any

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from mediator.settings.config import Limits
 from mediator.settings.places import PostgresUrl
-from mediator.stores.forward_groups import Forwarded, ForwardGroups, digest
+from mediator.stores.digests import digest, digest_of
+from mediator.stores.forward_groups import Forwarded, ForwardGroups
 from mediator.stores.interface import (
     MAX_ACTED_ON,
     MAX_PARCEL_BYTES,
@@ -82,15 +83,15 @@ class PostgresStore:
         return self._database.listening(wake)
 
     async def open_account(self, did: str, now: int) -> None:
-        await self._database.call("SELECT open_account($1, $2, $3)", _name(did), did, now)
+        await self._database.call("SELECT open_account($1, $2, $3)", digest_of(did), did, now)
 
     async def has_account(self, did: str) -> bool:
-        rows = await self._database.call("SELECT FROM account WHERE digest = $1", _name(did))
+        rows = await self._database.call("SELECT FROM account WHERE digest = $1", digest_of(did))
         return bool(rows)
 
     async def rotate(self, old: str, new: str, *, issued: int) -> bool:
         [(moved,)] = await self._database.call(
-            "SELECT rotate($1, $2, $3, $4, $5)", _name(old), old, _name(new), new, issued
+            "SELECT rotate($1, $2, $3, $4, $5)", digest_of(old), old, digest_of(new), new, issued
         )
         return bool(moved)
 
@@ -99,11 +100,11 @@ class PostgresStore:
     ) -> Change:
         [(change, bound)] = await self._database.call(
             "SELECT * FROM bind($1, $2, $3, $4, $5, $6, $7)",
-            _name(account),
-            _name(did),
+            digest_of(account),
+            digest_of(did),
             did,
             proven,
-            [_name(key) for key in keys],
+            [digest_of(key) for key in keys],
             list(keys),
             self._limits.recipients,
         )
@@ -113,14 +114,14 @@ class PostgresStore:
 
     async def unbind(self, account: str, did: str) -> Change:
         [(deleted,)] = await self._database.call(
-            "SELECT unbind($1, $2)", _name(account), _name(did)
+            "SELECT unbind($1, $2)", digest_of(account), digest_of(did)
         )
         return Change.SUCCESS if deleted else Change.NO_CHANGE
 
     async def bound(self, account: str) -> list[str]:
         rows = await self._database.call(
             f"SELECT did FROM recipient WHERE account = {ACCOUNT} ORDER BY id",  # noqa: S608
-            _name(account),
+            digest_of(account),
         )
         return [did for (did,) in rows]
 
@@ -135,10 +136,10 @@ class PostgresStore:
     ) -> str | None:
         outcome, told, messages, size = await self._forwards.run(
             Forwarded(
-                _name(recipient),
+                digest_of(recipient),
                 envelopes,
                 [digest(envelope) for envelope in envelopes],
-                None if sender is None else _name(sender),
+                None if sender is None else digest_of(sender),
                 expires,
                 now,
             )
@@ -150,8 +151,8 @@ class PostgresStore:
             "SELECT count(*), coalesce(sum(size), 0), min(received), max(received),"  # noqa: S608
             f" coalesce(max(id), 0) FROM queue WHERE account = {ACCOUNT}"
             f" AND {OF_RECIPIENT} AND expires > $3",
-            _name(account),
-            None if recipient is None else _name(recipient),
+            digest_of(account),
+            None if recipient is None else digest_of(recipient),
             now,
         )
         return Waiting(*row)
@@ -173,8 +174,8 @@ class PostgresStore:
             f" AND {OF_RECIPIENT} AND expires > $3 AND id > $4 ORDER BY id LIMIT $5) AS first"
             " WINDOW in_order AS (ORDER BY id)) AS summed"
             " WHERE number = 1 OR total <= $6 ORDER BY id",
-            _name(account),
-            None if recipient is None else _name(recipient),
+            digest_of(account),
+            None if recipient is None else digest_of(recipient),
             now,
             after,
             limit,
@@ -184,7 +185,7 @@ class PostgresStore:
 
     async def acknowledge(self, account: str, ids: Sequence[int]) -> None:
         if ids:
-            await self._database.call("SELECT acknowledge($1, $2)", _name(account), list(ids))
+            await self._database.call("SELECT acknowledge($1, $2)", digest_of(account), list(ids))
 
     async def expire(self, now: int) -> int:
         [(gone,)] = await self._database.call("SELECT expire($1, $2)", now, EXPIRY_BATCH)
@@ -195,7 +196,7 @@ class PostgresStore:
     async def act_once(self, who: str, proof: bytes, *, until: int) -> bool:
         [(new,)] = await self._database.call(
             "SELECT act_once($1, $2, $3, $4, $5)",
-            _name(who),
+            digest_of(who),
             digest(proof),
             until,
             secrets.token_bytes(8),
@@ -204,7 +205,7 @@ class PostgresStore:
         return bool(new)
 
     async def is_bound(self, did: str) -> bool:
-        return bool(await self._database.call("SELECT FROM find_recipient($1)", _name(did)))
+        return bool(await self._database.call("SELECT FROM find_recipient($1)", digest_of(did)))
 
     async def add_parcels(
         self,
@@ -222,12 +223,12 @@ class PostgresStore:
             "SELECT * FROM"
             " add_parcels($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             target,
-            _name(target),
+            digest_of(target),
             inbox,
             due,
             expires,
             hops,
-            None if sender is None else _name(sender),
+            None if sender is None else digest_of(sender),
             origin,
             list(envelopes),
             [digest(envelope) for envelope in envelopes],
@@ -298,7 +299,3 @@ def _told(outcome: str, told: str | None, messages: int, size: int) -> str | Non
     if outcome == "sender limit":
         raise SenderLimit(messages)
     return told
-
-
-def _name(did: str) -> bytes:
-    return digest(did.encode())

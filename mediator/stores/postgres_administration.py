@@ -19,7 +19,7 @@ from mediator.stores.administration import (
     Rule,
     Totals,
 )
-from mediator.stores.forward_groups import digest
+from mediator.stores.digests import digest_of
 from mediator.stores.postgres_database import LOST, check_here, connected, schema_version, words
 from mediator.stores.versions import migrations
 
@@ -72,7 +72,7 @@ class PostgresAdministration:
         return [AccountSummary(*row) for row in await self._ask(_ACCOUNTS, limit)]
 
     async def close_account(self, did: str) -> Closed | None:
-        rows = await self._ask("SELECT * FROM close_account($1)", digest(did.encode()))
+        rows = await self._ask("SELECT * FROM close_account($1)", digest_of(did))
         return Closed(*rows[0]) if rows else None
 
     async def admission(self) -> Admission:
@@ -116,7 +116,7 @@ class PostgresAdministration:
 
     async def follow_invitation(self, id_: str, did: str, now: int) -> bool:
         [(followed,)] = await self._ask(
-            "SELECT follow_invitation($1, $2, $3, $4)", id_, digest(did.encode()), did, now
+            "SELECT follow_invitation($1, $2, $3, $4)", id_, digest_of(did), did, now
         )
         return bool(followed)
 

@@ -21,7 +21,7 @@ from mediator.stores.copying import (
     Table,
     Target,
 )
-from mediator.stores.forward_groups import digest
+from mediator.stores.digests import digest_of
 from mediator.stores.postgres_database import (
     APPLICATION,
     LOST,
@@ -306,4 +306,4 @@ async def _with_digests(table: Table, rows: AsyncIterator[Row]) -> AsyncIterator
     places = [table.columns.index(column) for _, column in table.digests]
     own = [value for _, value in _OWN.get(table.name, ())]
     async for row in rows:
-        yield (*row, *(digest(row[place].encode()) for place in places), *own)
+        yield (*row, *(digest_of(row[place]) for place in places), *own)

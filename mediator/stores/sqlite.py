@@ -15,6 +15,7 @@ from mediator.stores import sqlite_accounts as accounts
 from mediator.stores import sqlite_parcels as parcels
 from mediator.stores import sqlite_queue as queue
 from mediator.stores.commits import GroupCommit
+from mediator.stores.digests import digest, digest_of
 from mediator.stores.interface import (
     Change,
     IdentityRecord,
@@ -95,9 +96,9 @@ class SqliteStore:
 
     async def bound(self, account: str) -> list[str]:
         rows = self._reader.execute(
-            "SELECT did FROM recipient WHERE account = (SELECT id FROM account WHERE did = ?)"
+            "SELECT did FROM recipient WHERE account = (SELECT id FROM account WHERE digest = ?)"
             " ORDER BY id",
-            (account,),
+            (digest_of(account),),
         )
         return [did for (did,) in rows]
 
@@ -111,7 +112,7 @@ class SqliteStore:
         now: int,
     ) -> str | None:
         letters = [queue.Letter(envelope) for envelope in envelopes]
-        sender_digest = None if sender is None else parcels.digest(sender.encode())
+        sender_digest = _digest_of(sender)
         return await self._commits.run(
             lambda db: queue.enqueue(
                 db, recipient, letters, sender_digest, expires, now, self._limits
@@ -123,9 +124,9 @@ class SqliteStore:
             "SELECT count(*), coalesce(sum(q.size), 0), min(q.received), max(q.received),"
             " (SELECT coalesce(max(id), 0) FROM queue)"
             " FROM recipient r CROSS JOIN waiting q ON q.recipient = r.id"
-            " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
-            " AND (?2 IS NULL OR r.did = ?2) AND q.expires > ?3",
-            (account, recipient, now),
+            " WHERE r.account = (SELECT id FROM account WHERE digest = ?1)"
+            " AND (?2 IS NULL OR r.digest = ?2) AND q.expires > ?3",
+            (digest_of(account), _digest_of(recipient), now),
         ).fetchone()
         return Waiting(*row)
 
@@ -141,10 +142,10 @@ class SqliteStore:
     ) -> list[Queued]:
         rows = self._reader.execute(
             "SELECT q.id, q.size FROM recipient r CROSS JOIN waiting q ON q.recipient = r.id"
-            " WHERE r.account = (SELECT id FROM account WHERE did = ?1)"
-            " AND (?2 IS NULL OR r.did = ?2) AND q.id > ?3 AND q.expires > ?4"
+            " WHERE r.account = (SELECT id FROM account WHERE digest = ?1)"
+            " AND (?2 IS NULL OR r.digest = ?2) AND q.id > ?3 AND q.expires > ?4"
             " ORDER BY q.id LIMIT ?5",
-            (account, recipient, after, now, limit),
+            (digest_of(account), _digest_of(recipient), after, now, limit),
         ).fetchall()
         return [
             Queued(id_, envelope)
@@ -177,7 +178,7 @@ class SqliteStore:
         return gone
 
     async def act_once(self, who: str, proof: bytes, *, until: int) -> bool:
-        row = (parcels.digest(who.encode()), parcels.digest(proof), until)
+        row = (digest_of(who), digest(proof), until)
         return await self._commits.run(lambda db: accounts.act_once(db, *row))
 
     async def is_bound(self, did: str) -> bool:
@@ -204,7 +205,7 @@ class SqliteStore:
                 due=due,
                 expires=expires,
                 hops=hops,
-                sender=None if sender is None else parcels.digest(sender.encode()),
+                sender=_digest_of(sender),
                 origin=origin,
                 limits=self._limits,
             )
@@ -225,6 +226,10 @@ class SqliteStore:
     async def next_parcel(self) -> int | None:
         row = self._reader.execute("SELECT due FROM parcel ORDER BY due LIMIT 1").fetchone()
         return None if row is None else int(row[0])
+
+
+def _digest_of(did: str | None) -> bytes | None:
+    return None if did is None else digest_of(did)
 
 
 def _fitting(rows: Sequence[tuple[int, int]], max_bytes: int) -> Iterator[int]:

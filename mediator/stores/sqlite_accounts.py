@@ -8,11 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from mediator.stores.digests import digest_of
 from mediator.stores.interface import MAX_ACTED_ON, Change, TooManyRecipients
 
 
 def find_account(db: sqlite3.Connection, did: str) -> int | None:
-    row = db.execute("SELECT id FROM account WHERE did = ?", (did,)).fetchone()
+    row = db.execute("SELECT id FROM account WHERE digest = ?", (digest_of(did),)).fetchone()
     return None if row is None else int(row[0])
 
 
@@ -20,8 +21,8 @@ def find_recipient(db: sqlite3.Connection, did: str) -> tuple[int, int, int, str
     """Its id, messages, bytes and account; by its DID, or by a key that its DID has."""
     row = db.execute(
         "SELECT r.id, s.messages, s.bytes, a.did FROM recipient r JOIN account a"
-        " ON a.id = r.account JOIN sums s ON s.recipient = r.id WHERE r.did = ?",
-        (did,),
+        " ON a.id = r.account JOIN sums s ON s.recipient = r.id WHERE r.digest = ?",
+        (digest_of(did),),
     ).fetchone()
     if row is None and did.startswith("did:key:"):
         row = db.execute(
@@ -36,11 +37,14 @@ def find_recipient(db: sqlite3.Connection, did: str) -> tuple[int, int, int, str
 
 
 def open_account(db: sqlite3.Connection, did: str, now: int) -> None:
-    db.execute("INSERT OR IGNORE INTO account (did, created) VALUES (?, ?)", (did, now))
+    name = digest_of(did)
     db.execute(
-        "UPDATE recipient SET account = (SELECT id FROM account WHERE did = ?1), proven = 1"
-        " WHERE did = ?1 AND proven = 0",
-        (did,),
+        "INSERT OR IGNORE INTO account (digest, did, created) VALUES (?, ?, ?)", (name, did, now)
+    )
+    db.execute(
+        "UPDATE recipient SET account = (SELECT id FROM account WHERE digest = ?1), proven = 1"
+        " WHERE digest = ?1 AND proven = 0",
+        (name,),
     )
 
 
@@ -52,13 +56,15 @@ def rotate(db: sqlite3.Connection, old: str, new: str, issued: int) -> bool:
     db.execute("INSERT OR REPLACE INTO rotation VALUES (?, ?, ?)", (old, new, issued))
     there = find_account(db, new)
     if there is None:
-        db.execute("UPDATE account SET did = ? WHERE id = ?", (new, account))
+        db.execute(
+            "UPDATE account SET digest = ?, did = ? WHERE id = ?", (digest_of(new), new, account)
+        )
     else:
         db.execute("UPDATE recipient SET account = ? WHERE account = ?", (there, account))
         db.execute("DELETE FROM account WHERE id = ?", (account,))
     db.execute(
-        "UPDATE recipient SET account = ?, proven = 1 WHERE did = ? AND proven = 0",
-        (account if there is None else there, new),
+        "UPDATE recipient SET account = ?, proven = 1 WHERE digest = ? AND proven = 0",
+        (account if there is None else there, digest_of(new)),
     )
     return True
 
@@ -74,7 +80,8 @@ def bind(
     owner = find_account(db, account)
     if owner is None:
         return Change.CLIENT_ERROR
-    row = db.execute("SELECT account, proven FROM recipient WHERE did = ?", (did,)).fetchone()
+    name = digest_of(did)
+    row = db.execute("SELECT account, proven FROM recipient WHERE digest = ?", (name,)).fetchone()
     if row is None:
         (bound,) = db.execute(
             "SELECT count(*) FROM recipient WHERE account = ?", (owner,)
@@ -82,7 +89,8 @@ def bind(
         if bound >= limit:
             raise TooManyRecipients(bound)
         id_ = db.execute(
-            "INSERT INTO recipient (did, account, proven) VALUES (?, ?, ?)", (did, owner, proven)
+            "INSERT INTO recipient (digest, did, account, proven) VALUES (?, ?, ?, ?)",
+            (name, did, owner, proven),
         ).lastrowid
         db.executemany(
             "INSERT OR IGNORE INTO recipient_key VALUES (?, ?)", [(key, id_) for key in keys]
@@ -91,14 +99,15 @@ def bind(
     if row[0] != owner and not proven:
         return Change.CLIENT_ERROR
     if proven:
-        db.execute("UPDATE recipient SET account = ?, proven = 1 WHERE did = ?", (owner, did))
+        db.execute("UPDATE recipient SET account = ?, proven = 1 WHERE digest = ?", (owner, name))
     return Change.NO_CHANGE if row[0] == owner else Change.SUCCESS
 
 
 def unbind(db: sqlite3.Connection, account: str, did: str) -> Change:
     deleted = db.execute(
-        "DELETE FROM recipient WHERE did = ? AND account = (SELECT id FROM account WHERE did = ?)",
-        (did, account),
+        "DELETE FROM recipient WHERE digest = ?"
+        " AND account = (SELECT id FROM account WHERE digest = ?)",
+        (digest_of(did), digest_of(account)),
     ).rowcount
     return Change.SUCCESS if deleted else Change.NO_CHANGE
 

@@ -19,6 +19,7 @@ from mediator.stores.administration import (
     Rule,
     Totals,
 )
+from mediator.stores.digests import digest_of
 from mediator.stores.sqlite_file import check_here
 from mediator.stores.versions import migrations
 
@@ -69,7 +70,9 @@ class SqliteAdministration:
 
     async def close_account(self, did: str) -> Closed | None:
         row = await self._read(
-            lambda db: db.execute("SELECT id FROM account WHERE did = ?", (did,)).fetchone()
+            lambda db: db.execute(
+                "SELECT id FROM account WHERE digest = ?", (digest_of(did),)
+            ).fetchone()
         )
         if row is None:
             return None

@@ -38,9 +38,10 @@ _SELECT = {
 _KEYS = {"queue": "q.id", "recipient": "r.id"}
 _ORDER = {"identity": " ORDER BY rowid", "queue": " ORDER BY q.id", "parcel": " ORDER BY id"}
 _INSERT = {
+    "account": "INSERT INTO account (id, digest, did, created) VALUES (?1, digest(?2), ?2, ?3)",
     # What follows from the queue comes with the queue.
-    "recipient": "INSERT INTO recipient (id, did, account, proven)"
-    " SELECT ?1, ?2, ?3, ?4 WHERE ?5 + ?6 IS NOT NULL",
+    "recipient": "INSERT INTO recipient (id, digest, did, account, proven)"
+    " SELECT ?1, digest(?2), ?2, ?3, ?4 WHERE ?5 + ?6 IS NOT NULL",
     "counter": "UPDATE counter SET unknown_recipient = ?, parcels = ?, parcel_bytes = ?",
     "recipient_key": "INSERT INTO recipient_key (key, recipient) VALUES (?, ?)",
     "rotation": "INSERT INTO rotation (old, new, issued) VALUES (?, ?, ?)",
@@ -49,7 +50,10 @@ _INSERT = {
 }
 
 
-_COLUMNS = {"recipient": ("id", "did", "account", "proven")}
+_COLUMNS = {
+    "account": ("id", "digest", "did", "created"),
+    "recipient": ("id", "digest", "did", "account", "proven"),
+}
 
 
 @contextlib.asynccontextmanager
@@ -230,7 +234,7 @@ class _FileTarget:
 
     async def set_aside(self, table: Table, keys: Sequence[int]) -> None:
         self._db.executemany(
-            f"UPDATE {table.name} SET did = 'aside ' || id WHERE id = ?",  # noqa: S608
+            f"UPDATE {table.name} SET digest = CAST('aside ' || id AS BLOB) WHERE id = ?",  # noqa: S608
             [(key,) for key in keys],
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mediator.errors import DataFileError
+from mediator.stores.digests import digest_of
 from mediator.stores.interface import IdentityRecord
 from mediator.stores.versions import migrations
 
@@ -63,7 +64,14 @@ def locked(path: Path) -> Iterator[None]:
 def connect(path: Path, busy: float = 5.0) -> sqlite3.Connection:
     """`busy`: seconds to wait for another connection that writes."""
     # Commits run in a thread of their own, and nothing else runs beside them.
-    return sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+    define_digest(db)
+    return db
+
+
+def define_digest(db: sqlite3.Connection) -> None:
+    """`digest(text)` in statements: migrations and copies write what DIDs are looked up by."""
+    db.create_function("digest", 1, digest_of, deterministic=True)
 
 
 def prepare(db: sqlite3.Connection, path: Path, *, leaving: bool = False) -> None:
@@ -76,10 +84,10 @@ def prepare(db: sqlite3.Connection, path: Path, *, leaving: bool = False) -> Non
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _migrate(db, path)
+        db.execute("PRAGMA foreign_keys = ON")
         check_here(db, path, leaving)
         stop_noting(db)
     except sqlite3.Error as error:
@@ -125,11 +133,15 @@ def _drop(db: sqlite3.Connection, table: str) -> None:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Each step is a transaction with its number, so a crash leaves one version or the next."""
+    """Each step is a transaction with its number, so a crash leaves one version or the next.
+
+    Foreign keys are off: dropping a table that is made anew would empty those that refer to it.
+    """
     scripts = migrations("sqlite")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(scripts):
         raise DataFileError(path, f"it has schema {version}, this mediator {len(scripts)}")
+    db.execute("PRAGMA foreign_keys = OFF")
     for number, script in enumerate(scripts[version:], version + 1):
         db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 

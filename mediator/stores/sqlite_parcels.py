@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 
 from mediator.settings.config import Limits
+from mediator.stores.digests import digest
 from mediator.stores.interface import MAX_PARCEL_BYTES, MAX_PARCELS, OutgoingFull, Parcel
 
 EXPIRY_BATCH = 500
@@ -100,7 +100,3 @@ def _count(db: sqlite3.Connection, parcels: int, size: int) -> None:
         "UPDATE counter SET parcels = parcels + ?, parcel_bytes = parcel_bytes + ?",
         (parcels, size),
     )
-
-
-def digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:16]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mediator.settings.config import Limits
 from mediator.stores import sqlite_parcels as parcels
+from mediator.stores.digests import digest, digest_of
 from mediator.stores.interface import InboxFull, SenderLimit
 from mediator.stores.sqlite_accounts import find_recipient
 
@@ -24,7 +25,7 @@ class Letter:
     def __init__(self, envelope: bytes) -> None:
         self.envelope = envelope
         self.size = len(envelope)
-        self.digest = parcels.digest(envelope)
+        self.digest = digest(envelope)
 
 
 def enqueue(
@@ -146,8 +147,8 @@ def acknowledge(db: sqlite3.Connection, account: str, ids: Sequence[int]) -> Non
     marks = ",".join("?" * len(ids))
     db.execute(
         f"DELETE FROM queue WHERE id IN ({marks}) AND recipient IN (SELECT id FROM recipient"  # noqa: S608
-        " WHERE account = (SELECT id FROM account WHERE did = ?))",
-        (*ids, account),
+        " WHERE account = (SELECT id FROM account WHERE digest = ?))",
+        (*ids, digest_of(account)),
     )
 
 

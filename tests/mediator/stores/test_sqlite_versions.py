@@ -14,6 +14,7 @@ from mediator.settings.config import Limits
 from mediator.stores import sqlite_file
 from mediator.stores.interface import IdentityRecord
 from mediator.stores.opening import open_store, read_identities
+from mediator.stores.sqlite_file import define_digest
 from mediator.stores.versions import migrations
 from tests.support.sqlite_files import mailboxes, what_follows_from_the_queue
 from tests.support.stores import ALICE, NOW, fetched, post
@@ -79,6 +80,7 @@ def make(path: Path, version: int) -> None:
     """A file as a mediator of that version left it."""
     scripts = [FIRST.read_text(), CONTENT, *migrations("sqlite")[1:version]]
     with closing(sqlite3.connect(path)) as db:
+        define_digest(db)
         for script in scripts:
             db.executescript(script)
         db.executescript(f"PRAGMA user_version = {version};")
@@ -87,6 +89,7 @@ def make(path: Path, version: int) -> None:
 def made_today(folder: Path) -> Path:
     path = folder / "today.db"
     with closing(sqlite3.connect(path)) as db:
+        define_digest(db)
         for script in migrations("sqlite"):
             db.executescript(script)
     return path
