@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from mediator.delivery.live import Connection, LiveAccounts
+from mediator.settings.config import Limits
 from messaging.message import Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
@@ -25,6 +28,22 @@ async def test_what_comes_is_pushed_as_a_delivery_and_stays(alice: Party) -> Non
         assert [a.id for a in await alice.fetch()] == [message.id]
         await socket.ask(pickup.MessagesReceived((str(message.id),)).to_message())
     assert await alice.fetch() == []
+
+
+@pytest.mark.parametrize("limits", [Limits(delivery_messages=2)])
+async def test_more_than_one_delivery_holds_is_pushed_in_several(alice: Party) -> None:
+    async with alice.socket() as socket:
+        await alice.forward(alice.did, {"n": 1}, {"n": 2}, {"n": 3})
+        deliveries = [(await socket.receive()).attachments for _ in range(2)]
+    assert [[a.json["n"] for a in attachments] for attachments in deliveries] == [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("limits", [Limits(envelope=128 * 1024)])
+async def test_more_bytes_than_one_delivery_holds_are_pushed_in_several(alice: Party) -> None:
+    async with alice.socket() as socket:
+        await alice.forward(alice.did, *({"n": n, "x": "x" * 30_000} for n in (1, 2)))
+        deliveries = [(await socket.receive()).attachments for _ in range(2)]
+    assert [[a.json["n"] for a in attachments] for attachments in deliveries] == [[1], [2]]
 
 
 async def test_what_waited_before_is_not_pushed_but_fetched(alice: Party) -> None:

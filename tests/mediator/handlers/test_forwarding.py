@@ -1,14 +1,18 @@
 """Routing 2.0: accepted means committed, and what is refused is refused aloud."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from identity.did_peer import create_4
 from mediator.app import Mediator
+from mediator.settings.config import Limits
 from messaging.message import Attachment, Message
 from messaging.packing import unpack
 from messaging.protocols.report_problem import ProblemReport
@@ -78,6 +82,29 @@ async def test_mail_expires_when_the_forward_says_so(alice: Party) -> None:
     await alice.forward(alice.did, {"n": 1}, expires_time=int(time.time()) - 1)
     await alice.forward(alice.did, {"n": 2}, expires_time=int(time.time()) + 1000)
     assert [a.json["n"] for a in await alice.fetch()] == [2]
+
+
+@pytest.mark.parametrize("limits", [Limits(lifetime=500)])
+@pytest.mark.parametrize(("wanted", "kept"), [(None, 500), (10**9, 500), (400, 400)])
+async def test_mail_is_kept_as_long_as_wanted_but_no_longer_than_the_mediator_does(
+    alice: Party, tmp_path: Path, wanted: int | None, kept: int
+) -> None:
+    until = {} if wanted is None else {"expires_time": int(time.time()) + wanted}
+    assert (await alice.forward(alice.did, {"n": 1}, **until)).status == 200
+    with closing(sqlite3.connect(tmp_path / "mediator.db")) as file:
+        [(seconds,)] = file.execute("SELECT expires - received FROM queue")
+    assert kept - 60 < seconds <= kept
+
+
+@pytest.mark.parametrize("limits", [Limits(envelope=128 * 1024)])
+async def test_an_envelope_is_kept_up_to_the_size_that_fits_into_a_delivery(alice: Party) -> None:
+    most = 48 * 1024
+    room = most - len('{"x":""}')
+    assert (await alice.forward(alice.did, {"x": "x" * room})).status == 200
+    reply = await _post_forward(alice, Attachment(json={"x": "x" * (room + 1)}))
+    report = await _report(alice, reply)
+    assert (reply.status, report.body["code"]) == (413, "e.p.me.res.storage.message-too-big")
+    assert [len(a.json["x"]) for a in await alice.fetch()] == [room]
 
 
 async def test_a_full_inbox_refuses_with_a_report(alice: Party, stranger: Party) -> None:

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from mediator.app import Mediator, running
-from mediator.settings.config import Config
+from mediator.settings.config import Config, Limits
 from messaging.message import Attachment, Message
 from messaging.packing import pack
 from messaging.protocols import message_pickup as pickup
@@ -69,6 +69,12 @@ async def test_deliveries_come_in_order_and_within_the_limit(alice: Party) -> No
     assert [a.json["n"] for a in first] == [0, 1]
     await alice.acknowledge([a.id for a in first])
     assert [a.json["n"] for a in await alice.fetch()] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("limits", [Limits(delivery_messages=2)])
+async def test_a_delivery_has_no_more_than_the_mediator_gives(alice: Party) -> None:
+    await alice.forward(alice.did, {"n": 1}, {"n": 2}, {"n": 3})
+    assert [a.json["n"] for a in await alice.fetch(3)] == [1, 2]
 
 
 async def test_an_empty_queue_is_answered_with_a_status(alice: Party) -> None:

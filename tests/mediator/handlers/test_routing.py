@@ -403,6 +403,11 @@ async def test_nobody_may_ask_for_a_longer_delay(alice: Party, delay: int) -> No
     assert (reply.status, await _code(alice, reply)) == (400, "e.p.msg.delay-too-long")
 
 
+@pytest.mark.parametrize("delay", [24 * 3600 * 1000, -24 * 3600 * 1000])
+async def test_a_day_is_not_too_long(alice: Party, delay: int) -> None:
+    assert (await _forward_later(alice, delay)).status == 200
+
+
 async def test_a_delay_for_nobody_looks_like_one_for_somebody(
     alice: Party, stranger: Party
 ) -> None:

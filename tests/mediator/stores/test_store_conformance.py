@@ -402,6 +402,20 @@ async def test_parcels_have_an_end_over_all_targets(
         await store.add_parcels("https://2", [b"x"], inbox=False, due=0, expires=NOW)
 
 
+@pytest.mark.parametrize("target", ["https://there", ALICE])
+async def test_parcels_for_one_target_have_the_room_of_an_inbox(store: Store, target: str) -> None:
+    async def add(size: int) -> None:
+        inbox = target == ALICE
+        await store.add_parcels(target, [b"x" * size], inbox=inbox, due=0, expires=NOW)
+
+    await add(60)
+    with pytest.raises(OutgoingFull):
+        await add(41)
+    await add(40)
+    assert len(await store.take_parcels(0, until=1, limit=9)) == 2
+    await store.add_parcels("https://other", [b"y" * 100], inbox=False, due=0, expires=NOW)
+
+
 async def test_an_inbox_takes_its_last_byte_and_none_more(store: Store) -> None:
     await post(store, b"x" * 60)
     with pytest.raises(InboxFull):
