@@ -70,6 +70,10 @@ class Contacts:
     def of(self, did: str) -> Contact | None:
         return next((one for one in self._read().contacts.values() if one.did == did), None)
 
+    def knows(self, did: str) -> bool:
+        """Whether this is a contact, or somebody that we computed with and gave no name."""
+        return self.of(did) is not None or any(one.did == did for one in self.met())
+
     def named(self, name: str) -> Contact:
         """Raises: UsageMistake."""
         contact = self._read().contacts.get(name)

@@ -37,6 +37,7 @@ from agent.person import Person
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
+from agent.session.records import last_others
 from agent.session.start import Computer, make_draft, speaker_of
 from identity.keystore import home_folder
 from messaging.protocols.lobby import MAX_NAME, Offered, pieces_of
@@ -63,6 +64,7 @@ class Wishes:
 Examples:
   agent host auction --seats 3 --input bid=120 --mediator https://mediator.example
   agent host auction --seats 3 --input bid=120
+  agent host auction --again --input bid=120
   agent host auction --with bob --with carol --input @bid.txt
   agent host --resume --input bid=120
 
@@ -78,6 +80,7 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 @click.option("--role", metavar="ROLE", help="Your own, where parties differ in what they do.")
 @click.option("--title", metavar="TEXT", help="What this is, for the people you invite.")
 @click.option("--with", "called", multiple=True, metavar="NAME|DID", help="Call and let in.")
+@click.option("--again", is_flag=True, help="Call everybody that you computed with last.")
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
 )
@@ -114,6 +117,7 @@ def command(
     role: str | None,
     title: str | None,
     called: tuple[str, ...],
+    again: bool,
     inputs: tuple[str, ...],
     admit: str,
     name: str,
@@ -140,7 +144,8 @@ def command(
         loaded = loaded or allowed_program(store, str(program))
         store.add(loaded)
         contacts = Contacts(home_folder())
-        dids = tuple(dict.fromkeys(contacts.did(word) for word in called))
+        others = last_others(choice.folder, choice.card().did) if again else ()
+        dids = tuple(dict.fromkeys((*map(contacts.did, called), *others)))
         if kept is None:
             count = seats or len(dids) + 1
             check_seats(loaded, count, len(dids))

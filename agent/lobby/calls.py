@@ -36,7 +36,10 @@ class CodeRefused(AgentError):
 
 
 async def next_call(mailbox: Mailbox, contacts: Contacts) -> LobbyLink:
-    """The lobby that one of our contacts calls us to; calls of anybody else are thrown away."""
+    """The lobby that somebody calls us to who is a contact or has computed with us.
+
+    Calls of anybody else are thrown away.
+    """
     async for received in mailbox.received():
         content = _content(received)
         if not isinstance(content, Call):
@@ -45,7 +48,7 @@ async def next_call(mailbox: Mailbox, contacts: Contacts) -> LobbyLink:
         sender = received.opened.sender or ""
         if received.opened.prior is not None:
             contacts.rotated(received.opened.prior)
-        if contacts.of(sender) is None:
+        if not contacts.knows(sender):
             continue
         try:
             link = parse_link(content.link, time.time())

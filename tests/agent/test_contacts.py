@@ -32,6 +32,15 @@ def test_a_name_is_one_partys_and_a_party_has_one_name(tmp_path: Path) -> None:
     assert [(one.name, one.verified) for one in contacts.all()] == [("robert", True)]
 
 
+def test_known_are_contacts_and_whom_we_computed_with_and_nobody_else(tmp_path: Path) -> None:
+    contacts = Contacts(tmp_path)
+    contacts.name(BOB, "bob")
+    contacts.meet({CAROL: "Carol"})
+    assert contacts.knows(BOB)
+    assert contacts.knows(CAROL)
+    assert not contacts.knows(NEW)
+
+
 def test_whom_we_met_can_be_named_by_a_part_of_its_did(tmp_path: Path) -> None:
     contacts = Contacts(tmp_path)
     contacts.meet({BOB: "Bob", CAROL: "Carol"})

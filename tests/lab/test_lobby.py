@@ -19,7 +19,9 @@ pytestmark = [
 RESULT = "winner=party1 price=135\n"
 
 
-def test_three_commands_take_strangers_from_a_link_to_a_result(internet: Internet) -> None:
+def test_three_commands_take_strangers_to_a_result_and_three_again(
+    internet: Internet,
+) -> None:
     alice, bob, carol = internet.parties("home0", "home1", "home2")
     host = hosted(alice, "--seats", "3", "--admit", "anyone", "--input", "bid=120")
     link = said(host, "open")["link"]
@@ -35,6 +37,16 @@ def test_three_commands_take_strangers_from_a_link_to_a_result(internet: Interne
     assert len({verdict["session"] for verdict in verdicts}) == 1
     assert all(verdict["complete"] for verdict in verdicts)
     assert {told["session"] for told in one.all("phrase")} == {verdicts[0]["session"]}
+    again = [
+        hosted(alice, "--again", "--input", "bid=120"),
+        *(
+            party.start("join", "--input", f"bid={bid}", "--json", as_root=True)
+            for party, bid in ((bob, 150), (carol, 135))
+        ),
+    ]
+    for command in again:
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == RESULT
 
 
 def test_who_never_used_it_needs_one_command_too(internet: Internet) -> None:
