@@ -31,6 +31,8 @@ COMMANDS = {
     "status": "Show your mail at the mediator and the sessions that run.",
     "wait": "Wait until every party of the running sessions is reached.",
     "netcheck": "Name the NAT before you, and say what it means for paths.",
+    "doctor": "Say whether this machine can run a session, and what to do.",
+    "bundle": "Put what a bug report needs into one anonymous archive.",
     "resolve": "Look up the DID document of any DID.",
 }
 EXIT_CODES = (

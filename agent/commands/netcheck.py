@@ -51,7 +51,7 @@ def command(context: click.Context, choice: Choice, named: tuple[str, ...], as_j
     """
     servers = [server for text in named for server in _looked_up(text)]
     profile = None if named else choice.load()
-    found = asyncio.run(_check(profile, servers))
+    found = asyncio.run(check_with(profile, servers))
     if as_json:
         print_json(found.to_json())
     else:
@@ -60,7 +60,8 @@ def command(context: click.Context, choice: Choice, named: tuple[str, ...], as_j
         context.exit(1)
 
 
-async def _check(profile: Profile | None, servers: Sequence[Address]) -> Netcheck:
+async def check_with(profile: Profile | None, servers: Sequence[Address] = ()) -> Netcheck:
+    """With the STUN servers of the profile's mediator, if it has one, else with these."""
     http = None
     if profile is not None and profile.mediator is not None:
         remark("asking the mediator which STUN servers it has")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractAsyncContextManager
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -81,6 +82,20 @@ class Transport:
         Raises: EndpointUnreachable, EndpointRefused, AnswerTooLarge; ValueError if it is not JSON.
         """
         return parse_json(await self._exchange("GET", uri, MAX_DOCUMENT, None), depth=MAX_DEPTH)
+
+    async def clock(self, uri: str) -> float | None:
+        """The Unix time there, to the second; whatever else it answers counts for nothing.
+
+        Raises: EndpointUnreachable.
+        """
+        try:
+            async with self._http.get(uri, allow_redirects=False, proxy=proxy_for(uri)) as answer:
+                date = parsedate_to_datetime(answer.headers["Date"])
+        except (aiohttp.ClientError, OSError) as error:
+            raise EndpointUnreachable(uri, words(error)) from error
+        except (KeyError, ValueError):
+            return None
+        return date.timestamp()
 
     def socket(
         self, uri: str

@@ -91,3 +91,9 @@ STATUS_WATCH = {
     "t": float,
     "sessions": [{"pid": int, "session": str, "parties": [str], "paths": {"*": dict}}],
 }
+DOCTOR = {
+    "version": 1,
+    "ok": bool,
+    "findings": [{"name": str, "level": ("ok", "note", "wrong"), "text": str, "todo": (None, str)}],
+}
+BUNDLE = {"version": 1, "file": str, "anonymous": bool, "holds": [str]}
