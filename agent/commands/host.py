@@ -33,7 +33,7 @@ from agent.mail.account import NoMediator
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.output import TooNarrow, draw_qr
-from agent.person import Person
+from agent.person import person_for
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
@@ -55,6 +55,7 @@ class Wishes:
     called: tuple[str, ...]  # DIDs
     hours: float
     trusting: bool
+    answers: bool
     timeout: int
 
 
@@ -109,6 +110,9 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
     help="How long to wait for the others once all have signed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@click.option(
+    "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
+)
 @profile_options
 def command(
     choice: Choice,
@@ -127,8 +131,11 @@ def command(
     resume: bool,
     timeout: int,
     as_json: bool,
+    answers: bool,
 ) -> None:
     """Open a lobby for PROGRAM, and compute it with whom you let in."""
+    if answers and not as_json:
+        raise UsageMistake("--answers goes with --json")
     if resume == (program is not None):
         raise UsageMistake("name a program, or --resume", "agent host --help")
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
@@ -154,7 +161,7 @@ def command(
             roles = tuple(kept["terms"]["roles"])
         values = read_inputs(loaded.manifest, inputs, roles[0])
     _check_line(title or "", name)
-    wishes = Wishes(roles, title, name, Admission(admit), dids, hours, trusting, timeout)
+    wishes = Wishes(roles, title, name, Admission(admit), dids, hours, trusting, answers, timeout)
     report: Report = JsonReport() if as_json else PlainReport()
     code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, report))
     click.get_current_context().exit(code)
@@ -198,7 +205,8 @@ async def _gather(
     choice, profile = computer.choice, computer.profile
     if profile.mediator is None:
         raise NoMediator(profile.did)
-    async with Mailbox(profile, computer.resolver) as mailbox, Person() as person:
+    asked = person_for(computer.report, answers=wishes.answers)
+    async with Mailbox(profile, computer.resolver) as mailbox, asked as person:
         terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
         mediator = (await mailbox.account.endpoints()).http
         url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)

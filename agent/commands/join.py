@@ -31,7 +31,7 @@ from agent.mail.invitation import find_mediator
 from agent.mail.mailbox import Mailbox
 from agent.mail.transport import Transport
 from agent.network_helper.client import NetworkHelper
-from agent.person import Person
+from agent.person import Person, person_for
 from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
@@ -53,6 +53,7 @@ class Wishes:
     name: str
     role: str
     trusting: bool
+    answers: bool
     standing: bool
     timeout: int
 
@@ -93,6 +94,9 @@ lobby was closed or has expired, or you did not approve the program.""",
     help="How long to wait for the others once all have signed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@click.option(
+    "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
+)
 @profile_options
 def command(
     choice: Choice,
@@ -105,8 +109,11 @@ def command(
     standing: bool,
     timeout: int,
     as_json: bool,
+    answers: bool,
 ) -> None:
     """Knock at the lobby of LINK (or of a spoken code), and compute with whom you meet there."""
+    if answers and not as_json:
+        raise UsageMistake("--answers goes with --json")
     if standing and link is not None:
         raise UsageMistake("--standing waits for calls, it follows no link")
     for text in (name, role):
@@ -118,7 +125,7 @@ def command(
     if standing:
         _take_turns()
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
-    wishes = Wishes(inputs, name, role, trusting, standing, timeout)
+    wishes = Wishes(inputs, name, role, trusting, answers, standing, timeout)
     report: Report = JsonReport() if as_json else PlainReport()
     code = asyncio.run(_join(user, choice, target, mediator, wishes, report))
     click.get_current_context().exit(code)
@@ -203,7 +210,7 @@ class _Guest:
         if kept and kept["gathered"] is not None:
             return await self.go_on(link, kept)
         store = ProgramStore(self.choice.folder)
-        async with Mailbox(self.profile, self.resolver) as mailbox, Person() as person:
+        async with Mailbox(self.profile, self.resolver) as mailbox, self._person() as person:
             room = self._room(mailbox, person, file)
             document = await self.resolver.resolve(self.profile.did)
             machine = LobbyGuest(
@@ -262,15 +269,20 @@ class _Guest:
         contacts = Contacts(self.choice.folder)
         while True:
             self.report.event("lobby", what="waiting", text="waiting until a contact calls")
-            async with Mailbox(self.profile, self.resolver) as mailbox, Person() as person:
+            async with Mailbox(self.profile, self.resolver) as mailbox, self._person() as person:
                 link = await next_call(mailbox, contacts)
                 who = called(contacts, link.host, "")
                 text = f"{who} calls you: {link.goal}"
                 self.report.event("lobby", what="called", text=text, host=link.host)
                 asks = person.is_there and not (self.wishes.trusting or self.wishes.standing)
-                wanted = not asks or await person.agrees("Knock?")
+                wanted = not asks or await person.agrees(
+                    "Knock?", "knock", host=link.host, text=text
+                )
             if wanted:
                 return link
+
+    def _person(self) -> Person:
+        return person_for(self.report, answers=self.wishes.answers)
 
     def _room(self, mailbox: Mailbox, person: Person, file: LobbyFile) -> Room:
         return Room(

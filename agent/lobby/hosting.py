@@ -144,7 +144,7 @@ class Hosting:
             self._start(self._ask_about(knock.did, who))
 
     async def _ask_about(self, did: str, who: str) -> None:
-        if await self.room.person.agrees(f"Let {who} in?"):
+        if await self.room.person.agrees(f"Let {who} in?", "admit", did=did):
             self._admit(did)
         else:
             self.host.refuse(did, "the host does not let you in", time.time())

@@ -90,6 +90,7 @@ class Joining:
         ) as courier:
             self._courier = courier
             self._react()
+            courier.start(self._obey())
             host = called(self.room.contacts, link.host, "")
             self.room.tell(
                 "knocked",
@@ -143,6 +144,14 @@ class Joining:
             case Over(reason):
                 self._fail(LobbyOver(f"the lobby is over for you: {reason}"))
 
+    async def _obey(self) -> None:
+        """What our owner says."""
+        while (await self.room.person.word()).lower() != "leave":
+            self.room.tell("help", "say leave to give up your seat")
+        self.guest.leave("its owner left")
+        self._fail(LobbyOver("you left the lobby"))
+        self._pump()
+
     async def _decide(self, roster: Roster) -> None:
         """Get the program, have it approved, ask for inputs, and say that we are ready."""
         try:
@@ -189,7 +198,9 @@ class Joining:
         changes = None if earlier is None else difference(earlier, program)
         for line in describing.lines(program, changes, approved=False):
             self.room.tell("show", line)
-        if not await self.room.person.agrees("Let this program run with your inputs?"):
+        shown = describing.to_json(program, changes, approved=False)
+        question = "Let this program run with your inputs?"
+        if not await self.room.person.agrees(question, "program", program=shown):
             return False
         self.store.approve(program)
         return True
@@ -217,7 +228,10 @@ class Joining:
             for wanted in program.manifest.inputs_of(role):
                 if wanted.name not in have:
                     question = f"{wanted.name}: {wanted.title} ({wanted.range})?"
-                    given.append(f"{wanted.name}={await self.room.person.line(question)}")
+                    about = {"name": wanted.name, "title": wanted.title}
+                    limits = {"min": wanted.min, "max": wanted.max}
+                    answer = await self.room.person.line(question, "input", **about, **limits)
+                    given.append(f"{wanted.name}={answer}")
         return read_inputs(program.manifest, given, role)
 
     async def _settle(self, settling: Settling) -> None:

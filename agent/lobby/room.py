@@ -62,7 +62,7 @@ class Room:
         self.report.event("phrase", words=words, session=descriptor.id)
         if self.trusting or not self.person.is_there:
             return True
-        return await self.person.agrees("Do the others read the same words?")
+        return await self.person.agrees("Do the others read the same words?", "phrase", words=words)
 
 
 @contextlib.contextmanager
