@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ COMMANDS = {
     "show": "Show your DID, as text or as a QR code.",
     "host": "Open a lobby that others join by a link or by three words.",
     "join": "Knock at a lobby, see what will run, and take part.",
+    "ui": "Do all of this on a page in your browser.",
     "allow": "Let a program run again with the same parties.",
     "contacts": "Your names for other parties, verified or not.",
     "run": "Compute something together with other parties.",
@@ -96,7 +98,13 @@ def group(verbose: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     # Keys and inputs are in our memory: a crash of ours, or of the program, writes none of it down.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read us is gone: there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

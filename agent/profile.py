@@ -57,11 +57,18 @@ class Choice:
 
         Raises: ProfileMissing, PassphraseMissing, KeystoreError.
         """
+        passphrase = self.passphrase()
+        return Keystore(profile_path(self.name)).load(passphrase)
+
+    def passphrase(self) -> str | None:
+        """What opens the profile, or None for one without; not tried yet.
+
+        Raises: ProfileMissing, PassphraseMissing.
+        """
         store = Keystore(profile_path(self.name))
         if not store.exists():
             raise ProfileMissing(self.name)
-        passphrase = self._passphrase(new=False) if store.is_encrypted() else None
-        return store.load(passphrase)
+        return self._passphrase(new=False) if store.is_encrypted() else None
 
     def passphrase_for_new(self) -> str:
         """The passphrase of a profile that is to be made; a prompt asks twice."""

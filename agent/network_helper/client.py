@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from agent.errors import AgentError, Exit
 from agent.wireguard.config import Endpoint, Interface, Peer, PeerStatus
 
+HANDED_OVER = "DIDMESH_HELPER_FD"  # the descriptor of a helper that somebody started for us
 HELPER_SOCKET = Path("/run/didmesh/network-helper.sock")  # where systemd may listen for us
 MAX_REPLY = 60_000
 SECONDS_TO_END = 10.0
@@ -233,6 +234,8 @@ class Child:
 
 
 def _started(user: int | None) -> tuple[socket.socket, subprocess.Popen[bytes] | None]:
+    if (handed := os.environ.pop(HANDED_OVER, None)) is not None:
+        return socket.socket(fileno=int(handed)), None
     if os.geteuid() != 0 and HELPER_SOCKET.exists():
         agent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -241,6 +244,14 @@ def _started(user: int | None) -> tuple[socket.socket, subprocess.Popen[bytes] |
             agent.close()
             raise PrivilegeMissing(f"{HELPER_SOCKET}: {error.strerror}") from error
         return agent, None
+    return start_process(user)
+
+
+def start_process(user: int | None) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Our end of a new helper's socket, and its process: by root for `user`, else by sudo.
+
+    Raises: PrivilegeMissing
+    """
     agent, helpers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with helpers:
         try:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -94,11 +99,13 @@ class Tab:
 
 
 @asynccontextmanager
-async def tab(*arguments: str) -> AsyncIterator[Tab]:
+async def tab(*arguments: str, namespace: Path | None = None) -> AsyncIterator[Tab]:
+    """A browser with one page; in a network namespace it reaches that one's loopback."""
     browser = find_browser()
     assert browser is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         started = await asyncio.create_subprocess_exec(
+            *([] if namespace is None else ["nsenter", f"--net={namespace}", "--"]),
             browser,
             "--headless=new",
             "--remote-debugging-port=0",
@@ -115,7 +122,7 @@ async def tab(*arguments: str) -> AsyncIterator[Tab]:
             start_new_session=True,
         )
         try:
-            async with aiohttp.ClientSession() as http:
+            async with aiohttp.ClientSession(connector=_connector(namespace)) as http:
                 address = await _address(Path(profile), http)
                 async with http.ws_connect(address, max_msg_size=0) as socket:
                     page = Tab(socket)
@@ -133,6 +140,24 @@ async def tab(*arguments: str) -> AsyncIterator[Tab]:
                 except TimeoutError:
                     started.kill()
                     await started.wait()
+
+
+def _connector(namespace: Path | None) -> aiohttp.TCPConnector:
+    if namespace is None:
+        return aiohttp.TCPConnector()
+    return aiohttp.TCPConnector(socket_factory=lambda address: socket_in(namespace, address))
+
+
+def socket_in(namespace: Path, address: Any) -> socket.socket:
+    """A socket that belongs to a network namespace, whoever uses it."""
+
+    def make() -> socket.socket:
+        with namespace.open() as file:
+            assert _libc.setns(file.fileno(), CLONE_NEWNET) == 0
+        return socket.socket(*address[:3])
+
+    with ThreadPoolExecutor(1) as pool:  # only this thread moves there
+        return pool.submit(make).result()
 
 
 async def _address(profile: Path, http: aiohttp.ClientSession) -> str:

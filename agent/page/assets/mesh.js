@@ -1,0 +1,87 @@
+// The mesh as a drawing, and the same in a table for whoever does not see it.
+
+import { h, plain, short, svg } from "./dom.js";
+
+const SIZE = { width: 420, height: 300 };
+const KINDS = { direct: "direct", relay: "relayed", degraded: "relayed over a stream" };
+
+// parties: [{did, name}], ours among them; paths: did -> facts
+export function drawMesh(parties, me, paths) {
+  const places = around(parties);
+  const title = `The mesh: ${parties.length} parties`;
+  return h("div", { class: "mesh" },
+    svg("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img", "aria-labelledby": "mesh-title mesh-desc" },
+      svg("title", { id: "mesh-title" }, title),
+      svg("desc", { id: "mesh-desc" }, describe(parties, me, paths)),
+      lines(places, me, paths),
+      places.map(({ x, y, party, rank }) => node(x, y, party, rank, party.did === me))),
+    table(parties, me, paths));
+}
+
+function around(parties) {
+  const [cx, cy, r] = [SIZE.width / 2, SIZE.height / 2, 105];
+  return parties.map((party, rank) => {
+    const angle = (2 * Math.PI * rank) / parties.length - Math.PI / 2;
+    return { x: cx + 1.25 * r * Math.cos(angle), y: cy + r * Math.sin(angle), party, rank };
+  });
+}
+
+function lines(places, me, paths) {
+  const drawn = [], labels = [];
+  places.forEach((one, rank) => places.slice(rank + 1).forEach((other) => {
+    const far = [one, other].find(({ party }) => party.did !== me);
+    const ours = [one, other].some(({ party }) => party.did === me);
+    const path = ours ? paths.get(far.party.did) : null;
+    const kind = ours ? path?.kind ?? "missing" : "others";
+    drawn.push(svg("line", { x1: one.x, y1: one.y, x2: other.x, y2: other.y, class: `line ${kind}` }));
+    if (path) labels.push(label((one.x + other.x) / 2, (one.y + other.y) / 2, rtt(path)));
+  }));
+  return [...drawn, ...labels];
+}
+
+function label(x, y, text) {
+  return svg("g", { class: "rtt" },
+    svg("rect", { x: x - 30, y: y - 11, width: 60, height: 22, rx: 11 }),
+    svg("text", { x, y: y + 4.5, "text-anchor": "middle" }, text));
+}
+
+function node(x, y, party, rank, ours) {
+  const name = plain(party.name);
+  return svg("g", { class: ours ? "node ours" : "node" },
+    svg("circle", { cx: x, cy: y, r: 20 }),
+    svg("text", { x, y: y + 5, "text-anchor": "middle", class: "rank" }, String(rank)),
+    svg("text", { x, y: y > SIZE.height / 2 ? y + 38 : y - 28, "text-anchor": "middle", class: "name" },
+      name.length > 22 ? `${name.slice(0, 21)}…` : name));
+}
+
+function table(parties, me, paths) {
+  const rows = parties.filter((party) => party.did !== me).map((party) => {
+    const path = paths.get(party.did);
+    return h("tr", {},
+      h("th", { scope: "row" }, plain(party.name)),
+      h("td", {}, path ? KINDS[path.kind] ?? plain(path.kind) : "no path yet",
+        path?.why && h("span", { class: "hint" }, `: ${plain(path.why)}${again(path)}`)),
+      h("td", { class: "number" }, path ? rtt(path) : "–"),
+      h("td", {}, path ? h("code", {}, plain(path.endpoint)) : "–"));
+  });
+  const heads = ["Party", "Path", "Round trip", "Reached at"];
+  return h("div", { class: "wide", role: "region", tabindex: "0", "aria-label": "Paths" },
+    h("table", {},
+      h("caption", { class: "unseen" }, `From you (${short(me)}) to the others`),
+      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+      h("tbody", {}, rows)));
+}
+
+function again(path) {
+  const wait = path.next_try ? path.next_try - Date.now() / 1000 : 0;
+  return wait > 0 ? `; tries again in ${Math.ceil(wait)} s` : "";
+}
+
+const rtt = (path) => `${path.rtt_ms < 10 ? path.rtt_ms.toFixed(1) : Math.round(path.rtt_ms)} ms`;
+
+function describe(parties, me, paths) {
+  return parties.filter((party) => party.did !== me).map((party) => {
+    const path = paths.get(party.did);
+    return `You to ${plain(party.name)}: ${path ? `${KINDS[path.kind] ?? path.kind}, ${rtt(path)}` : "no path yet"}.`;
+  }).join(" ");
+}

@@ -1,0 +1,121 @@
+"""What the page may ask for, as command lines: a closed set, each word checked.
+
+Values stand behind "--option=" or behind "--", so that none of them can be an option itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_TEXT = 8192  # characters; a link is the longest
+_TRANSCRIPT = re.compile(r"[0-9a-f]{16}[\w.-]{0,32}\.json")
+
+
+class BadOrder(ValueError):
+    """The page asked for nothing that we know; one sentence."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Words for `agent`; `inputs` are lines `name=value`, which no argument may show."""
+
+    words: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+
+
+def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
+    """A command that lives on and tells events: host, join, run. Raises: BadOrder.
+
+    `profile` are the words that name ours.
+    """
+    match _text(asked, "command"):
+        case "host":
+            return _host(asked, profile)
+        case "join":
+            link = _text(asked, "link", "")
+            words = ["join", *profile, "--json", "--answers", *_named(asked, "name", "mediator")]
+            return Order((*words, *(["--", link] if link else [])))
+        case "run":
+            words = ["run", *profile, "--json", *_others(asked), *_named(asked, "role", "order")]
+            return Order((*words, "--", _text(asked, "program")), _inputs(asked))
+    raise BadOrder("there is no such command")
+
+
+def short_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
+    """A command that answers at once with JSON. Raises: BadOrder."""
+    match _text(asked, "command"):
+        case "me":
+            return Order(("show", *profile, "--json"))
+        case "status":
+            return Order(("status", *profile, "--json"))
+        case "programs":
+            return Order(("program", "list", "--json"))
+        case "program" | "approve" | "forget-program" as verb:
+            name = {"program": "show", "approve": "approve", "forget-program": "rm"}[verb]
+            return Order(("program", name, "--json", "--", _text(asked, "program")))
+        case "add-program":
+            return Order(("program", "add", "--json", "--", _text(asked, "path")))
+        case "contacts":
+            return Order(("contacts", "list", "--json"))
+        case "name":
+            return Order(("contacts", "name", "--", _text(asked, "did"), _text(asked, "name")))
+        case "words":
+            return _verify(profile, _text(asked, "name"))
+        case "verify-contact":
+            return _verify((*profile, "--yes"), _text(asked, "name"))
+        case "forget":
+            return Order(("contacts", "rm", "--", _text(asked, "name")))
+    raise BadOrder("there is no such command")
+
+
+def transcript_name(asked: Mapping[str, Any]) -> str:
+    """The name of a file among our transcripts. Raises: BadOrder."""
+    name = _text(asked, "transcript")
+    if not _TRANSCRIPT.fullmatch(name):
+        raise BadOrder("this is not the name of a transcript")
+    return name
+
+
+def _verify(options: Sequence[str], name: str) -> Order:
+    return Order(("contacts", "verify", *options, "--json", "--", name))
+
+
+def _host(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
+    words = ["host", *profile, "--json", "--answers", *_named(asked, "name", "admit")]
+    if asked.get("resume") is True:
+        return Order((*words, "--resume"), _inputs(asked))
+    words += [*_named(asked, "seats", "role", "title"), *_others(asked)]
+    return Order((*words, "--", _text(asked, "program")), _inputs(asked))
+
+
+def _others(asked: Mapping[str, Any]) -> list[str]:
+    return [f"--with={one}" for one in _texts(asked, "with")]
+
+
+def _named(asked: Mapping[str, Any], *names: str) -> list[str]:
+    given = ((name, _text(asked, name, "")) for name in names)
+    return [f"--{name}={value}" for name, value in given if value]
+
+
+def _inputs(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(_texts(asked, "inputs"))
+
+
+def _texts(asked: Mapping[str, Any], name: str) -> Sequence[str]:
+    values = asked.get(name, [])
+    if not isinstance(values, list) or len(values) > 64:
+        raise BadOrder(f"{name} is not a list")
+    return [_checked(value, name) for value in values]
+
+
+def _text(asked: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    return _checked(asked.get(name, default), name)
+
+
+def _checked(value: object, name: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise BadOrder(f"{name} is missing, or not one line of text")
+    return value

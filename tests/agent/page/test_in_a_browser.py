@@ -1,0 +1,169 @@
+"""The page in a real browser: words of strangers stay words, and everybody can use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import run
+from agent.contacts import Contacts
+from agent.page.server import PageServer
+from agent.profile import Choice
+from tests.support.axe import faults
+from tests.support.browser import Tab, find_browser, tab
+from tests.support.internet import MANIFEST
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
+]
+WIDTHS = {"phone": (390, 844), "wide": (1280, 900)}
+VIEWS = ("Compute", "Programs", "Contacts", "Transcripts")
+MARKUP = "<img src=x onerror=document.title='broken'>"
+
+
+@pytest.fixture
+async def browser(server: PageServer) -> AsyncIterator[Tab]:
+    async with tab() as opened:
+        await opened.look(*WIDTHS["wide"])
+        await opened.open(server.url)
+        yield opened
+
+
+async def test_the_token_leaves_the_address_bar(browser: Tab, server: PageServer) -> None:
+    await until(browser, "document.querySelector('form')")
+    assert server.guard.token not in await browser.evaluate("location.href")
+    assert await browser.evaluate("history.length") <= 2
+    assert browser.complaints == []
+
+
+async def test_a_reloaded_page_goes_on(browser: Tab) -> None:
+    await until(browser, "document.querySelector('form')")
+    await browser.call("Page.reload")
+    await until(browser, "document.querySelector('form')")
+
+
+async def test_without_the_token_the_page_shows_nothing(server: PageServer) -> None:
+    async with tab() as stranger:
+        await stranger.open(f"http://127.0.0.1:{server.guard.port}/")
+        shown = await until(
+            stranger, "document.querySelector('main .trouble') && document.body.innerText"
+        )
+    assert "did:" not in shown
+    assert "the token is missing or wrong" in shown
+
+
+async def test_no_page_can_frame_it(server: PageServer, tmp_path: Path) -> None:
+    frame = tmp_path / "frame.html"
+    frame.write_text(f'<iframe src="{server.url}"></iframe>')
+    async with tab() as hostile:
+        await hostile.open(frame.as_uri())
+        await asyncio.sleep(0.5)
+        assert any("frame" in complaint.lower() for complaint in hostile.complaints)
+
+
+async def test_no_page_can_speak_to_its_server(server: PageServer, tmp_path: Path) -> None:
+    """Not even one that has got hold of the token."""
+    url = f"http://127.0.0.1:{server.guard.port}/api/ask"
+    page = tmp_path / "page.html"
+    page.write_text("<title>another page</title>")
+    order = {"method": "POST", "body": '{"command":"me"}'}
+    order["headers"] = {  # type: ignore[assignment]
+        "Authorization": f"Bearer {server.guard.token}",
+        "Content-Type": "application/json",
+    }
+    async with tab() as hostile:
+        await hostile.open(page.as_uri())
+        got = await hostile.evaluate(
+            f"fetch({json.dumps(url)}, {json.dumps(order)}).then(a => a.text(), e => 'kept out')"
+        )
+    assert got == "kept out"
+
+
+async def test_words_of_strangers_are_never_markup(
+    choice: Choice, tmp_path: Path, browser: Tab
+) -> None:
+    folder = tmp_path / MARKUP.replace("/", "")
+    folder.mkdir()
+    (folder / "manifest.toml").write_text(
+        MANIFEST.replace("Adds everybody's number", MARKUP).replace("your number", MARKUP)
+    )
+    (folder / "main.py").write_text("print()")
+    assert await asyncio.to_thread(run, ["program", "add", str(folder)]) == 0
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    Contacts(choice.folder).meet({did: MARKUP + "\u202e"})
+    for view in VIEWS:
+        await show(browser, view)
+        for details in range(await browser.evaluate("document.querySelectorAll('details').length")):
+            await browser.evaluate(f"document.querySelectorAll('details')[{details}].open = true")
+        await asyncio.sleep(0.5)
+        assert await browser.evaluate("document.querySelectorAll('main img').length") == 0
+        assert not await browser.evaluate("document.body.innerText.includes('\\u202e')")
+    await show(browser, "Programs")
+    await until(browser, "document.body.innerText.includes('<img src=x')")
+    assert await browser.evaluate("document.title") == "Programs – didmesh"
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_every_view_fits_and_can_be_used_by_everybody(
+    choice: Choice, browser: Tab, width: str, dark: bool
+) -> None:
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    Contacts(choice.folder).name(did, "bob")
+    await browser.look(*WIDTHS[width], dark=dark, phone=width == "phone")
+    for view in VIEWS:
+        await show(browser, view)
+        assert await browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+        assert await faults(browser) == [], view
+    assert browser.complaints == []
+
+
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Tab) -> None:
+    await show(browser, "Compute")
+    reached = set()
+    for _ in range(60):
+        for kind in ("keyDown", "keyUp"):
+            await browser.call(
+                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
+            )
+        reached.add(
+            await browser.evaluate(
+                "(e => e.name || e.textContent.trim().slice(0, 30))(document.activeElement)"
+            )
+        )
+        outline = await browser.evaluate(
+            "document.activeElement === document.body"
+            " || getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+        )
+        assert outline, reached
+    assert {"Programs", "link", "Knock", "program", "seats", "Open the lobby"} <= reached
+
+
+async def show(browser: Tab, view: str) -> None:
+    button = (
+        f"[...document.querySelectorAll('#views button')].find(b => b.textContent === '{view}')"
+    )
+    await until(browser, f"document.querySelector('main h1') && {button}")
+    await browser.evaluate(f"{button}.click()")
+    await until(
+        browser,
+        f"document.title.startsWith('{view}') && !document.querySelector('main[aria-busy]')",
+    )
+    if view == "Compute":
+        await until(browser, "document.querySelector('[name=seats]')")
+
+
+async def until(browser: Tab, expression: str) -> Any:
+    deadline = time.monotonic() + 60
+    while (found := await browser.evaluate(expression)) in (None, False, ""):
+        assert time.monotonic() < deadline, expression
+        await asyncio.sleep(0.1)
+    return found

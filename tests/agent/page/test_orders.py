@@ -1,0 +1,76 @@
+"""What the page may ask for: known commands, and no word of a stranger becomes an option."""
+
+from typing import Any
+
+import pytest
+
+from agent.page.orders import BadOrder, Order, session_order, short_order, transcript_name
+
+PROFILE = ("--profile=work",)
+
+
+def test_a_lobby_is_hosted_as_on_the_command_line() -> None:
+    asked = {"command": "host", "program": "auction", "seats": "3", "title": "Boat", "admit": "ask"}
+    order = session_order({**asked, "with": ["did:a"], "inputs": ["bid=120"]}, PROFILE)
+    words = ("--admit=ask", "--seats=3", "--title=Boat", "--with=did:a", "--", "auction")
+    assert order == Order(("host", "--profile=work", "--json", "--answers", *words), ("bid=120",))
+
+
+def test_inputs_stand_in_no_argument() -> None:
+    asked = {"command": "run", "program": "auction", "with": ["did:a"], "inputs": ["bid=120"]}
+    order = session_order(asked, PROFILE)
+    assert "120" not in " ".join(order.words)
+    assert order.inputs == ("bid=120",)
+
+
+@pytest.mark.parametrize("name", ["--help", "--passphrase-file=/etc/shadow", "-v"])
+def test_a_value_that_looks_like_an_option_is_none(name: str) -> None:
+    hosted = session_order({"command": "host", "program": name, "title": name}, PROFILE)
+    assert hosted.words[-2:] == ("--", name)
+    assert f"--title={name}" in hosted.words
+    joined = session_order({"command": "join", "link": name}, PROFILE)
+    assert joined.words[-2:] == ("--", name)
+    for asked in (
+        {"command": "program", "program": name},
+        {"command": "approve", "program": name},
+        {"command": "name", "did": name, "name": name},
+        {"command": "verify-contact", "name": name},
+        {"command": "forget", "name": name},
+    ):
+        words = short_order(asked, PROFILE).words
+        assert name not in words[: words.index("--")]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"command": "create-did"},
+        {"command": ["host"]},
+        {"command": "host"},
+        {"command": "host", "program": 7},
+        {"command": "host", "program": "a\nb"},
+        {"command": "host", "program": "a\0"},
+        {"command": "host", "program": "x" * 9000},
+        {"command": "host", "program": "a", "with": "did:a"},
+        {"command": "host", "program": "a", "with": [7]},
+        {"command": "host", "program": "a", "inputs": ["bid=1\nbid=2"]},
+        {"command": "join", "link": "\ud800"},
+    ],
+    ids=str,
+)
+def test_everything_else_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(BadOrder):
+        session_order(asked, PROFILE)
+    with pytest.raises(BadOrder):
+        short_order(asked, PROFILE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../profiles/default.age", "/etc/passwd", "0123456789abcdef.card", "", "a.json", "0" * 16],
+)
+def test_only_transcripts_are_verified(name: str) -> None:
+    with pytest.raises(BadOrder):
+        transcript_name({"transcript": name})
+    assert transcript_name({"transcript": "0123456789abcdef.json"})

@@ -1,0 +1,142 @@
+"""Three people, three browsers: from a link on a page to a result and its proof, on an internet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.runs import NETNS
+from tests.support.axe import faults
+from tests.support.browser import Tab, find_browser, tab
+from tests.support.internet import Command, Internet, Party
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
+    pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
+]
+RESULT = "winner=party1 price=135"
+PICTURES = os.environ.get("DIDMESH_PICTURES")  # a folder, for whoever wants to look
+
+
+async def test_three_people_compute_on_their_pages(internet: Internet) -> None:
+    parties = internet.parties("home0", "home1", "home2")
+    async with page(parties[0]) as alice, page(parties[1]) as bob, page(parties[2]) as carol:
+        await alice.fill({"[name=program]": "second_price_auction", "title": "Who buys the boat"})
+        await alice.fill({".chosen ~ .field [name=name]": "alice"})
+        await alice.fill({"[data-input=bid]": "120"})
+        await alice.press("Open the lobby")
+        link = await alice.value("#invite input")
+        await alice.picture("lobby")
+        for guest, bid, name in ((bob, "150", "bob"), (carol, "135", "carol")):
+            await guest.fill({"link": link, "name": name})
+            await guest.press("Knock")
+            await alice.sees(f'calls itself "{name}" in?')
+            await alice.picture("knock")
+            await alice.press("Let in")
+            await guest.sees("the winner")
+            await guest.fill({"value": bid})
+            await guest.picture("input")
+            await guest.press("Use it")
+        words = {await one.text(".question .words") for one in (alice, bob, carol)}
+        assert len(words) == 1
+        await alice.picture("phrase")
+        await alice.can_be_used_by_everybody()
+        for one in (alice, bob, carol):
+            await one.press("Everybody reads the same")
+        for one in (alice, bob, carol):
+            assert await one.text("pre.output") == RESULT
+            await one.sees("agreed, ready, result")
+            await one.picture("result")
+            assert await one.text(".verdict .good")
+            await one.can_be_used_by_everybody()
+            assert one.tab.complaints == []
+
+
+class Page:
+    """What a person does on it: fills, presses, reads; each waits until it can."""
+
+    def __init__(self, tab: Tab, name: str) -> None:
+        self.tab = tab
+        self._name = name
+
+    async def until(self, expression: str) -> Any:
+        deadline = time.monotonic() + 60
+        while (found := await self.tab.evaluate(expression)) in (None, False, ""):
+            if time.monotonic() > deadline:
+                shown = await self.tab.evaluate("document.body.innerText")
+                raise AssertionError(f"never: {expression}\n{shown}\n{self.tab.complaints}")
+            await asyncio.sleep(0.1)
+        return found
+
+    async def fill(self, values: dict[str, str]) -> None:
+        for name, value in values.items():
+            where = name if name[0] in "[." else f"[name={name}]"
+            field = f"[...document.querySelectorAll({json.dumps(where)})].at(0)"
+            await self.until(f"{field}?.form !== undefined")
+            change = f"{field}.dispatchEvent(new Event('change'))"
+            await self.tab.evaluate(f"{field}.value = {json.dumps(value)}; {change}")
+
+    async def press(self, words: str) -> None:
+        button = (
+            "[...document.querySelectorAll('main button:not(:disabled)')]"
+            f".find(one => one.textContent === {json.dumps(words)})"
+        )
+        await self.until(f"{button} && ({button}.click(), true)")
+
+    async def sees(self, words: str) -> None:
+        await self.until(f"document.body.innerText.includes({json.dumps(words)})")
+
+    async def text(self, selector: str) -> str:
+        return str(await self.until(f"document.querySelector({json.dumps(selector)})?.innerText"))
+
+    async def value(self, selector: str) -> str:
+        return str(await self.until(f"document.querySelector({json.dumps(selector)})?.value"))
+
+    async def can_be_used_by_everybody(self) -> None:
+        for dark in (False, True):
+            for size in ((1280, 900), (390, 844)):
+                await self.tab.look(*size, dark=dark)
+                assert await faults(self.tab) == []
+                assert await self.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    async def picture(self, what: str) -> None:
+        if PICTURES is None:
+            return
+        for width, height, phone in ((1280, 900, False), (390, 844, True)):
+            for dark in (False, True):
+                await self.tab.look(width, height, dark=dark, phone=phone)
+                name = f"{what}-{self._name}-{width}-{'dark' if dark else 'light'}.png"
+                await self.tab.picture(Path(PICTURES) / name)
+
+
+@asynccontextmanager
+async def page(party: Party) -> AsyncIterator[Page]:
+    command = party.start("ui", "--no-open", "--json", as_root=True)
+    url = await address(command)
+    async with tab(namespace=NETNS / party.host.namespace) as browser:
+        await browser.look(1280, 900)
+        await browser.open(url)
+        try:
+            yield Page(browser, party.host.name)
+        finally:
+            command.process.terminate()
+            assert await asyncio.to_thread(command.wait) == 0, command.told()
+
+
+async def address(command: Command) -> str:
+    deadline = time.monotonic() + 60
+    while not command.events:
+        assert command.process.poll() is None, command.told()
+        assert time.monotonic() < deadline, command.told()
+        await asyncio.sleep(0.05)
+    return str(command.events[0]["url"])
