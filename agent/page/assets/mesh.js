@@ -15,6 +15,7 @@ export function drawMesh(parties, me, paths) {
       svg("desc", { id: "mesh-desc" }, describe(parties, me, paths)),
       lines(places, me, paths),
       places.map(({ x, y, party, rank }) => node(x, y, party, rank, party.did === me))),
+    h("p", { class: "hint" }, "Dashed: relayed. Grey: between others, who alone know it."),
     table(parties, me, paths));
 }
 

@@ -196,7 +196,7 @@ export function drawQr(rows) {
 }
 
 function seatsCard(state, me) {
-  const seat = (one, rank) => h("li", { class: one.stage === "ready" ? "ready" : "" },
+  const seat = (one, rank) => h("li", { class: one.stage === "admitted" ? "" : "ready" },
     h("span", { class: "rank", "aria-hidden": "true" }, String(rank)),
     h("span", { class: "who" }, nameOf(one, me), one.role && one.role !== "party" && ` as ${plain(one.role)}`,
       one.did !== me && h("span", { class: "hint" }, ` ${trust(one)}`)),

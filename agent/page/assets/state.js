@@ -60,7 +60,10 @@ const LOBBY = {
   program: (state, event) => { state.program = event.program; },
   piece: (state, event) => { state.pieces = { have: event.have, of: event.of }; },
   reopened: (state) => { state.phrase = null; },
-  began: (state) => { state.computing = true; state.waiting = []; },
+  began: (state) => {
+    state.roster = state.roster.map((seat) => ({ ...seat, stage: "signed" }));
+    Object.assign(state, { computing: true, waiting: [] });
+  },
 };
 
 // Whom everybody waits for but us. A host says it; a guest reads it from the seats.
