@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ pytestmark = [
 
 MEDIATOR = ("198.51.100.10", "192.0.2.10")
 URL = f"http://{MEDIATOR[0]}:443"
+COTURN = ("198.51.100.20", "192.0.2.20")
+FOREIGN = ("full-cone", "address-restricted", "port-restricted", "symmetric")
 USER = 64199
 AT_ONCE = 4
 WITH_PORTS = "port-mapping"
@@ -89,7 +93,14 @@ def found() -> Iterator[dict[str, dict[str, Any]]]:
             made = agent(public, mine, "create-did", "--mediator", URL, "--unencrypted")
             assert made.wait(60) == 0, made.communicate()
             more = {"ipv6-only": stun_words(public.addresses6)}  # its URL is one of IPv4
-            yield dict(checks(hosts, mine, more))
+            if shutil.which("turnserver"):
+                with coturn(lab.public("coturn", *COTURN), mine):
+                    for kind in FOREIGN:
+                        hosts[f"{kind} by coturn"] = hosts[kind]
+                        more[f"{kind} by coturn"] = stun_words(COTURN)
+                    yield dict(checks(hosts, mine, more))
+            else:
+                yield dict(checks(hosts, mine, more))
         finally:
             mediator.kill()
             mediator.communicate()
@@ -172,6 +183,33 @@ def test_a_router_that_maps_ports_makes_direct_paths_likely(
 def test_every_answer_has_the_documented_shape(found: dict[str, dict[str, Any]]) -> None:
     for answer in found.values():
         check_shape(answer, NETCHECK)
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("turnserver") is None, reason="needs Debian's coturn")
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_stun_server_tells_the_same(kind: str, found: dict[str, dict[str, Any]]) -> None:
+    seen = found[f"{kind} by coturn"]["ipv4"]
+    assert seen is not None
+    assert tuple(seen[n] for n in ("mapping", "filtering", "ports", "hairpin")) == NAMED[kind]
+
+
+@contextmanager
+def coturn(host: Host, mine: Path) -> Iterator[None]:
+    """RFC 5780 by somebody else, on two addresses."""
+    words = ["turnserver", "-n", "--stun-only", "--no-tls", "--no-dtls", "--no-cli"]
+    words += ["--log-file", "stdout", "--pidfile", str(mine / "coturn.pid")]
+    words += ["--userdb", str(mine / "coturn.db")]
+    words += [word for address in COTURN for word in ("--listening-ip", address)]
+    process = host.popen(
+        words, user=USER, env=environment(mine), cwd=mine,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def stun_words(addresses: Sequence[str]) -> list[str]:
