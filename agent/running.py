@@ -1,7 +1,7 @@
 """The sessions that run on this machine, as their processes write them down.
 
-A session keeps $DIDMESH_HOME/sessions/PID-RANDOM.json and a work folder of the same name without
-the ending, for as long as it lives:
+A session keeps $DIDMESH_HOME/sessions/PID-RANDOM.json, a socket of the same name with .sock over
+which it answers (`agent.telling`), and a work folder without an ending, for as long as it lives:
 
     {"pid": 4711, "session": "<hash of the descriptor>", "parties": ["did:…", …],
      "paths": {"did:…": {"kind": "direct", …}, …}}
@@ -52,6 +52,7 @@ class Traces:
         self.workdir = sessions / f"{os.getpid()}-{secrets.token_hex(8)}"
         self.workdir.mkdir(mode=0o700)
         self._file = self.workdir.with_suffix(".json")
+        self.socket = self.workdir.with_suffix(".sock")
 
     def write(self, session: RunningSession) -> None:
         """Tell other processes; replaces what was there, never leaving half of it."""
@@ -87,6 +88,11 @@ def running_sessions(folder: Path) -> list[RunningSession]:
         if _alive(session.pid):
             found.append(session)
     return found
+
+
+def socket_of(folder: Path, session: RunningSession) -> Path | None:
+    """Where this session answers, if it does already."""
+    return next((folder / "sessions").glob(f"{session.pid}-*.sock"), None)
 
 
 def _read(value: Mapping[str, Any]) -> RunningSession:

@@ -18,11 +18,14 @@ from agent.running import Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor, KeyAgreement
 from agent.session.events import Agreed, Described, Event, State
+from agent.session.export import MeshExport
 from agent.session.heart import Heart
-from agent.session.offers import OwnSide, make_own_side
+from agent.session.offers import OwnSide, make_own_side, peer_key
 from agent.session.paths import Paths
 from agent.session.preshared import Decapsulator, End, NotConfirmed, PairKeys
 from agent.session.stage import Stage
+from agent.telling import answering
+from agent.wireguard.config import Interface
 from traversal.candidate import Address
 from traversal.port_mapping import Mapped
 from traversal.relay import RelayTicket
@@ -44,6 +47,7 @@ class Meshing:
     decapsulator: Decapsulator
     _own: OwnSide | None = None
     _pairs: PairKeys | None = None
+    _interface: Interface | None = None
     _servers: tuple[Address, ...] = ()
     _mapping: asyncio.Task[Mapped | None] | None = None
     _creating: asyncio.Task[None] | None = None
@@ -72,6 +76,24 @@ class Meshing:
         seconds = time.monotonic() - self._offered_at
         self.stage.report.event("mesh", seconds=round(seconds, 3))
         paths.tell()
+        self.stage.accompany(self._answer(agreed, paths))
+
+    async def _answer(self, agreed: Agreed, paths: Paths) -> NoReturn:
+        """Tell our owner's other commands what the mesh is, until the session ends."""
+        descriptor, interface = agreed.descriptor, self._interface
+        if interface is None:
+            raise RuntimeError("there is no mesh to tell of")
+
+        def tell(kind: str) -> str:
+            endpoints = {peer_key(agreed.offers[did]): at for did, at in paths.endpoints().items()}
+            rank = descriptor.rank(self.stage.me)
+            return MeshExport(
+                descriptor.content, descriptor.id, rank, MTU, endpoints, interface
+            ).text(kind)
+
+        async with answering(self.traces.socket, tell):
+            await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets was set")
 
     async def _agree(self) -> Agreed:
         port = await UdpPort.bind()
@@ -201,8 +223,8 @@ class Meshing:
         stage, descriptor = self.stage, agreed.descriptor
         preshared = self._preshared(agreed)
         own.port.close()
-        plan = mesh.plan(descriptor, stage.me, own, agreed.offers, preshared)
-        await stage.helper.apply(plan)
+        self._interface = mesh.plan(descriptor, stage.me, own, agreed.offers, preshared)
+        await stage.helper.apply(self._interface)
         stage.heart = await Heart.start(
             stage.helper, descriptor, stage.me, stage.on_said, stage.on_lost
         )

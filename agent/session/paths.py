@@ -86,6 +86,16 @@ class Paths:
                 self._tell(did)
         self._note()
 
+    def endpoints(self) -> dict[str, tuple[str, int]]:
+        """Where WireGuard reaches each party now, where it does."""
+        others = [did for did in self.descriptor.parties if did != self.stage.me]
+        found = {did: self.connectivity.path(did) for did in others}
+        return {
+            did: (path.endpoint.host, path.endpoint.port)
+            for did, path in found.items()
+            if path is not None
+        }
+
     async def _connect(self, port: CheckSocket) -> None:
         with contextlib.closing(port):
             await self.connectivity.run()
