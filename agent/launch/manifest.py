@@ -31,7 +31,7 @@ Where parties differ in what they do, roles stand in place of `parties`; every s
 
     [timeouts]                          # seconds
     start = 30                          # until every party is connected to every other
-    lost = 8                            # until a silent connection counts as lost
+    lost = 20                           # until a silent connection counts as lost; the agent waits 15
     run = 600                           # until the program must have ended
 
 A program may get words on its command line, `words = ["8", "{bid}"]`, where {bid} is that input
@@ -305,7 +305,7 @@ def _opening(table: Table) -> Opening:
 def _timeouts(table: Table) -> Timeouts:
     found = Timeouts(
         start=table.whole("start", 1, 3600, default=30),
-        lost=table.whole("lost", 2, 600, default=8),
+        lost=table.whole("lost", 2, 600, default=20),
         run=table.whole("run", 1, 86_400, default=600),
     )
     table.nothing_else()

@@ -80,8 +80,9 @@ def _serve(agent: socket.socket, session: Session) -> None:
             try:
                 data, descriptors = _receive(agent)
             except ConnectionError:
-                return
+                data, descriptors = b"", []
             if not data:
+                session.say_goodbye()
                 return
             _answer(agent, session, order, data, descriptors)
     finally:

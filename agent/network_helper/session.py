@@ -1,6 +1,7 @@
 """One session's namespace, interface and program: does what `requests` has let through."""
 
 import base64
+import time
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -22,6 +23,8 @@ from agent.network_helper.requests import (
 )
 from agent.wireguard.config import Endpoint
 from agent.wireguard.device import Device
+
+GOODBYE = 1.2  # seconds, in which two pulses of everybody come
 
 Reply = tuple[dict[str, Any], Sequence[int]]  # the answer, and descriptors that go with it
 
@@ -112,6 +115,17 @@ class Session:
         if self.program is not None:
             self.program.finish()
             self.program = None
+
+    def say_goodbye(self) -> None:
+        """The agent is gone without a word: end the program, and let the others notice.
+
+        Nobody listens to their pulses any more, and while the mesh stands, the kernel says so.
+        """
+        if self.program is not None:
+            self.program.stop()
+            self.program_ended()
+        if self._listen_port != 0 and self._device is not None:
+            time.sleep(GOODBYE)
 
     def remove(self) -> dict[str, int]:
         """Take everything down, then count what is left; can be repeated."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -14,6 +16,8 @@ from agent.session.machine import SessionMachine
 from agent.session.pulse import MAX_PULSE, PulseKeeper
 from traversal.candidate import Address
 
+IP_RECVERR = 11  # <linux/in.h>
+ERRORS = 512  # bytes, for one refusal and what belongs to it
 READ_AT_ONCE = 64  # datagrams; a party that floods us gets no more of the loop at a time
 
 
@@ -36,6 +40,7 @@ class Heart:
         self._heard_all = asyncio.Event()
         self._finished_all = asyncio.Event()
         self._wake = asyncio.Event()
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         asyncio.get_running_loop().add_reader(sock, self._read)
         self._beating = asyncio.create_task(self._beat())
 
@@ -109,8 +114,7 @@ class Heart:
             now = time.monotonic()
             pulses = self._keeper.datagrams_to_send(now, self._statement, finished=self._finished)
             for data, address in pulses:
-                with contextlib.suppress(OSError):  # the tunnel may not be there yet
-                    self._socket.sendto(data, address)
+                self._send(data, address)
             if self._heard_all.is_set():
                 for did in self._keeper.lost(now):
                     self._on_lost(did)
@@ -119,7 +123,15 @@ class Heart:
                 async with asyncio.timeout(max(0.0, self._keeper.next_timer() - now)):
                     await self._wake.wait()
 
+    def _send(self, data: bytes, address: Address) -> None:
+        with contextlib.suppress(OSError):  # the tunnel may not be there yet
+            try:
+                self._socket.sendto(data, address)
+            except ConnectionRefusedError:  # that was another pulse; this one has not left
+                self._socket.sendto(data, address)
+
     def _read(self) -> None:
+        self._read_refusals()
         with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(READ_AT_ONCE):
                 data, source = self._socket.recvfrom(MAX_PULSE + 1)
@@ -131,3 +143,18 @@ class Heart:
                     self._heard_all.set()
                 if self._keeper.all_finished():
                     self._finished_all.set()
+
+    def _read_refusals(self) -> None:
+        """Pulses that came back through the tunnel, so that nobody else can make them up."""
+        with contextlib.suppress(OSError):
+            for _ in range(READ_AT_ONCE):
+                _, words, _, to = self._socket.recvmsg(1, ERRORS, socket.MSG_ERRQUEUE)
+                if any(map(_is_refusal, words)):
+                    self._keeper.refuse(Address(*to[:2]), time.monotonic())
+                    self._wake.set()
+
+
+def _is_refusal(word: tuple[int, int, bytes]) -> bool:
+    """Source: ip(7), IP_RECVERR: a word of the kernel's, whose first number is an error's."""
+    _, kind, error = word
+    return kind == IP_RECVERR and int.from_bytes(error[:4], sys.byteorder) == errno.ECONNREFUSED

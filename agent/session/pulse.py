@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from traversal.candidate import Address
 
 PULSE_INTERVAL = 0.5  # seconds
-LOST_AFTER = 4.0  # seconds of silence after which a party counts as lost
+LOST_AFTER = 15.0  # seconds of silence after which a party counts as lost; a cable may be put back
+GONE_AFTER = 2.0  # the same once its machine has said that nobody listens there any more
 CARRIED_AFTER = 2.0  # seconds after which a statement that was not heard goes by mail
 MAX_PULSE = 1200  # bytes; below the mesh's MTU of 1280 with its headers
 _HEADER = struct.Struct("!BBQQQ")
@@ -37,6 +38,7 @@ class _Peer:
     address: Address
     reachable: bool = False
     heard: float | None = None
+    refused: float | None = None
     clock: int = 0
     rtt: float | None = None
     last: tuple[float, float] | None = None  # when it answered a pulse of ours, and after how long
@@ -77,7 +79,7 @@ class PulseKeeper:
         if peer.heard is None:
             self.hurry()  # a quick answer, to the first only, gives both of us a round trip
         _, flags, clock, echo, held = _HEADER.unpack_from(data)
-        peer.heard, peer.clock, peer.reachable = now, clock, True
+        peer.heard, peer.refused, peer.clock, peer.reachable = now, None, clock, True
         peer.finished = bool(flags & _HAS_ALL_RESULTS)
         peer.echoed = max(peer.echoed, echo)
         if echo:
@@ -87,6 +89,15 @@ class PulseKeeper:
                 peer.last = now, sample
         text = data[_HEADER.size :]
         return (did, text.decode("ascii", "replace")) if text else None
+
+    def refuse(self, destination: Address, now: float) -> None:
+        """A pulse came back: the party's machine is there, and its agent is not.
+
+        What it said before it ended may still be on its way.
+        """
+        for peer in self._peers.values():
+            if peer.address == destination and peer.refused is None:
+                peer.refused = now
 
     def datagrams_to_send(
         self, now: float, statement: str | None, *, finished: bool
@@ -115,11 +126,12 @@ class PulseKeeper:
 
     def lost(self, now: float) -> list[str]:
         """The parties that have been silent for too long, counted from the start at first."""
-        return [
-            did
-            for did, peer in self._peers.items()
-            if now - (peer.heard if peer.heard is not None else self.started) > LOST_AFTER
-        ]
+        return [did for did, peer in self._peers.items() if self._is_lost(peer, now)]
+
+    def _is_lost(self, peer: _Peer, now: float) -> bool:
+        if peer.refused is not None and now - peer.refused > GONE_AFTER:
+            return True
+        return now - (peer.heard if peer.heard is not None else self.started) > LOST_AFTER
 
     def missed(self, now: float) -> list[str]:
         """Who has not heard our statement, though we have said it for `CARRIED_AFTER` seconds."""

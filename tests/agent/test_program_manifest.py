@@ -32,7 +32,7 @@ def test_a_manifest_is_read_in_full() -> None:
     assert (manifest.min_parties, manifest.max_parties, manifest.ports) == (3, 7, 1)
     assert manifest.inputs == (Input("number", InputType.INTEGER, "your number", -5, 1000),)
     assert [(entry.what, entry.to) for entry in manifest.opens] == [("the sum", ("all",))]
-    assert manifest.timeouts == Timeouts(start=30, lost=8, run=600)
+    assert manifest.timeouts == Timeouts(start=30, lost=20, run=600)
 
 
 @pytest.mark.parametrize(("parties", "threshold"), [(3, 1), (4, 1), (5, 2), (6, 2), (7, 3)])

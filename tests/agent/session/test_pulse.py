@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.session.pulse import CARRIED_AFTER, LOST_AFTER, MAX_PULSE, PULSE_INTERVAL, PulseKeeper
+from agent.session.pulse import (
+    CARRIED_AFTER,
+    GONE_AFTER,
+    LOST_AFTER,
+    MAX_PULSE,
+    PULSE_INTERVAL,
+    PulseKeeper,
+)
 from traversal.candidate import Address
 
 ANN, BEN = Address("10.1.2.1", 11364), Address("10.1.2.2", 11364)
@@ -94,6 +101,17 @@ def test_silence_is_a_loss_and_a_pulse_ends_it() -> None:
     (pulse,) = send(ben, 5200.0)
     ann.handle_datagram(pulse, BEN, 200.0)
     assert ann.lost(200.1) == []
+
+
+def test_a_party_whose_agent_has_ended_is_lost_soon_unless_it_still_speaks() -> None:
+    ann, ben = pair()
+    ann.refuse(BEN, 100.0)
+    ann.refuse(BEN, 100.5)
+    assert ann.lost(100.0 + GONE_AFTER) == []
+    assert ann.lost(100.0 + GONE_AFTER + 0.1) == ["ben"]
+    (pulse,) = send(ben, 5200.0)
+    ann.handle_datagram(pulse, BEN, 102.2)
+    assert ann.lost(102.0 + GONE_AFTER + 1.0) == []
 
 
 def test_who_has_all_results_says_so() -> None:
