@@ -162,6 +162,16 @@ class RelayBinding:
         """The relay has forgotten our side, or never answered that we want it to."""
         return self._lifetime == 0 and self._next is None
 
+    def __str__(self) -> str:
+        """How far it has come, in words for a person."""
+        if self.refusal is not None:
+            return f"relay {self.server} refuses: {self.refusal[1]}"
+        if not self.bound:
+            return f"relay {self.server} does not answer"
+        if not self.other_bound:
+            return f"the other side does not come to relay {self.server}"
+        return f"relay {self.server} has both sides, and no check passes"
+
     def awaits(self, transaction: bytes) -> bool:
         """Whether an answer with this transaction is for us."""
         return transaction in self._in_flight

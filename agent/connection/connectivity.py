@@ -114,6 +114,15 @@ class Connectivity:
         """What there is to say of the path, or of its absence."""
         return self._parties[party].finder.explain()
 
+    def explain_relays(self, party: str) -> str:
+        """Why no relay helps, where there is no path at all."""
+        known = self._parties[party]
+        words = [str(binding) for binding in known.bindings]
+        words += ["a relay is tried by a WebSocket, too"] * bool(known.streams)
+        if not known.tickets:
+            words.append("neither side has a relay")
+        return "; ".join(words) or "no address of a relay can be reached from here"
+
     async def run(self) -> NoReturn:
         """Until cancelled."""
         async with asyncio.TaskGroup() as streams:

@@ -31,7 +31,7 @@ Where parties differ in what they do, roles stand in place of `parties`; every s
 
     [timeouts]                          # seconds
     start = 30                          # until every party is connected to every other
-    lost = 20                           # until a silent connection counts as lost; the agent waits 15
+    lost = 20                           # until a silent connection counts as lost
     run = 600                           # until the program must have ended
 
 A program may get words on its command line, `words = ["8", "{bid}"]`, where {bid} is that input

@@ -49,7 +49,9 @@ class Meshing:
     _pairs: PairKeys | None = None
     _interface: Interface | None = None
     _servers: tuple[Address, ...] = ()
-    _mapping: asyncio.Task[Mapped | None] | None = None
+    _mapping: asyncio.Task[None] | None = None
+    _mapped: Mapped | None = None
+    _paths: Paths | None = None
     _creating: asyncio.Task[None] | None = None
     _offered_at: float = 0.0
 
@@ -70,8 +72,10 @@ class Meshing:
             raise RuntimeError("a mesh is raised after an agreement")
         await self._creating
         heart = await self._take_port_over(own, agreed)
-        paths = Paths(self.stage, agreed.descriptor, self.traces, heart, self._servers)
+        descriptor, traces = agreed.descriptor, self.traces
+        paths = Paths(self.stage, descriptor, traces, heart, self._servers, self._mapped)
         await paths.start(own, agreed)
+        self._paths = paths
         await self._await_everybody(heart, paths)
         seconds = time.monotonic() - self._offered_at
         self.stage.report.event("mesh", seconds=round(seconds, 3))
@@ -195,28 +199,31 @@ class Meshing:
         relays: tuple[tuple[RelayTicket, RelayTicket], ...],
     ) -> OwnSide:
         gathered = await gather(port, self._servers, GATHER_TIMEOUT)
-        mapped = await self._mapping if self._mapping is not None else None
-        candidates = with_mapped(gathered.candidates, mapped)
+        if self._mapping is not None:
+            await self._mapping
+        candidates = with_mapped(gathered.candidates, self._mapped)
         kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
         words = f"mapping {gathered.mapping}; candidates: {kinds}; relays: {len(relays)}"
         self.stage.step("candidates", words)
         others = [did for did in descriptor.parties if did != self.stage.me]
         return make_own_side(descriptor.id, port, candidates, others, relays)
 
-    async def _map(self, port: UdpPort) -> Mapped | None:
+    async def _map(self, port: UdpPort) -> None:
         """What the router opens for us stays open with the session, and no longer."""
-        mapped = await map_port(port.port, MAPPING_TIMEOUT)
+        self._mapped = mapped = await map_port(port.port, MAPPING_TIMEOUT)
         if mapped is not None:
             words = f"the router opens {mapped.external} for us ({mapped.protocol})"
             if mapped.double_nat:
                 words += ", which is private: another NAT follows"
             self.stage.step("port-mapping", words)
             self.stage.accompany(keep_mapped(mapped, self._remapped))
-        return mapped
 
     def _remapped(self, mapped: Mapped | None) -> None:
         words = f"opens {mapped.external} instead" if mapped else "opens no port for us any more"
         self.stage.step("port-mapping", f"the router {words}")
+        self._mapped = mapped
+        if self._paths is not None:
+            self._paths.remap(mapped)
 
     async def _take_port_over(self, own: OwnSide, agreed: Agreed) -> Heart:
         """WireGuard has our port and knows everybody before anything is sent."""
@@ -245,7 +252,7 @@ class Meshing:
         if pathless:
             names = ", ".join(map(stage.name, pathless))
             did, reason = next(iter(pathless.items()))
-            words = f"no direct path from {stage.name(stage.me)} to {names}: {reason}"
+            words = f"no path from {stage.name(stage.me)} to {names}: {reason}"
             stage.fail(words, did, lost=True)
         stage.lose(lost, MESH_TIMEOUT)
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from agent.connection.changes import network_changes
 from agent.connection.check_socket import CheckSocket
 from agent.connection.connectivity import Connectivity
-from agent.connection.gathering import Gathered
+from agent.connection.gathering import Gathered, with_mapped
 from agent.connection.steering import Steering
 from agent.running import RunningSession, Traces
 from agent.session import mesh
@@ -25,6 +25,7 @@ from agent.session.offers import OwnSide, check_key, peer_key
 from agent.session.stage import Stage
 from traversal.candidate import Address, BadCandidate, RemoteSide, candidates_from_json
 from traversal.paths import Event, PathFound, PathSettled
+from traversal.port_mapping import Mapped
 
 GATHER_TIMEOUT = 3.0  # seconds
 MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
@@ -44,6 +45,7 @@ class Paths:
     traces: Traces
     heart: Heart
     servers: Sequence[Address]  # STUN
+    mapped: Mapped | None  # what the router opens for us
     connectivity: Connectivity = field(init=False)
     _steering: Steering = field(init=False)
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
@@ -76,7 +78,8 @@ class Paths:
         """The parties to which there is no path, and why."""
         others = [did for did in self.descriptor.parties if did != self.stage.me]
         lacking = [did for did in others if self.connectivity.path(did) is None]
-        return {did: self.connectivity.explain(did).reason or "" for did in lacking}
+        explain, explain_relays = self.connectivity.explain, self.connectivity.explain_relays
+        return {did: f"{explain(did).reason or ''}; {explain_relays(did)}" for did in lacking}
 
     def tell(self) -> None:
         """Tell every path now, and from now on every change."""
@@ -126,16 +129,25 @@ class Paths:
     async def _follow_our_network(self) -> None:
         async for change in network_changes():
             self.stage.step("network", f"our {change} changed: looking for our addresses again")
-            self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
+            self._look_again()
+
+    def remap(self, mapped: Mapped | None) -> None:
+        """The router opens another port for us, or none any more."""
+        self.mapped = mapped
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
 
     def _gathered(self, gathered: Gathered) -> None:
-        addresses = frozenset(found.address for found in gathered.candidates)
+        candidates = with_mapped(gathered.candidates, self.mapped)
+        addresses = frozenset(found.address for found in candidates)
         if addresses == self._offered or not addresses:
             return
         self._offered = addresses
-        self.connectivity.set_local(gathered.candidates)
-        self.stage.machine.moved([found.to_json() for found in gathered.candidates])
-        kinds = ", ".join(f"{found.kind} {found.address}" for found in gathered.candidates)
+        self.connectivity.set_local(candidates)
+        self.stage.machine.moved([found.to_json() for found in candidates])
+        kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
         self.stage.step("candidates", f"candidates now: {kinds}")
 
     def _on_event(self, did: str, event: Event) -> None:

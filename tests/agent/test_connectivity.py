@@ -90,6 +90,16 @@ async def test_a_party_that_never_answers_is_explained(ports: list[UdpPort]) -> 
     assert "none of 1 addresses answered" in str(result["2"])
 
 
+async def test_where_there_is_no_path_it_is_said_what_relays_there_are(
+    ports: list[UdpPort],
+) -> None:
+    connectivity = Connectivity(ports[0], ignore)
+    far = remote_of(LocalSide.fresh(varying_nat("203.0.113.2")))
+    local = LocalSide.fresh(varying_nat("203.0.113.1"))
+    connectivity.add_party("far", local, far, controlling=True)
+    assert connectivity.explain_relays("far") == "neither side has a relay"
+
+
 async def test_two_varying_nats_are_named_as_the_likely_reason(ports: list[UdpPort]) -> None:
     local, remote = varying_nat("203.0.113.1"), varying_nat("203.0.113.2")
     connectivity = Connectivity(ports[0], ignore)

@@ -59,6 +59,21 @@ def test_both_sides_bind_in_two_round_trips_and_the_pair_opens():
     assert relay.next_event() == PairOpened(pair.port, (ALICE, BOB))
 
 
+def test_a_binding_says_in_words_how_far_it_has_come():
+    relay, pair = a_relay_with_a_pair()
+    alice, bob = bindings(pair)
+    said = [str(alice)]
+    exchange(relay, alice, ALICE, rounds=2)
+    said.append(str(alice))
+    exchange(relay, bob, BOB, rounds=2)
+    said.append(str(bob))
+    assert said == [
+        f"relay {alice.server} does not answer",
+        f"the other side does not come to relay {alice.server}",
+        f"relay {alice.server} has both sides, and no check passes",
+    ]
+
+
 def test_whoever_came_first_soon_hears_that_the_other_side_has_come():
     relay, pair = a_relay_with_a_pair()
     alice, bob = bindings(pair)

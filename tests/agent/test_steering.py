@@ -1,0 +1,111 @@
+"""Who of a pair sends first, and what WireGuard is told; against a helper that only notes it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from agent.connection import steering
+from agent.connection.steering import KEEPALIVE, Steering
+from agent.wireguard.config import Endpoint, PeerStatus
+from traversal.candidate import Address
+
+BEN, CARL = b"b" * 32, b"c" * 32
+DIRECT, RELAY = Address("203.0.113.7", 4500), Address("198.51.100.10", 5000)
+
+
+class Helper:
+    """Keeps what it is told; says what a test lets WireGuard say."""
+
+    def __init__(self) -> None:
+        self.told: list[Endpoint] = []
+        self.handshakes: dict[bytes, float] = {}
+        self._at: dict[bytes, tuple[str, int]] = {}
+
+    async def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        self.told += endpoints
+        self._at |= {endpoint.public_key: endpoint.address for endpoint in endpoints}
+
+    async def status(self) -> tuple[PeerStatus, ...]:
+        return tuple(
+            PeerStatus(key, self._at.get(key), self.handshakes.get(key, 0.0), 0, 0)
+            for key in (BEN, CARL)
+        )
+
+    def keepalives(self, key: bytes) -> list[int]:
+        return [endpoint.keepalive for endpoint in self.told if endpoint.public_key == key]
+
+
+async def test_the_side_that_leads_sends_at_once_and_the_other_waits_for_it() -> None:
+    async with running(leads={"ben"}) as (steered, helper, reached):
+        steered.aim("ben", DIRECT)
+        steered.aim("carl", DIRECT)
+        await turns()
+        assert reached == ["ben"]
+        assert helper.keepalives(BEN) == [KEEPALIVE]
+        assert helper.keepalives(CARL) == [0], "a keepalive would be a handshake that meets theirs"
+
+
+async def test_who_follows_sends_once_they_have_shaken_hands() -> None:
+    async with running(leads={"ben"}) as (steered, helper, reached):
+        steered.aim("carl", DIRECT)
+        await turns()
+        assert reached == []
+        helper.handshakes[CARL] = 1e9
+        await turns()
+        assert reached == ["carl"]
+        assert helper.keepalives(CARL) == [0, KEEPALIVE]
+
+
+async def test_who_follows_begins_by_itself_where_the_other_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steering, "FOLLOW", 0.05)
+    async with running(leads=set()) as (steered, helper, reached):
+        steered.aim("carl", DIRECT)
+        await asyncio.sleep(0.1)
+        await turns()
+        assert reached == ["carl"]
+        assert helper.keepalives(CARL)[-1] == KEEPALIVE
+
+
+async def test_a_second_path_does_not_make_who_follows_wait_anew() -> None:
+    async with running(leads=set()) as (steered, helper, reached):
+        steered.aim("carl", RELAY)
+        await turns()
+        helper.handshakes[CARL] = 1e9
+        await turns()
+        steered.aim("carl", DIRECT, [RELAY])
+        await turns()
+        assert reached == ["carl", "carl"]
+        assert helper.keepalives(CARL) == [0, KEEPALIVE, KEEPALIVE]
+
+
+async def test_a_relay_that_was_left_is_redirected_from_until_the_path_has_settled() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        steered.aim("ben", DIRECT, [RELAY])
+        await turns()
+        steered.settle("ben")
+        await turns()
+        relay = (RELAY.host, RELAY.port)
+        assert [endpoint.late for endpoint in helper.told] == [(relay,), ()]
+
+
+@contextlib.asynccontextmanager
+async def running(leads: set[str]) -> AsyncIterator[tuple[Steering, Helper, list[str]]]:
+    helper, reached = Helper(), list[str]()
+    keys = {"ben": BEN, "carl": CARL}
+    steered = Steering(helper, keys, leads, reached.append, lambda _: None)
+    task = asyncio.create_task(steered.run())
+    try:
+        yield steered, helper, reached
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def turns() -> None:
+    """Long enough for a few looks at WireGuard."""
+    await asyncio.sleep(0.01)
+    await asyncio.sleep(3 * steering.LOOK_URGENTLY)
