@@ -1,11 +1,14 @@
 # didmesh: each goal installs what it needs first. PYTHON=… names another interpreter.
-.PHONY: demo test check bench clean
+.PHONY: demo install test check bench clean
 
 PY := .venv/bin/python
 
 demo:  ## three parties behind NATs run an auction; needs root for network namespaces
 	@scripts/setup run
 	@$(PY) -m lab demo
+
+install:  ## the commands agent and mediator for everybody on this machine, below /opt/didmesh
+	@scripts/setup install
 
 test:  ## every test; those that need root or a foreign peer say so when they skip
 	@scripts/setup dev

@@ -137,7 +137,7 @@ async def running(
             pages={
                 **health_pages(health),
                 "/": InvitationPage(identity, own.dids, conversation.protocols(handlers), gate),
-                lobby_page.PATH: LobbyPage(public_url),
+                lobby_page.PATH: LobbyPage(),
                 "/invitation": facts(identity.invitation.to_message().to_json),
                 **_did_document(identity),
             },

@@ -7,9 +7,7 @@ shown as its host's words. The part of the link that lets its owner knock never 
 from __future__ import annotations
 
 import html
-import shlex
 from string import Template
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -25,8 +23,7 @@ MAX_GOAL = 200  # characters
 class LobbyPage:
     """Answers whatever was asked for: without an invitation it explains lobbies in general."""
 
-    def __init__(self, public_url: str) -> None:
-        self._public_url = public_url
+    def __init__(self) -> None:
         style = page_file("style.css")
         self._style = style
         self._policy = (
@@ -59,7 +56,6 @@ class LobbyPage:
         return Template(page_file("lobby.html")).substitute(
             style=self._style,
             lead=html.escape(lead),
-            mediator=html.escape(shlex.quote(_address(self._public_url))),
             facts=facts,
         )
 
@@ -77,8 +73,3 @@ def _invitation(query: str) -> Invitation | None:
 
 def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:MAX_GOAL])
-
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
