@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 MAX_CANDIDATES = 32
@@ -55,12 +56,23 @@ class Address(NamedTuple):
     @property
     def private(self) -> bool:
         """Not routed on the internet, so it says something only inside its own network."""
-        ip = ipaddress.ip_address(self.host)
-        return any(ip in network for network in PRIVATE_NETWORKS)
+        return _is_private(self.host)
 
     @property
     def loopback(self) -> bool:
-        return ipaddress.ip_address(self.host).is_loopback
+        return _is_loopback(self.host)
+
+
+# Asked about the same few addresses with every datagram.
+@lru_cache(maxsize=1024)
+def _is_private(host: str) -> bool:
+    ip = ipaddress.ip_address(host)
+    return any(ip in network for network in PRIVATE_NETWORKS)
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
 
 
 class Kind(StrEnum):
