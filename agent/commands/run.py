@@ -139,6 +139,7 @@ async def _run(
             drop_root(user)  # from here on we read what strangers send
         profile = choice.load()
         by_did = {did if did != ME else profile.did: role for did, role in roles.items()}
+        check_count(program, len(by_did))  # who names the own DID as another's counts once
         parties = in_order(by_did, order)
         draft = make_draft(program, parties, [by_did[did] for did in parties], keys)
         resolver = default_registry()
