@@ -6,7 +6,7 @@ from typing import Any
 from mediator.cli import main
 from mediator.stores import commits
 
-HASTE = 0.02  # seconds between answer and commit
+HASTE = 0.1  # seconds between answer and commit
 
 
 async def answer_first(self: Any, group: list[Any]) -> None:

@@ -95,9 +95,12 @@ async def test_what_was_accepted_survives_20_times_kill_9_in_order() -> None:
 
 
 async def test_a_mediator_that_answers_before_it_commits_is_found_out() -> None:
-    """Or the count above would count nothing."""
-    tally = await crash_rounds(4, "tests.support.hasty_mediator")
-    assert tally.lost > 0
+    """Or the count above would count nothing; at the latest after as many kills."""
+    for _ in range(5):
+        tally = await crash_rounds(4, "tests.support.hasty_mediator")
+        if tally.lost:
+            return
+    pytest.fail("it lost nothing in 20 kills")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be refused")
