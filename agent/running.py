@@ -6,11 +6,15 @@ which it answers (`agent.telling`), and a work folder without an ending, for as 
     {"pid": 4711, "session": "<hash of the descriptor>", "parties": ["did:…", …],
      "paths": {"did:…": {"kind": "direct", …}, …}}
 
-What belongs to a process that is gone is left over from a crash; the next session removes it.
+The work folder is locked by whoever it belongs to. Without a lock it is left over from a crash, and
+the next session removes it. (Numbers of processes say nothing: a session may have a pid namespace
+of its own, and numbers are given again.)
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -20,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.rootless.handover import process_id
 from identity.did import shorten
 
 
@@ -48,9 +53,12 @@ class Traces:
     def __init__(self, folder: Path) -> None:
         sessions = folder / "sessions"
         sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(sessions)
-        self.workdir = sessions / f"{os.getpid()}-{secrets.token_hex(8)}"
-        self.workdir.mkdir(mode=0o700)
+        with _locked(sessions):  # a folder that has no lock yet must not be taken for a left one
+            _sweep(sessions)
+            self.workdir = sessions / f"{process_id()}-{secrets.token_hex(8)}"
+            self.workdir.mkdir(mode=0o700)
+            self._lock = os.open(self.workdir, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._file = self.workdir.with_suffix(".json")
         self.socket = self.workdir.with_suffix(".sock")
 
@@ -63,13 +71,13 @@ class Traces:
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
         shutil.rmtree(self.workdir, ignore_errors=True)
+        os.close(self._lock)
 
 
 def _sweep(sessions: Path) -> None:
     """Remove what processes that were killed could not."""
     for path in sessions.iterdir():
-        pid = path.name.partition("-")[0]
-        if not pid.isdecimal() or _alive(int(pid)):
+        if not path.name[0].isdecimal() or _is_held(path.with_suffix("")):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -85,7 +93,7 @@ def running_sessions(folder: Path) -> list[RunningSession]:
             session = _read(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # being written, or not ours
-        if _alive(session.pid):
+        if _is_held(path.with_suffix("")):
             found.append(session)
     return found
 
@@ -102,14 +110,29 @@ def _read(value: Mapping[str, Any]) -> RunningSession:
     return RunningSession(int(value["pid"]), str(value["session"]), tuple(parties), paths)
 
 
-def _alive(pid: int) -> bool:
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(workdir: Path) -> bool:
+    """Whether its session lives. Held for a moment by whoever asks, which harms nobody."""
+    try:
+        descriptor = os.open(workdir, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
         return False
-    except PermissionError:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _short(path: Any) -> str:

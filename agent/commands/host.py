@@ -37,6 +37,7 @@ from agent.person import person_for
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
+from agent.rootless.outside import rootless_option, run_inside
 from agent.session.records import last_others
 from agent.session.start import Computer, make_draft, speaker_of
 from identity.keystore import home_folder
@@ -113,6 +114,7 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 @click.option(
     "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
 )
+@rootless_option
 @profile_options
 def command(
     choice: Choice,
@@ -132,12 +134,14 @@ def command(
     timeout: int,
     as_json: bool,
     answers: bool,
+    rootless: bool,
 ) -> None:
     """Open a lobby for PROGRAM, and compute it with whom you let in."""
     if answers and not as_json:
         raise UsageMistake("--answers goes with --json")
     if resume == (program is not None):
         raise UsageMistake("name a program, or --resume", "agent host --help")
+    run_inside(rootless)
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
         if mediator is not None and choice.exists():

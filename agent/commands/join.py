@@ -35,6 +35,8 @@ from agent.person import Person, person_for
 from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
+from agent.rootless.handover import is_inside
+from agent.rootless.outside import rootless_option, run_inside
 from agent.session.start import Computer, make_draft, speaker_of
 from agent.words import parse_code
 from identity.keystore import Profile
@@ -97,6 +99,7 @@ lobby was closed or has expired, or you did not approve the program.""",
 @click.option(
     "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
 )
+@rootless_option
 @profile_options
 def command(
     choice: Choice,
@@ -110,6 +113,7 @@ def command(
     timeout: int,
     as_json: bool,
     answers: bool,
+    rootless: bool,
 ) -> None:
     """Knock at the lobby of LINK (or of a spoken code), and compute with whom you meet there."""
     if answers and not as_json:
@@ -122,8 +126,9 @@ def command(
     target = _target(link, mediator)
     if isinstance(target, LobbyLink):
         mediator = mediator_of(str(link))
-    if standing:
+    if standing and not is_inside():
         _take_turns()
+    run_inside(rootless)
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     wishes = Wishes(inputs, name, role, trusting, answers, standing, timeout)
     report: Report = JsonReport() if as_json else PlainReport()

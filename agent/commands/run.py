@@ -21,6 +21,7 @@ from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, profile_options
 from agent.report import JsonReport, PlainReport, Report
+from agent.rootless.outside import rootless_option, run_inside
 from agent.session.descriptor import KeyAgreement, check_roster
 from agent.session.start import Computer, make_draft
 from identity.keystore import home_folder
@@ -90,6 +91,7 @@ missing."""
     help="How often to begin again when a party was lost, as soon as it is back.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@rootless_option
 @profile_options
 def command(
     choice: Choice,
@@ -103,12 +105,14 @@ def command(
     timeout: int,
     retries: int,
     as_json: bool,
+    rootless: bool,
 ) -> None:
     """Compute PROGRAM together with the parties named by --with.
 
     PROGRAM is a program that comes along (auction), one that you added, by name or hash, or the
     path of a folder with a manifest. What does not come along wants your approval first.
     """
+    run_inside(rootless)
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):  # what root may read is not our user's to see
         loaded = wanted_program(ProgramStore(home_folder()), adapter, words)

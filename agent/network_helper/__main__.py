@@ -1,9 +1,10 @@
 """The network helper: one session for one ordinary user, over the socket on descriptor 0.
 
-    python -I -m agent.network_helper [--debug] [--uid UID]
+    python -I -m agent.network_helper [--debug] [--uid UID] [--rootless GID]
 
-Started by the agent as root (with --uid), through sudo, or by systemd for each connection to a
-sequenced-packet socket. When the other end of descriptor 0 closes, it removes everything and ends.
+Started by the agent as root (with --uid), through sudo, by systemd for each connection to a
+sequenced-packet socket, or as root of a user namespace that knows no user but its own (with --uid
+and --rootless). When the other end of descriptor 0 closes, it removes everything and ends.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.network_helper.commands import CommandFailed, log
+from agent.network_helper.program import User
 from agent.network_helper.requests import MAX_REQUEST, Order, RequestRefused, parse
 from agent.network_helper.session import Session
 
@@ -28,6 +30,7 @@ from agent.network_helper.session import Session
 def main() -> None:
     parser = argparse.ArgumentParser(prog="agent.network_helper", description=__doc__)
     parser.add_argument("--uid", type=int)
+    parser.add_argument("--rootless", type=int, metavar="GID")
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(
@@ -43,7 +46,7 @@ def main() -> None:
             _send(agent, {"refused": str(refusal)})
             sys.exit(1)
         _send(agent, {"serving": uid})
-        _serve(agent, Session(uid))
+        _serve(agent, Session(User(uid, options.rootless)))
 
 
 def served_user(own: int, peer: int, given: int | None, environment: Mapping[str, str]) -> int:

@@ -32,8 +32,8 @@ class PrivilegeMissing(AgentError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"cannot start the network helper: {reason}",
-            hint="run the command with sudo, or let your user run this without a password: "
-            + " ".join(_command(None)),
+            hint="add --rootless, or run the command with sudo, or let your user run this without a"
+            " password: " + " ".join(_command(None)),
         )
 
 

@@ -29,7 +29,7 @@ _Made = TypeVar("_Made")
 
 class Namespace:
     def __init__(self) -> None:
-        self._descriptor = _in_a_thread(_made_namespace)
+        self._descriptor = in_a_thread(made_namespace)
         self._inode = os.fstat(self._descriptor).st_ino
         self._number = secrets.randbits(31)
         _number(self._descriptor, self._number)
@@ -49,7 +49,7 @@ class Namespace:
             kinds = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
             return socket.socket(socket.AF_INET, kinds[kind])
 
-        return _in_a_thread(made)
+        return in_a_thread(made)
 
     def end_connections(self) -> None:
         """Reset every TCP connection while its process still has it.
@@ -78,7 +78,7 @@ class Namespace:
         return False
 
 
-def _made_namespace() -> int:
+def made_namespace() -> int:
     _check(_libc.unshare(CLONE_NEWNET))
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -91,7 +91,7 @@ def _settled(count: Callable[[], int]) -> int:
     return left
 
 
-def _in_a_thread(make: Callable[[], _Made]) -> _Made:
+def in_a_thread(make: Callable[[], _Made]) -> _Made:
     """Namespaces belong to threads: a short-lived one enters, the rest of us stay outside."""
     made: list[_Made] = []
     failed: list[BaseException] = []

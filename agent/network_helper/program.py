@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agent.network_helper.commands import ENVIRONMENT
 from agent.network_helper.namespace import Namespace
@@ -38,14 +39,38 @@ except OSError as error:
 """
 
 
+@dataclass(frozen=True)
+class User:
+    """Whose programs run. `rootless`: the group of a user that our user namespace does not know."""
+
+    uid: int
+    rootless: int | None = None
+
+    def see_the_machine(self) -> list[str]:
+        """Rootless, our own mounts hide all of /run, where a user's files may be."""
+        return ["nsenter", "--mount=/proc/1/ns/mnt", "--"] if self.rootless is not None else []
+
+    def become(self) -> list[str]:
+        """`setpriv` with the words that make what follows this user's.
+
+        Rootless, a further user namespace gives the user back and takes all power over ours. Its
+        groups stay: the kernel lets nobody drop groups there, since some files are closed to them.
+        """
+        if self.rootless is not None:
+            names = [f"--map-user={self.uid}", f"--map-group={self.rootless}"]
+            return ["unshare", "--user", "--keep-caps", *names, "--", "setpriv"]
+        ids = [f"--reuid={self.uid}", f"--regid={_group(self.uid)}"]
+        return ["setpriv", *ids, "--clear-groups"]
+
+
 class Program:
-    def __init__(self, launch: Launch, stdio: Sequence[int], uid: int, where: Namespace) -> None:
+    def __init__(self, launch: Launch, stdio: Sequence[int], user: User, where: Namespace) -> None:
         self._where = where
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 self._process = subprocess.Popen(
-                    _enter(where, uid, theirs.fileno()),
+                    _enter(where, user, theirs.fileno()),
                     stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
                     pass_fds=[theirs.fileno()], env=ENVIRONMENT, cwd="/",
                     start_new_session=True,  # no terminal, neither its Ctrl-C nor to type into it
@@ -83,7 +108,7 @@ class Program:
         return status
 
 
-def _enter(where: Namespace, uid: int, words: int) -> list[str]:
+def _enter(where: Namespace, user: User, words: int) -> list[str]:
     """Into the namespaces, then out of all privilege, bound to our life at both ends.
 
     Changing the user forgets the death signal that unshare sets; the second setpriv sets it again.
@@ -91,8 +116,9 @@ def _enter(where: Namespace, uid: int, words: int) -> list[str]:
     die_with_us = f"--pdeathsig={signal.SIGKILL.name}"
     return [
         "setpriv", die_with_us, "--",
+        *user.see_the_machine(),
         *where.inside("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
-        "setpriv", f"--reuid={uid}", f"--regid={_group(uid)}", "--clear-groups",
+        *user.become(),
         "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all",
         die_with_us, "--",
         sys.executable, "-I", "-S", "-c", BECOME_THE_PROGRAM, str(words),

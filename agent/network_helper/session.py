@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from agent.network_helper.check_port import CheckPort
 from agent.network_helper.namespace import Namespace
-from agent.network_helper.program import Program
+from agent.network_helper.program import Program, User
 from agent.network_helper.redirect import Redirect
 from agent.network_helper.requests import (
     Apply,
@@ -30,8 +30,8 @@ Reply = tuple[dict[str, Any], Sequence[int]]  # the answer, and descriptors that
 
 
 class Session:
-    def __init__(self, uid: int) -> None:
-        self._uid = uid
+    def __init__(self, user: User) -> None:
+        self._user = user
         self._namespace: Namespace | None = None
         self._device: Device | None = None
         self._listen_port = 0
@@ -104,7 +104,7 @@ class Session:
     def _launch(self, request: Launch, stdio: Sequence[int]) -> Reply:
         if self.program is not None:
             raise RequestRefused("one program at a time")
-        self.program = Program(request, stdio, self._uid, self._inside)
+        self.program = Program(request, stdio, self._user, self._inside)
         return {"pid": self.program.pid}, [self.program.callers_end.detach()]
 
     def pass_checks_on(self) -> None:

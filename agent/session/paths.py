@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from agent.connection.check_socket import CheckSocket
 from agent.connection.connectivity import Connectivity
 from agent.connection.gathering import Gathered, with_mapped
 from agent.connection.steering import Steering
+from agent.rootless.handover import process_id
 from agent.running import RunningSession, Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor
@@ -203,7 +203,7 @@ class Paths:
         """Write down for `agent status` what runs here."""
         noted = {did: self._noted(did) for did in self.descriptor.parties if did != self.stage.me}
         parties = self.descriptor.parties
-        self.traces.write(RunningSession(os.getpid(), self.descriptor.id, parties, noted))
+        self.traces.write(RunningSession(process_id(), self.descriptor.id, parties, noted))
 
     async def _keep_noting(self) -> NoReturn:
         while True:

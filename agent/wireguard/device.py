@@ -148,7 +148,11 @@ def _hide_control_sockets() -> None:
     if _libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     run("mount", "--make-rslave", "/")
-    Path(CONTROL_SOCKETS).mkdir(mode=0o700, exist_ok=True)
+    try:
+        Path(CONTROL_SOCKETS).mkdir(mode=0o700, exist_ok=True)
+    except PermissionError:  # root of a user namespace, to which the machine's /run is closed
+        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+        Path(CONTROL_SOCKETS).mkdir(mode=0o700)
     run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", CONTROL_SOCKETS)
 
 
@@ -185,5 +189,9 @@ def _is_socket(link: Path) -> bool:
 def _enlarge(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as borrowed:
         if borrowed.type == socket.SOCK_DGRAM:
-            borrowed.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
-            borrowed.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)
+            try:
+                borrowed.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
+                borrowed.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)
+            except PermissionError:  # root of a user namespace: as large as everybody may
+                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)

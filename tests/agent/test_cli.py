@@ -416,10 +416,12 @@ def test_status_lists_the_sessions_whose_process_lives(home: Path) -> None:
     did = agent_json("create-did", "--unencrypted")["did"]
     sessions = home / "sessions"
     sessions.mkdir()
-    gone = subprocess.Popen(["true"])
-    gone.wait()
+    for name in ("here", "gone"):
+        (sessions / name).mkdir()
+    lock = os.open(sessions / "here", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process
     paths = {did: {"kind": "direct", "endpoint": "192.0.2.1:51820"}}
-    for name, pid in (("here", os.getpid()), ("gone", gone.pid)):
+    for name, pid in (("here", os.getpid()), ("gone", os.getpid())):
         value = {"pid": pid, "session": name * 4, "parties": [did], "paths": paths}
         (sessions / f"{name}.json").write_text(json.dumps(value))
     for name, text in (("broken", "{"), ("other", "[]"), ("odd", '{"pid":"x"}')):
@@ -429,6 +431,7 @@ def test_status_lists_the_sessions_whose_process_lives(home: Path) -> None:
         {"pid": os.getpid(), "session": "here" * 4, "parties": [did], "paths": paths}
     ]
     assert "direct 192.0.2.1:51820" in agent("status").stdout
+    os.close(lock)
 
 
 # -- what programs read
