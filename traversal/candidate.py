@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 MAX_CANDIDATES = 32
 MAX_NAME = 32
 MAPPED = "mapped"  # the foundation's start of a port that was opened on request
+TURN = "turn"  # the same of an address on a TURN server, and of a way to one
 UFRAG_LENGTH = range(4, 33)
 PASSWORD_LENGTH = range(22, 129)
 ICE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
@@ -199,6 +200,12 @@ def mapped_candidate(address: Address, related: Address | None) -> Candidate:
     """A port that the gateway opens on request: reached like a reflexive one, and by anybody."""
     made = candidate(Kind.SERVER_REFLEXIVE, address, related)
     return replace(made, foundation=f"{MAPPED}-{address.version}")
+
+
+def turn_candidate(address: Address) -> Candidate:
+    """Our address on a TURN server, or a port of this machine that leads through one."""
+    made = candidate(Kind.RELAY, address)
+    return replace(made, foundation=f"{TURN}-{address.version}")
 
 
 def priority(kind: Kind, version: int) -> int:

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from traversal.candidate import Address, Candidate, Kind
+from traversal.candidate import TURN, Address, Candidate, Kind
 from traversal.preference import IPV6_BONUS, Preference, is_clearly_quicker
 
 EAGER_WAITS = (0.05, 0.05, 0.1, 0.2)  # seconds between the first checks of an address
@@ -45,6 +45,7 @@ class Path:
     remote_kind: Kind
     same_lan: bool
     degraded: bool = False
+    turn: bool = False
     source_port: int | None = None
 
     @property
@@ -120,7 +121,11 @@ class Pair:
     @property
     def degraded(self) -> bool:
         """A relay on this machine is our own forwarder into a stream; no offer can name one."""
-        return self.relayed and self.remote.address.loopback
+        return self.relayed and self.remote.address.loopback and not self.turn
+
+    @property
+    def turn(self) -> bool:
+        return self.relayed and self.remote.foundation.startswith(TURN)
 
     @property
     def preference(self) -> Preference:
@@ -143,6 +148,7 @@ class Pair:
             remote.kind,
             self.same_lan,
             self.degraded,
+            self.turn,
             self.source_port,
         )
 

@@ -36,6 +36,7 @@ LIFETIME = 120  # seconds that a bind holds without another
 REFRESH = 5.0  # seconds between binds: how soon a relay that started again is bound again
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds for an answer before the bind is sent again
 LOST_AFTER = 10.0  # seconds without an answer after which the side counts as no longer bound
+DOUBT = 0.3  # the same, at least, where there is a reason to think so
 CHALLENGES = 3  # in a row, after which the relay and we do not understand each other
 UNAUTHENTICATED, STALE_NONCE = 401, 438
 
@@ -155,6 +156,7 @@ class RelayBinding:
         self._wait = FIRST_WAIT
         self._next: float | None = now
         self._silent_since = now  # when the oldest bind without an answer was sent
+        self._patience = LOST_AFTER
         self._in_flight: dict[bytes, float] = {}
 
     @property
@@ -181,7 +183,7 @@ class RelayBinding:
             return []
         if not self._in_flight:
             self._silent_since = now
-        if now - self._silent_since >= LOST_AFTER:
+        if now - self._silent_since >= self._patience:
             self.bound = self.other_bound = False
             if self._lifetime == 0:
                 self._next = None
@@ -214,6 +216,13 @@ class RelayBinding:
     def next_timer(self) -> float | None:
         """When `datagrams_to_send` has something again; None when binding has ended."""
         return self._next
+
+    def doubt(self, now: float) -> None:
+        """Something on the way is dead: bind at once, and count as not bound if that fails."""
+        if self.bound and self._next is not None:
+            self._next, self._wait = now, FIRST_WAIT
+            self._patience = max(DOUBT, 4 * (self.rtt or 0.0))
+            self._in_flight.clear()
 
     def release(self, now: float) -> None:
         """Tell the relay that our side is done; it may forget us from its answer on."""
@@ -253,6 +262,7 @@ class RelayBinding:
 
     def _hear_success(self, message: Message, sent_at: float, now: float) -> None:
         self._in_flight.clear()
+        self._patience = LOST_AFTER
         self._challenges, self._wait = 0, FIRST_WAIT
         self._nonce = message.attributes.get("NONCE", self._nonce)
         self.rtt = now - sent_at
@@ -264,6 +274,33 @@ class RelayBinding:
         else:
             # While the other side is missing, the news that it came is worth asking for.
             self._next = now + (REFRESH if self.other_bound else REFRESH / 5)
+
+
+class RelayProbe:
+    """Asks a relay for its challenge, now and again, which binds nothing: does UDP pass there?"""
+
+    def __init__(self, ticket: RelayTicket, server: Address, now: float) -> None:
+        self.ticket = ticket
+        self.server = server
+        self.passes = False
+        self._binding = RelayBinding(ticket, server, now)  # never hears an answer
+
+    def awaits(self, transaction: bytes) -> bool:
+        return self._binding.awaits(transaction)
+
+    def datagrams_to_send(self, now: float) -> list[Datagram]:
+        return [] if self.passes else self._binding.datagrams_to_send(now)
+
+    def handle_datagram(self, data: bytes, source: Address) -> None:
+        try:
+            message = stun.parse(data)
+        except MalformedStun:
+            return
+        if message.method == BIND and source == self.server and self.awaits(message.transaction):
+            self.passes = True
+
+    def next_timer(self) -> float | None:
+        return None if self.passes else self._binding.next_timer()
 
 
 def check_hosts(value: object, *, literal: bool) -> tuple[str, ...]:

@@ -316,7 +316,8 @@ class RelayServer:
             self._pairs[ticket.port] = pair
         bound = pair.sides[side]
         if lifetime == 0:
-            bound.source = None
+            # A stream that ends after UDP has taken its place has nothing to release.
+            bound.source = None if bound.source == source else bound.source
         else:
             pair.reserved_until = None
             bound.source, bound.until = source, now + lifetime

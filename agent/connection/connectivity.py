@@ -14,32 +14,46 @@ from typing import NoReturn
 
 from agent.connection.gathering import Gathered, Inquiry
 from agent.connection.port import Arrival, Port
-from agent.connection.websocket_relay import WebSocketRelay
+from agent.connection.streams import Streams
+from resolvers.guarded import OPEN_INTERNET, Policy
 from traversal import stun
-from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.candidate import (
+    Address,
+    Candidate,
+    Kind,
+    LocalSide,
+    Nat,
+    RemoteSide,
+    candidate,
+    nat_of,
+    turn_candidate,
+)
 from traversal.explanation import Explanation
 from traversal.pairs import Path
 from traversal.paths import Event, PathFinder, State
-from traversal.relay import RelayBinding, RelayTicket
+from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 from traversal.stun import Class, MalformedStun
 
 LONGEST_SLEEP = 60.0  # seconds
+LOOK = 0.1  # seconds between two looks while streams are waited for
 STREAM_AFTER = 1.0  # seconds without an answer of a relay by UDP, and without a path
-STREAM_LOOK = 0.1  # seconds between two looks whether a stream is bound
+STREAM_SOON = 0.3  # the same, if no STUN server has answered either
 
 
 @dataclass
 class _Party:
     finder: PathFinder
+    remote: tuple[Candidate, ...]
     tickets: tuple[RelayTicket, ...]
+    streams: Streams
+    patience: float  # seconds until streams are tried
     bindings: list[RelayBinding] = field(default_factory=list)
     offered: set[tuple[Address, bool]] = field(default_factory=set)
     bound_since: float = 0.0  # when binding began
-    streams: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def sources(self) -> list[PathFinder | RelayBinding]:
+    def sources(self) -> list[PathFinder | RelayBinding | RelayProbe]:
         """Whatever sends by itself."""
-        return [self.finder, *self.bindings]
+        return [self.finder, *self.bindings, *self.streams.probes]
 
 
 class Connectivity:
@@ -64,8 +78,11 @@ class Connectivity:
         *,
         controlling: bool,
         tickets: Iterable[RelayTicket] = (),
+        policy: Policy = OPEN_INTERNET,
     ) -> None:
         """`local` is what this party, and nobody else, was offered; `tickets` are for our side.
+
+        `policy` says to which addresses this party may have us open streams.
 
         Raises: ValueError, if two parties would be told apart by nothing.
         """
@@ -73,7 +90,13 @@ class Connectivity:
         finder = PathFinder(local, remote, controlling=controlling, now=now)
         if party in self._parties or finder.username in self._by_username:
             raise ValueError(f"{party} uses the credentials of another party")
-        self._parties[party] = _Party(finder, tuple(tickets))
+        self._parties[party] = made = _Party(
+            finder,
+            remote.candidates,
+            tuple(tickets),
+            Streams(self._port.port, lambda local: self._offer_relay(made, local), policy),
+            STREAM_SOON if nat_of(local.candidates) is Nat.UNKNOWN else STREAM_AFTER,
+        )
         self._by_username[finder.username] = finder
         self._bind(self._parties[party], now)
         self._port.inbox.wake()
@@ -81,6 +104,11 @@ class Connectivity:
     def add_remote(self, party: str, candidates: Iterable[Candidate]) -> None:
         """Addresses that this party offers later."""
         self._parties[party].finder.add_remote(tuple(candidates), time.monotonic())
+        self._port.inbox.wake()
+
+    def offer_turn(self, party: str, local: Address) -> None:
+        """A port of this machine leads to this party, through a TURN server."""
+        self._parties[party].finder.add_remote([turn_candidate(local)], time.monotonic())
         self._port.inbox.wake()
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
@@ -93,7 +121,10 @@ class Connectivity:
 
     def distress(self, party: str) -> None:
         """WireGuard says that the path in use is dead."""
-        self._parties[party].finder.distress(time.monotonic())
+        now = time.monotonic()
+        self._parties[party].finder.distress(now)
+        for binding in self._parties[party].bindings:
+            binding.doubt(now)
         self._port.inbox.wake()
 
     def inquire(
@@ -133,8 +164,7 @@ class Connectivity:
 
     def _bind(self, party: _Party, now: float) -> None:
         party.offered.clear()
-        while party.streams:
-            party.streams.pop().cancel()
+        party.streams.close()
         party.bound_since = now
         party.bindings = [
             RelayBinding(ticket, server, now)
@@ -150,7 +180,8 @@ class Connectivity:
     def _turn(self, streams: asyncio.TaskGroup) -> None:
         now = time.monotonic()
         for name, party in self._parties.items():
-            self._offer_relays(party, now)
+            self._offer_relays(party)
+            self._return_to_udp(party, now)
             if self._needs_streams(party, now):
                 self._turn_to_streams(party, streams)
             for source in party.sources():
@@ -161,40 +192,52 @@ class Connectivity:
                 self._on_event(name, event)
         self._turn_inquiry()
 
-    def _offer_relays(self, party: _Party, now: float) -> None:
+    def _offer_relays(self, party: _Party) -> None:
         """A relay is worth checking once we are bound, and once more when the other side is."""
         for binding in party.bindings:
             state = binding.server, binding.other_bound
             if binding.bound and state not in party.offered:
                 party.offered.add(state)
-                party.finder.add_remote([candidate(Kind.RELAY, binding.server)], now)
+                self._offer_relay(party, binding.server)
+
+    def _offer_relay(self, party: _Party, address: Address) -> None:
+        party.finder.add_remote([candidate(Kind.RELAY, address)], time.monotonic())
+        self._port.inbox.wake()
+
+    def _return_to_udp(self, party: _Party, now: float) -> None:
+        """Where UDP passes again, everything else may, too."""
+        if begun := party.streams.taken_back(now):
+            party.bindings += begun
+            party.finder.add_remote(party.remote, now)
+        for failed in party.streams.finish(now):
+            party.bindings.remove(failed)
 
     def _needs_streams(self, party: _Party, now: float) -> bool:
-        lost = party.finder.state is State.CHECKING
-        return lost and bool(self._silent(party)) and now >= party.bound_since + STREAM_AFTER
+        silent = self._silent(party)
+        if not silent or now < party.bound_since + party.patience:
+            return False
+        path = party.finder.path
+        if path is not None and path.endpoint in {one.server for one in silent}:
+            party.finder.distress(now)  # a relay that we are not bound at brings us nothing
+            return True
+        return party.finder.state is State.CHECKING
 
     def _silent(self, party: _Party) -> list[RelayBinding]:
         """Relays that do not answer by UDP, and that can be reached by a stream."""
-        return [one for one in party.bindings if not one.bound and one.ticket.websocket is not None]
+        return [
+            one
+            for one in party.bindings
+            if not one.bound
+            and one.ticket.websocket is not None
+            and one.ticket not in party.streams
+        ]
 
     def _turn_to_streams(self, party: _Party, streams: asyncio.TaskGroup) -> None:
         """A side is bound in one place, so the relay hears no more of us by UDP."""
         for binding in self._silent(party):
             party.bindings.remove(binding)
-            party.streams.append(streams.create_task(self._stream(party, binding.ticket)))
-
-    async def _stream(self, party: _Party, ticket: RelayTicket) -> None:
-        """The relay through a WebSocket, as a candidate on our own machine."""
-        offered = False, False
-        async with WebSocketRelay(ticket, self._port.port) as relay:
-            while True:
-                state = relay.bound, relay.binding.other_bound
-                if relay.bound and state != offered:
-                    found = candidate(Kind.RELAY, relay.local)
-                    party.finder.add_remote([found], time.monotonic())
-                    self._port.inbox.wake()
-                offered = state
-                await asyncio.sleep(STREAM_LOOK)
+            party.offered -= {(binding.server, True), (binding.server, False)}
+            party.streams.open(binding, streams)
 
     def _turn_inquiry(self) -> None:
         inquiry = self._inquiry
@@ -210,7 +253,7 @@ class Connectivity:
             source.next_timer() for party in self._parties.values() for source in party.sources()
         ]
         timers += [
-            max(party.bound_since + STREAM_AFTER, time.monotonic() + STREAM_LOOK)
+            max(party.bound_since + party.patience, time.monotonic() + LOOK)
             for party in self._parties.values()
             if party.finder.state is State.CHECKING and self._silent(party)
         ]
@@ -241,5 +284,7 @@ class Connectivity:
                 if binding.awaits(transaction):
                     binding.handle_datagram(arrival.data, arrival.source, arrival.at)
                     return
+            for probe in party.streams.probes:
+                probe.handle_datagram(arrival.data, arrival.source)
         if self._inquiry is not None:
             self._inquiry.hear(arrival)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import ipaddress
 import os
+import socket
 import ssl
 import urllib.request
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from resolvers.guarded import Policy, vetted
 from traversal.relay_frames import MAX_FRAME, masked
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -26,12 +29,19 @@ class Refused(Exception):
 
 
 async def connect(
-    url: str, context: ssl.SSLContext
+    url: str, context: ssl.SSLContext, policy: Policy | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """An open WebSocket, after its handshake. Raises: Refused, OSError."""
+    """An open WebSocket, after its handshake; where the policy, if any, allows it.
+
+    Raises: Refused, TargetRefused, OSError.
+    """
+    if policy is not None:
+        vetted(url, policy)
     target = urlsplit(url)
     proxy = _proxy_for(target)
     host, port = _place(target if proxy is None else proxy)
+    if proxy is None and policy is not None:
+        host = await _allowed_address(host, port, policy)
     reader, writer = await asyncio.open_connection(host, port, limit=2 * MAX_FRAME)
     try:
         if proxy is not None:
@@ -56,6 +66,14 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     mask = await reader.readexactly(4) if second & 0x80 else None
     content = await reader.readexactly(size)
     return first & 0xF, content if mask is None else masked(content, mask)
+
+
+async def _allowed_address(host: str, port: int, policy: Policy) -> str:
+    """The one to connect to; a name stands for all of its addresses, and one refused is enough."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for *_, place in found:
+        policy.check(ipaddress.ip_address(str(place[0]).partition("%")[0]), port)
+    return str(found[0][4][0])
 
 
 def _proxy_for(target: SplitResult) -> SplitResult | None:

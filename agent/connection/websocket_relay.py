@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from agent.connection.http_tunnel import Refused, connect, read_frame
+from resolvers.guarded import GuardedError, Policy
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
 from traversal.relay_frames import (
@@ -41,20 +42,35 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before connecting again
 GOODBYE = 1.0  # seconds for the other end to agree that a connection ends
 LOOPBACK = "127.0.0.1"
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel
-FAULTS = (OSError, TimeoutError, Refused, asyncio.IncompleteReadError, MalformedBatch)
+FAULTS = (
+    OSError,
+    TimeoutError,
+    Refused,
+    GuardedError,
+    asyncio.IncompleteReadError,
+    MalformedBatch,
+)
 
 
 class WebSocketRelay:
-    """`deliver_to` is the local port that gets what comes, and alone may send."""
+    """`deliver_to` is the local port that gets what comes, and alone may send.
+
+    `policy` limits where a URL may lead that another party has given.
+    """
 
     def __init__(
-        self, ticket: RelayTicket, deliver_to: int, context: ssl.SSLContext | None = None
+        self,
+        ticket: RelayTicket,
+        deliver_to: int,
+        context: ssl.SSLContext | None = None,
+        policy: Policy | None = None,
     ) -> None:
         if ticket.websocket is None:
             raise ValueError("the relay has no WebSocket")
         self._url = ticket.websocket
         self._ticket = ticket
         self._context = context or ssl.create_default_context()
+        self._policy = policy
         self._wireguard = (LOOPBACK, deliver_to)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -95,7 +111,7 @@ class WebSocketRelay:
         while self.binding.refusal is None:
             try:
                 async with asyncio.timeout(CONNECT_TIME):
-                    reader, writer = await connect(self._url, self._context)
+                    reader, writer = await connect(self._url, self._context, self._policy)
                 wait = FIRST_WAIT
                 await self._use(reader, writer)
             except FAULTS as error:

@@ -35,7 +35,7 @@ WAYS = 2  # that are tried to answer a stranger
 _INSIDE = networks(
     (
         *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
-        *("198.51.100.0/24", "203.0.113.0/24", "::1/128", "fc00::/7"),
+        *("198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "::1/128", "fc00::/7"),
     )
 )
 _LOCAL = tuple(f"did:{method}:" for method in LOCAL_METHODS)
@@ -104,7 +104,7 @@ class PutOff:
 
 async def answer_stranger(ways: Sequence[Outgoing], own_mediator: str) -> None:
     """Bring an answer to who asked for it, once, and where everybody may go; or not at all."""
-    async with GuardedHttp(await _policy(own_mediator)) as http:
+    async with GuardedHttp(await policy_beside(own_mediator)) as http:
         for way in [way for way in ways if way.uri.startswith(("http://", "https://"))][:WAYS]:
             try:
                 answer = await http.post(way.uri, way.envelope, {"Content-Type": ENCRYPTED})
@@ -115,7 +115,7 @@ async def answer_stranger(ways: Sequence[Outgoing], own_mediator: str) -> None:
                 return
 
 
-async def _policy(own_mediator: str) -> Policy:
+async def policy_beside(own_mediator: str) -> Policy:
     """The open internet; and if our mediator is not there, the network that it is in."""
     host = urlsplit(own_mediator).hostname or ""
     try:

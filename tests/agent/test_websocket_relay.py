@@ -15,10 +15,12 @@ import pytest
 
 from agent.connection import http_tunnel
 from agent.connection.websocket_relay import WebSocketRelay
+from agent.mail.strangers import policy_beside
 from mediator.app import Mediator, running
 from mediator.entrance import relay_socket
 from mediator.settings.config import Config, RelaySettings, Tls
 from messaging.protocols.relay import Request, Tickets
+from resolvers.guarded import OPEN_INTERNET
 from tests.support.certificates import certify
 from tests.support.mediator_client import Party
 from tests.support.relayed import RelayedSide, packet
@@ -117,6 +119,35 @@ async def test_a_proxy_that_refuses_is_named_as_the_fault(
             while relay.fault is None:
                 await asyncio.sleep(0.01)
         assert relay.fault == "the proxy refuses the connection with status 403"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://127.0.0.1:{}/relay/1.0",
+        "ws://localhost:{}/relay/1.0",
+        "ws://[::1]:{}/relay/1.0",
+        "ws://0x7f.1:{}/",
+        "ws://10.0.0.1:{}/",
+        "ws://169.254.169.254:{}/latest",
+    ],
+)
+async def test_a_url_of_another_party_leads_nowhere_inside(mediator: Mediator, url: str) -> None:
+    ticket = (await a_pair(mediator)).side(1, [HOST])
+    inside = replace(ticket, websocket=url.format(mediator.listens[1]))
+    async with WebSocketRelay(inside, 9, policy=OPEN_INTERNET) as relay:
+        async with asyncio.timeout(5):
+            while relay.fault is None:
+                await asyncio.sleep(0.01)
+        assert not relay.bound
+        assert "address" in relay.fault
+
+
+async def test_it_leads_to_where_our_own_mediator_is(mediator: Mediator) -> None:
+    ticket = (await a_pair(mediator)).side(1, [HOST])
+    policy = await policy_beside(mediator.identity.public_url)
+    async with WebSocketRelay(ticket, 9, policy=policy) as relay:
+        await bound(relay)
 
 
 async def test_tls_is_used_where_the_url_says_so_and_strangers_certificates_are_not_taken(

@@ -25,6 +25,11 @@ table inet wall {{
   chain in {{ type filter hook prerouting priority -400; ip saddr {0} meta l4proto udp drop; }}
 }}
 """
+ROUTER_WALL = """
+table inet wall {
+  chain through { type filter hook forward priority -10; meta l4proto udp drop; }
+}
+"""
 NOTICE = 6.0  # seconds until a dead path is left: two of silence, and then some on a busy machine
 
 
@@ -132,15 +137,61 @@ def test_a_cable_that_is_pulled_for_ten_seconds_ends_no_session(internet: Intern
     assert any("looking for our addresses again" in step for step in commands[0].steps())
 
 
+def test_when_udp_is_blocked_a_stream_takes_over_and_goes_when_udp_is_back(
+    internet: Internet,
+) -> None:
+    parties = internet.parties("home0", "home1")
+    commands = internet.run(internet.rounds(60), *zip(parties, (1, 2), strict=True))
+    for command in commands:
+        command.until("the program has started")
+    until_kind(commands, "direct", 10.0)
+    with router_wall(internet, "home0") as blocked:
+        with pinging(internet) as fallback:
+            blocked.raise_()
+            until_kinds(commands, ["degraded", "relay"], NOTICE)
+            time.sleep(2.0)
+        assert fallback.sent - fallback.received < 100 * NOTICE, fallback.words
+        with pinging(internet) as streamed:
+            time.sleep(3.0)
+        assert streamed.lost == 0, streamed.words
+        with pinging(internet) as upgrade:
+            time.sleep(1.0)
+            blocked.tear_down()
+            until_kind(commands, "direct", 20.0)
+            time.sleep(3.0)
+        print("lost while UDP was found blocked, and when it came back:")
+        print(fallback.sent - fallback.received, "and", upgrade.lost, "pings of 100 a second")
+        assert upgrade.lost < 20, upgrade.words
+    for command in commands:
+        command.kill()
+
+
+def test_a_relay_is_reached_by_udp_again_when_udp_is_back(internet: Internet) -> None:
+    parties = internet.parties("office0", "office1")
+    with router_wall(internet, "office0") as blocked:
+        blocked.raise_()
+        commands = internet.run(internet.rounds(40), *zip(parties, (1, 2), strict=True))
+        for command in commands:
+            command.until("the program has started")
+        assert kinds(commands) == ["degraded", "relay"]
+        blocked.tear_down()
+        until_kind(commands, "relay", 15.0)
+        with pinging(internet) as relayed:
+            time.sleep(3.0)
+        assert relayed.lost == 0, relayed.words
+    for command in commands:
+        command.kill()
+
+
 @dataclass
 class Wall:
-    """Between one host and an address, for UDP alone."""
+    """For UDP alone: between one host and an address, or in a router."""
 
     namespace: str
-    address: str
+    rules: str
 
     def raise_(self) -> None:
-        self._nft(WALL.format(self.address))
+        self._nft(self.rules)
 
     def tear_down(self) -> None:
         self._nft("table inet wall\ndelete table inet wall\n")
@@ -152,7 +203,17 @@ class Wall:
 
 @contextlib.contextmanager
 def wall(party: Party, address: str) -> Iterator[Wall]:
-    made = Wall(party.host.namespace, address)
+    made = Wall(party.host.namespace, WALL.format(address))
+    try:
+        yield made
+    finally:
+        made.tear_down()
+
+
+@contextlib.contextmanager
+def router_wall(internet: Internet, home: str) -> Iterator[Wall]:
+    """UDP neither into this home nor out of it."""
+    made = Wall(internet.router_of(home), ROUTER_WALL)
     try:
         yield made
     finally:
@@ -197,9 +258,13 @@ def kinds(commands: list[Command]) -> list[str]:
 
 
 def until_kind(commands: list[Command], kind: str, seconds: float) -> None:
+    until_kinds(commands, [kind] * len(commands), seconds)
+
+
+def until_kinds(commands: list[Command], wanted: list[str], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while set(kinds(commands)) != {kind}:
-        assert time.monotonic() < deadline, [command.told() for command in commands]
+    while kinds(commands) != wanted:
+        assert time.monotonic() < deadline, "".join(command.told() for command in commands)
         time.sleep(0.02)
 
 

@@ -242,11 +242,12 @@ class Party:
 class Mediator:
     """One mediator's process on its public address; its file outlives the process."""
 
-    def __init__(self, host: Host, user: int, folder: Path) -> None:
+    def __init__(self, host: Host, user: int, folder: Path, words: Sequence[str] = ()) -> None:
         self.host = host
         self.url = f"http://{host.address}:8080"
         self._user = user
         self._folder = folder
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -254,7 +255,15 @@ class Mediator:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        words = ["run", "--listen", "0.0.0.0:8080", "--public-url", self.url, "--json"]
+        words = [
+            "run",
+            "--listen",
+            "0.0.0.0:8080",
+            "--public-url",
+            self.url,
+            "--json",
+            *self._words,
+        ]
         with (self._folder / "log").open("ab") as log:
             self._process = self.host.popen(
                 [*MEDIATOR, *words, "--data", str(self._folder / "mediator.db")],
@@ -285,7 +294,9 @@ class Mediator:
 class Internet:
     """Two mediators and a handful of homes; parties are made as a test asks for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *mediator_words: str) -> None:
+        """The words are for `mediator run`."""
+        self._mediator_words = mediator_words
         self.commands: list[Command] = []
         self._lab = Lab()
         self._users = iter(range(FIRST_USER, FIRST_USER + 1000))
@@ -451,7 +462,8 @@ class Internet:
     def _mediator(self, name: str, address: str, link: Link = SMOOTH) -> Mediator:
         user = FIRST_USER - 1
         host = self._lab.public(name, address, link=link)
-        mediator = Mediator(host, user, self._private_folder(name, user))
+        folder = self._private_folder(name, user)
+        mediator = Mediator(host, user, folder, self._mediator_words)
         mediator.start()
         return mediator
 
@@ -474,6 +486,14 @@ class Internet:
     def address_of(self, place: str) -> str:
         """A home's public address."""
         return self._lab.homes[place].address
+
+    def server(self, name: str, address: str) -> Host:
+        """One more host on the internet, for a server that a test starts by itself."""
+        return self._lab.public(name, address)
+
+    def router_of(self, place: str) -> str:
+        """The network namespace of a home's router."""
+        return self._lab.homes[place].router.namespace
 
     def _private_folder(self, name: str, user: int) -> Path:
         folder = self._lab.directory / name

@@ -16,6 +16,7 @@ from traversal.relay import (
     BadTicket,
     RelayBinding,
     RelayPair,
+    RelayProbe,
     RelayTicket,
     tickets_from_json,
 )
@@ -121,6 +122,57 @@ def test_a_release_closes_the_pair_and_gives_the_port_back():
     bob.release(1.0)
     exchange(relay, bob, BOB, rounds=1, now=1.0)
     assert not relay.pairs
+
+
+def test_a_stream_that_ends_after_udp_took_its_place_releases_nothing():
+    relay, pair = an_open_pair()
+    channel = Channel("stream 1")
+    stream, by_udp = bindings(pair)[0], bindings(pair)[0]
+    exchange(relay, stream, channel, rounds=2)
+    exchange(relay, by_udp, ALICE, rounds=2)
+    while relay.next_event() is not None:
+        pass
+
+    stream.release(1.0)
+    exchange(relay, stream, channel, rounds=2, now=1.0)
+
+    assert relay.next_event() is None
+    assert relay.pairs[pair.port].sources == (ALICE, BOB)
+
+
+def test_a_side_in_doubt_binds_at_once_and_is_not_bound_unless_that_is_answered_soon():
+    relay, pair = an_open_pair()
+    alice = bindings(pair)[0]
+    exchange(relay, alice, ALICE, rounds=2)
+    alice.doubt(1.0)
+    exchange(relay, alice, ALICE, rounds=1, now=1.0)
+    assert alice.bound
+
+    alice.doubt(2.0)
+    for now in (2.0, 2.1, 2.3, 2.7):
+        assert alice.bound
+        alice.datagrams_to_send(now)
+    assert not alice.bound
+    exchange(relay, alice, ALICE, rounds=1, now=5.0)
+    assert alice.bound
+
+
+def test_a_probe_shows_that_udp_passes_and_binds_nothing():
+    relay, pair = a_relay_with_a_pair()
+    ticket = pair.side(0, [HOST])
+    probe = RelayProbe(ticket, ticket.servers()[0], 0.0)
+    [asked] = probe.datagrams_to_send(0.0)
+    answer = relay.handle_bind(asked.data, ALICE, pair.port, UTC)
+    probe.handle_datagram(answer, MALLORY)
+    probe.handle_datagram(b"x" * 40, ticket.servers()[0])
+    assert not probe.passes
+
+    probe.handle_datagram(answer, ticket.servers()[0])
+
+    assert probe.passes
+    assert probe.next_timer() is None
+    assert relay.pairs[pair.port].sources is None
+    assert relay.next_event() is None
 
 
 def test_a_release_that_is_not_answered_ends_all_the_same():
