@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ class Choice:
 
     name: str
     passphrase_file: Path | None
+    turn: str | None = None  # URL of a TURN server, in place of the one in `turn_file`
+
+    @property
+    def turn_file(self) -> Path:
+        return profile_path(self.name).with_suffix(".turn")
 
     @property
     def folder(self) -> Path:
@@ -124,6 +129,23 @@ def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _PASSPHRASE_FILE(_PROFILE(with_choice))
 
 
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for commands that compute, with --turn."""
+
+    @functools.wraps(command)
+    def with_turn(*, choice: Choice, turn: str | None, **rest: Any) -> Any:
+        return command(choice=replace(choice, turn=turn), **rest)
+
+    return _TURN(profile_options(with_turn))
+
+
+_TURN = click.option(
+    "--turn",
+    envvar="DIDMESH_TURN",
+    metavar="URL",
+    help="A TURN server as one more relay; user and password in DIDMESH_TURN_USER and"
+    " DIDMESH_TURN_PASSWORD, or all three in the profile's .turn file.",
+)
 _PROFILE = click.option(
     "--profile", default=DEFAULT, metavar="NAME", help="Which of your profiles.", show_default=True
 )

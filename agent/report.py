@@ -45,8 +45,9 @@ class PlainReport:
             case "phrase":
                 self._say(f"phrase: {facts['words']}   (the same at everybody, or stop)")
             case "path":
+                by = f" ({facts['by']})" if "by" in facts else ""
                 self._say(
-                    f"{facts['party']}: {facts['kind']} path, {facts['endpoint']},"
+                    f"{facts['party']}: {facts['kind']} path{by}, {facts['endpoint']},"
                     f" {facts['rtt_ms']:.1f} ms"
                 )
             case "mesh":

@@ -140,6 +140,8 @@ def _short(path: Any) -> str:
     if not isinstance(path, dict):
         return str(path)
     words = [str(path[name]) for name in ("kind", "endpoint") if name in path]
+    if "by" in path:
+        words.insert(1, f"({path['by']})")
     if "rtt_ms" in path:
         words.append(f"{path['rtt_ms']} ms")
     if "why" in path:

@@ -148,4 +148,47 @@ def relay_helper_requests() -> Target:
     return feed
 
 
-TARGETS = (relay_tickets, relay_binds, relay_answers, relay_frames, relay_helper_requests)
+def turn() -> Target:
+    """A TURN server, which may be anybody's: its bytes, and whatever it answers and proves."""
+    from traversal import stun
+    from traversal.candidate import Address
+    from traversal.stun import Class, Message
+    from traversal.turn import Credentials, TurnClient
+
+    server, peer = Address("192.0.2.1", 3478), Address("198.51.100.2", 5000)
+    credentials = Credentials("alice", "s3cret")
+
+    def feed(data: bytes) -> None:
+        client, now, last = TurnClient(server, credentials, 0.0), 0.0, b""
+        client.connect(peer, now)
+        for number in data[:32]:
+            now += 0.1 * (number >> 4)
+            for datagram in client.datagrams_to_send(now):
+                last = datagram.data
+            client.handle_datagram(data, now)
+            request = stun.parse(last)
+            attributes = {"REALM": "r", "NONCE": f"n{number >> 3}", "LIFETIME": number}
+            cls = Class.SUCCESS if number & 1 else Class.ERROR
+            if number & 1:
+                attributes["XOR-RELAYED-ADDRESS"] = Address("192.0.2.1", 4000 + number)
+            else:
+                attributes["ERROR-CODE"] = ((401, 438, 437, 403)[number >> 1 & 3], "")
+            answer = Message(cls, request.transaction, attributes, request.method)
+            key = credentials.key("r", 1) if "NONCE" in request.attributes else None
+            came = stun.serialize(answer, key, integrity="MESSAGE-INTEGRITY")
+            client.handle_datagram(came, now)
+            client.wrap(peer, data)
+            timer = client.next_timer()
+            assert timer is None or timer <= now + 300, "it falls asleep"
+
+    return feed
+
+
+TARGETS = (
+    relay_tickets,
+    relay_binds,
+    relay_answers,
+    relay_frames,
+    relay_helper_requests,
+    turn,
+)

@@ -8,8 +8,8 @@ and two short loops. It knows no sockets.
     verify_integrity(data, key)
 
 Source: RFC 8489; RFC 8445, section 7.1 (ICE); RFC 5780, section 7 (CHANGE-REQUEST and what
-belongs to it);
-RFC 8656, section 18 (LIFETIME); draft-thatcher-ice-renomination, section 5 (NOMINATION). Ours are
+belongs to it); RFC 8656, section 18 (TURN); draft-thatcher-ice-renomination, section 5
+(NOMINATION). Ours are
 DISTRESS (docs/protocols/paths.md), BIND and OTHER-SIDE-BOUND (docs/protocols/relay.md).
 """
 
@@ -93,15 +93,23 @@ def parse(data: bytes) -> Message:
     return Message(cls, transaction, attributes, method, tuple(unknown))
 
 
-def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool = True) -> bytes:
-    """The bytes of a message, protected by MESSAGE-INTEGRITY-SHA256 if there is a key."""
+def serialize(
+    message: Message,
+    key: bytes | None = None,
+    *,
+    fingerprint: bool = True,
+    integrity: str = "MESSAGE-INTEGRITY-SHA256",
+) -> bytes:
+    """The bytes of a message, protected by this attribute if there is a key."""
     body = b"".join(
         _tlv(BY_NAME[name].number, BY_NAME[name].pack(value, message.transaction))
         for name, value in message.attributes.items()
     )
     if key is not None:
-        covered = _header(message, len(body) + 36) + body
-        body += _tlv(MESSAGE_INTEGRITY_SHA256, hmac.digest(key, covered, "sha256"))
+        number = BY_NAME[integrity].number
+        algorithm, size = _ALGORITHMS[number]
+        covered = _header(message, len(body) + 4 + size) + body
+        body += _tlv(number, hmac.digest(key, covered, algorithm))
     if fingerprint:
         covered = _header(message, len(body) + FINGERPRINT_SIZE) + body
         body += _tlv(FINGERPRINT, _crc(covered))
@@ -115,7 +123,7 @@ def verify_integrity(data: bytes, key: bytes, attribute: str = "MESSAGE-INTEGRIT
     Source: RFC 8489, sections 14.5 and 14.6.
     """
     number = BY_NAME[attribute].number
-    algorithm = "sha256" if number == MESSAGE_INTEGRITY_SHA256 else "sha1"
+    algorithm, _ = _ALGORITHMS[number]
     for found, value, offset in _walk(data):
         if found == number:
             length = offset + 4 + len(value) - HEADER.size
@@ -269,6 +277,42 @@ def _unpack_numbers(data: bytes, _: bytes) -> tuple[int, ...]:
     return struct.unpack(f"!{len(data) // 2}H", data)
 
 
+def _pack_front(size: int) -> Callable[[int, bytes], bytes]:
+    """A number in the first bytes of four; the others are reserved."""
+    return lambda value, _: value.to_bytes(size, "big").ljust(4, b"\0")
+
+
+def _unpack_front(size: int) -> Callable[[bytes, bytes], int]:
+    return lambda data, _: int.from_bytes(_sized(data, 4)[:size], "big")
+
+
+def _pack_family(version: int, _: bytes) -> bytes:
+    return bytes([1 if version == 4 else 2, 0, 0, 0])
+
+
+def _unpack_family(data: bytes, _: bytes) -> int:
+    if _sized(data, 4)[0] not in (1, 2):
+        raise MalformedStun("an address family that does not exist")
+    return 4 if data[0] == 1 else 6
+
+
+def _pack_algorithms(values: tuple[int, ...], _: bytes) -> bytes:
+    return b"".join(struct.pack("!HH", value, 0) for value in values)
+
+
+def _unpack_algorithms(data: bytes, _: bytes) -> tuple[int, ...]:
+    """Numbers of algorithms; those with parameters are none that we know."""
+    found, offset = [], 0
+    while offset < len(data):
+        if offset + 4 > len(data):
+            raise MalformedStun("half an algorithm")
+        number, length = ATTRIBUTE_HEADER.unpack_from(data, offset)
+        offset += 4 + length + -length % 4
+        if length == 0:
+            found.append(number)
+    return tuple(found)
+
+
 def _sized(data: bytes, size: int) -> bytes:
     if len(data) != size:
         raise MalformedStun(f"{len(data)} bytes where {size} belong")
@@ -283,6 +327,7 @@ class _Attribute(NamedTuple):
 
 
 MESSAGE_INTEGRITY_SHA256 = 0x001C
+_ALGORITHMS = {0x0008: ("sha1", 20), MESSAGE_INTEGRITY_SHA256: ("sha256", 32)}  # name, bytes
 FINGERPRINT = 0x8028
 
 ATTRIBUTES = (
@@ -292,14 +337,22 @@ ATTRIBUTES = (
     _Attribute(0x0008, "MESSAGE-INTEGRITY", _pack_bytes, _unpack_bytes(20)),
     _Attribute(0x0009, "ERROR-CODE", _pack_error, _unpack_error),
     _Attribute(0x000A, "UNKNOWN-ATTRIBUTES", _pack_numbers, _unpack_numbers),
+    _Attribute(0x000C, "CHANNEL-NUMBER", _pack_front(2), _unpack_front(2)),
     _Attribute(0x000D, "LIFETIME", _pack_number(4), _unpack_number(4)),
+    _Attribute(0x0012, "XOR-PEER-ADDRESS", _pack_xor_address, _unpack_xor_address),
+    _Attribute(0x0013, "DATA", _pack_bytes, _unpack_all),
     _Attribute(0x0014, "REALM", _pack_text, _unpack_text(TEXT_LIMIT)),
     _Attribute(0x0015, "NONCE", _pack_text, _unpack_text(TEXT_LIMIT)),
+    _Attribute(0x0016, "XOR-RELAYED-ADDRESS", _pack_xor_address, _unpack_xor_address),
+    _Attribute(0x0017, "REQUESTED-ADDRESS-FAMILY", _pack_family, _unpack_family),
+    _Attribute(0x0019, "REQUESTED-TRANSPORT", _pack_front(1), _unpack_front(1)),
     _Attribute(0x001C, "MESSAGE-INTEGRITY-SHA256", _pack_bytes, _unpack_bytes(32)),
+    _Attribute(0x001D, "PASSWORD-ALGORITHM", _pack_algorithms, _unpack_algorithms),
     _Attribute(0x0020, "XOR-MAPPED-ADDRESS", _pack_xor_address, _unpack_xor_address),
     _Attribute(0x0024, "PRIORITY", _pack_number(4), _unpack_number(4)),
     _Attribute(0x0025, "USE-CANDIDATE", _pack_flag, _unpack_flag),
     _Attribute(0x0026, "PADDING", _pack_bytes, _unpack_all),
+    _Attribute(0x8002, "PASSWORD-ALGORITHMS", _pack_algorithms, _unpack_algorithms),
     _Attribute(0x8022, "SOFTWARE", _pack_text, _unpack_text(TEXT_LIMIT)),
     _Attribute(0x8028, "FINGERPRINT", _pack_number(4), _unpack_number(4)),
     _Attribute(0x8029, "ICE-CONTROLLED", _pack_number(8), _unpack_number(8)),

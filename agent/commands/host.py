@@ -35,7 +35,7 @@ from agent.network_helper.client import NetworkHelper
 from agent.output import TooNarrow, draw_qr
 from agent.person import person_for
 from agent.privileges import acting_as, drop_root, ordinary_user
-from agent.profile import Choice, profile_options
+from agent.profile import Choice, session_options
 from agent.report import JsonReport, PlainReport, Report
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.records import last_others
@@ -115,7 +115,7 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
     "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
 )
 @rootless_option
-@profile_options
+@session_options
 def command(
     choice: Choice,
     program: str | None,

@@ -33,7 +33,7 @@ from agent.mail.transport import Transport
 from agent.network_helper.client import NetworkHelper
 from agent.person import Person, person_for
 from agent.privileges import drop_root, ordinary_user
-from agent.profile import Choice, profile_options
+from agent.profile import Choice, session_options
 from agent.report import JsonReport, PlainReport, Report
 from agent.rootless.handover import is_inside
 from agent.rootless.outside import rootless_option, run_inside
@@ -100,7 +100,7 @@ lobby was closed or has expired, or you did not approve the program.""",
     "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
 )
 @rootless_option
-@profile_options
+@session_options
 def command(
     choice: Choice,
     link: str | None,

@@ -19,7 +19,7 @@ from agent.launch.seating import assign
 from agent.launch.store import ProgramStore
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
-from agent.profile import Choice, profile_options
+from agent.profile import Choice, session_options
 from agent.report import JsonReport, PlainReport, Report
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.descriptor import KeyAgreement, check_roster
@@ -92,7 +92,7 @@ missing."""
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
 @rootless_option
-@profile_options
+@session_options
 def command(
     choice: Choice,
     words: tuple[str, ...],

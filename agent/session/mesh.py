@@ -41,6 +41,7 @@ def describe(path: Path) -> dict[str, object]:
         "rtt_ms": round(path.rtt * 1000, 2),
         "local_kind": str(path.local_kind),
         "remote_kind": str(path.remote_kind),
+        **({"by": "turn"} if path.turn else {}),
     }
 
 

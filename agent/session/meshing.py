@@ -11,16 +11,18 @@ from typing import NoReturn
 
 from agent.connection.gathering import gather, keep_mapping, with_mapped
 from agent.connection.port_mapping import keep_mapped, map_port
+from agent.connection.turn import TurnRelay, TurnServer, TurnUnusable
 from agent.connection.udp import UdpPort
 from agent.errors import AgentError
 from agent.mail.mailbox import Mailbox
+from agent.mail.strangers import policy_beside
 from agent.running import Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor, KeyAgreement
 from agent.session.events import Agreed, Described, Event, State
 from agent.session.export import MeshExport
 from agent.session.heart import Heart
-from agent.session.offers import OwnSide, make_own_side, peer_key
+from agent.session.offers import OwnSide, make_own_side, peer_key, with_turn
 from agent.session.paths import Paths
 from agent.session.preshared import Decapsulator, End, NotConfirmed, PairKeys
 from agent.session.stage import Stage
@@ -33,6 +35,7 @@ from traversal.relay import RelayTicket
 MTU = 1280
 OFFERS_TIMEOUT = 8.0  # seconds from our signature and offer to everybody else's
 GATHER_TIMEOUT = 3.0  # seconds
+STUN_TIMEOUT = 1.5  # seconds after which UDP counts as blocked, for now
 MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
 MESH_TIMEOUT = 8.0
 
@@ -45,6 +48,8 @@ class Meshing:
     mailbox: Mailbox
     traces: Traces
     decapsulator: Decapsulator
+    turn: TurnServer | None = None
+    _turn_relay: TurnRelay | None = None
     _own: OwnSide | None = None
     _pairs: PairKeys | None = None
     _interface: Interface | None = None
@@ -72,8 +77,9 @@ class Meshing:
             raise RuntimeError("a mesh is raised after an agreement")
         await self._creating
         heart = await self._take_port_over(own, agreed)
+        policy = await policy_beside((await self.mailbox.account.endpoints()).http)
         descriptor, traces = agreed.descriptor, self.traces
-        paths = Paths(self.stage, descriptor, traces, heart, self._servers, self._mapped)
+        paths = Paths(self.stage, descriptor, traces, heart, self._servers, self._mapped, policy)
         await paths.start(own, agreed)
         self._paths = paths
         await self._await_everybody(heart, paths)
@@ -127,7 +133,9 @@ class Meshing:
     async def _offer(self, port: UdpPort, described: Described) -> None:
         descriptor = described.descriptor
         await self._start_creating(descriptor)
-        self._servers, relays = await asyncio.gather(self._stun_servers(), self._relays(descriptor))
+        self._servers, relays, _ = await asyncio.gather(
+            self._stun_servers(), self._relays(descriptor), self._start_turn(port)
+        )
         self._own = await self._gather(port, descriptor, relays)
         self._pairs = self._pair_keys(self._own, described)
         self._offered_at = time.monotonic()
@@ -198,15 +206,28 @@ class Meshing:
         descriptor: Descriptor,
         relays: tuple[tuple[RelayTicket, RelayTicket], ...],
     ) -> OwnSide:
-        gathered = await gather(port, self._servers, GATHER_TIMEOUT)
+        gathered = await gather(port, self._servers, STUN_TIMEOUT)
         if self._mapping is not None:
             await self._mapping
-        candidates = with_mapped(gathered.candidates, self._mapped)
+        mapped = with_mapped(gathered.candidates, self._mapped)
+        candidates = with_turn(mapped, self._turn_relay)
         kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
         words = f"mapping {gathered.mapping}; candidates: {kinds}; relays: {len(relays)}"
         self.stage.step("candidates", words)
         others = [did for did in descriptor.parties if did != self.stage.me]
-        return make_own_side(descriptor.id, port, candidates, others, relays)
+        return make_own_side(descriptor.id, port, candidates, others, relays, self._turn_relay)
+
+    async def _start_turn(self, port: UdpPort) -> None:
+        """Our address on a TURN server, for the session; the session goes on without, too."""
+        if self.turn is None or self._turn_relay is not None:
+            return
+        try:
+            relay = await TurnRelay.start(self.turn, port.port, GATHER_TIMEOUT)
+        except TurnUnusable as error:
+            self.stage.step("turn", f"the TURN server gives us no address: {error}")
+            return
+        self._turn_relay = relay
+        self.stage.accompany(_keep(relay))
 
     async def _map(self, port: UdpPort) -> None:
         """What the router opens for us stays open with the session, and no longer."""
@@ -255,6 +276,14 @@ class Meshing:
             words = f"no path from {stage.name(stage.me)} to {names}: {reason}"
             stage.fail(words, did, lost=True)
         stage.lose(lost, MESH_TIMEOUT)
+
+
+async def _keep(relay: TurnRelay) -> None:
+    """Until cancelled; the server is told that it may forget us."""
+    try:
+        await asyncio.Future()
+    finally:
+        await relay.close()
 
 
 @contextlib.asynccontextmanager

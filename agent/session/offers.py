@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from nacl.public import PrivateKey
 
+from agent.connection.turn import TurnRelay
 from agent.connection.udp import UdpPort
 from agent.session.preshared import PairKeys
 from messaging.protocols.session import Offer
-from traversal.candidate import Candidate, LocalSide
-from traversal.relay import RelayTicket, tickets_from_json
+from traversal.candidate import MAX_CANDIDATES, Candidate, LocalSide, turn_candidate
+from traversal.relay import BadTicket, RelayTicket, tickets_from_json
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class OwnSide:
     sides: Mapping[str, LocalSide]  # by the one party that is offered it
     relays: Mapping[str, tuple[RelayTicket, RelayTicket]]  # ours and theirs, where there is one
     private_key: bytes = field(repr=False)  # WireGuard's, 32 bytes
+    turn: TurnRelay | None = None
 
     def offers(self, pairs: PairKeys | None) -> dict[str, Offer]:
         """Our offer for each other party, not signed yet; with `pairs` for a pre-shared key."""
@@ -52,7 +54,10 @@ class OwnSide:
     def tickets(self, did: str, offer: Offer) -> tuple[RelayTicket, ...]:
         """Our side's at our own mediator's relay and at theirs. Raises: BadTicket."""
         own = [self.relays[did][0]] if did in self.relays else []
-        return (*own, *tickets_from_json(list(offer.relays)))
+        theirs = tickets_from_json(list(offer.relays))
+        if any(ticket.side == 0 for ticket in theirs):  # whose mediator it is keeps that side
+            raise BadTicket("a ticket of the side that is not ours")
+        return (*own, *theirs)
 
     def _relays_for(self, did: str) -> list[dict[str, object]]:
         return [self.relays[did][1].to_json()] if did in self.relays else []
@@ -64,6 +69,7 @@ def make_own_side(
     candidates: Sequence[Candidate],
     others: Sequence[str],
     relays: Sequence[tuple[RelayTicket, RelayTicket]] = (),
+    turn: TurnRelay | None = None,
 ) -> OwnSide:
     """Fresh keys for one session, and check credentials of their own for every pair.
 
@@ -73,7 +79,14 @@ def make_own_side(
     """
     sides = {did: LocalSide.fresh(candidates) for did in others}
     given = dict(zip(others, relays, strict=False))
-    return OwnSide(session, port, sides, given, bytes(PrivateKey.generate()))
+    return OwnSide(session, port, sides, given, bytes(PrivateKey.generate()), turn)
+
+
+def with_turn(candidates: Sequence[Candidate], turn: TurnRelay | None) -> tuple[Candidate, ...]:
+    """The address that we have on a TURN server among our own."""
+    if turn is None or turn.relayed is None:
+        return tuple(candidates)
+    return (*candidates[: MAX_CANDIDATES - 1], turn_candidate(turn.relayed))
 
 
 def check_key(did: str, own: OwnSide, offers: Mapping[str, Offer]) -> None:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 from agent.connection.changes import network_changes
@@ -15,20 +16,29 @@ from agent.connection.check_socket import CheckSocket
 from agent.connection.connectivity import Connectivity
 from agent.connection.gathering import Gathered, with_mapped
 from agent.connection.steering import Steering
+from agent.connection.turn import TurnRelay
 from agent.rootless.handover import process_id
 from agent.running import RunningSession, Traces
 from agent.session import mesh
 from agent.session.descriptor import Descriptor
 from agent.session.events import Agreed
 from agent.session.heart import Heart
-from agent.session.offers import OwnSide, check_key, peer_key
+from agent.session.offers import OwnSide, check_key, peer_key, with_turn
 from agent.session.stage import Stage
-from traversal.candidate import Address, BadCandidate, RemoteSide, candidates_from_json
+from resolvers.guarded import Policy
+from traversal.candidate import (
+    Address,
+    BadCandidate,
+    Candidate,
+    RemoteSide,
+    candidates_from_json,
+)
 from traversal.paths import Event, PathFound, PathSettled
 from traversal.port_mapping import Mapped
 
 GATHER_TIMEOUT = 3.0  # seconds
 MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
+TURN_PEERS = 6  # addresses of a party to which ways are kept open
 NOTE_INTERVAL = 1.0  # seconds between two notes for `agent status`, `ping` and `wait`
 
 
@@ -46,12 +56,14 @@ class Paths:
     heart: Heart
     servers: Sequence[Address]  # STUN
     mapped: Mapped | None  # what the router opens for us
+    policy: Policy  # where others may have us open streams
     connectivity: Connectivity = field(init=False)
     _steering: Steering = field(init=False)
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _since: dict[str, tuple[Address, float]] = field(default_factory=dict)  # Unix seconds
     _telling: bool = False
     _offered: frozenset[Address] = frozenset()
+    _turn: TurnRelay | None = None
 
     async def start(self, own: OwnSide, agreed: Agreed) -> None:
         """Raises: Stopped, naming whose offer is of no use."""
@@ -62,6 +74,7 @@ class Paths:
         rank = self.descriptor.rank
         leads = {did for did in keys if rank(self.stage.me) < rank(did)}
         self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, distress)
+        self._turn = own.turn
         for did in agreed.offers:
             self._add(did, own, agreed)
         self._offered = frozenset(found.address for found in own.candidates)
@@ -106,16 +119,32 @@ class Paths:
     def _add(self, did: str, own: OwnSide, agreed: Agreed) -> None:
         offer, stage = agreed.offers[did], self.stage
         try:
+            remote = RemoteSide.from_json(offer.side)
             check_key(did, own, agreed.offers)
             self.connectivity.add_party(
                 did,
                 own.sides[did],
-                RemoteSide.from_json(offer.side),
+                remote,
                 controlling=self.descriptor.rank(stage.me) < self.descriptor.rank(did),
                 tickets=own.tickets(did, offer),
+                policy=self.policy,
             )
         except ValueError as error:
             stage.fail(f"{stage.name(did)} made an offer that cannot be used: {error}", did)
+        self._reach_by_turn(did, remote.candidates)
+
+    def _reach_by_turn(self, did: str, candidates: Sequence[Candidate]) -> None:
+        """Only what is not inside a network can be reached from the server, or reach it."""
+        if self._turn is None or self._turn.relayed is None:
+            return
+        version = self._turn.relayed.version
+        outside = [
+            found.address
+            for found in candidates
+            if not found.address.private and found.address.version == version
+        ][:TURN_PEERS]
+        hosts = {address.host for address in outside}
+        self._turn.reach(hosts, outside, partial(self.connectivity.offer_turn, did))
 
     async def _follow_others(self) -> NoReturn:
         """Each change has us send checks, so nobody gets more than a few a second out of us."""
@@ -124,6 +153,7 @@ class Paths:
             with contextlib.suppress(BadCandidate):
                 candidates = candidates_from_json(list(moved.candidates))
                 self.connectivity.add_remote(moved.party, candidates)
+                self._reach_by_turn(moved.party, candidates)
             await asyncio.sleep(MOVE_INTERVAL)
 
     async def _follow_our_network(self) -> None:
@@ -140,9 +170,10 @@ class Paths:
         self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
 
     def _gathered(self, gathered: Gathered) -> None:
-        candidates = with_mapped(gathered.candidates, self.mapped)
+        mapped = with_mapped(gathered.candidates, self.mapped)
+        candidates = with_turn(mapped, self._turn)
         addresses = frozenset(found.address for found in candidates)
-        if addresses == self._offered or not addresses:
+        if addresses == self._offered or not gathered.candidates:
             return
         self._offered = addresses
         self.connectivity.set_local(candidates)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agent.connection.turn import TurnServer
 from agent.errors import Exit
 from agent.launch import adapters
 from agent.launch.program import Program
@@ -122,6 +123,7 @@ class Computer:
             decapsulator=decapsulator,
             report=self.report,
             patience=self.patience,
+            turn=TurnServer.from_settings(self.choice.turn, self.choice.turn_file),
         )
 
     def _tell_again(self, reason: str, next_epoch: Continuation) -> None:

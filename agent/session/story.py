@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.connection.turn import TurnServer
 from agent.errors import AgentError
 from agent.launch.program import Program
 from agent.launch.sandbox import Sandbox
@@ -62,6 +63,7 @@ class Story:
     decapsulator: Decapsulator
     report: Report
     patience: float  # seconds to wait for the other parties to come
+    turn: TurnServer | None = None
     _stage: Stage = field(init=False)
     stopped: bool = False  # by our user
     _result: bytes | None = None
@@ -98,7 +100,7 @@ class Story:
         stage = self._stage
         waiting = stage.names(self.machine.waiting_for())
         stage.step("propose", f"proposed to {waiting}; waiting")
-        meshing = Meshing(stage, self.mailbox, self.traces, self.decapsulator)
+        meshing = Meshing(stage, self.mailbox, self.traces, self.decapsulator, self.turn)
         agreed = await meshing.agree(self.patience)
         descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")

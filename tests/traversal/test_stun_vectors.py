@@ -97,7 +97,8 @@ def test_the_long_term_sample_proves_its_password() -> None:
 
 def test_the_sha256_sample_proves_its_password() -> None:
     message = stun.parse(SHA256_REQUEST)
-    assert message.unknown == (0x001E, 0x001D)
+    assert message.unknown == (0x001E,)
+    assert message.attributes["PASSWORD-ALGORITHM"] == (2,)
     assert message.attributes["NONCE"] == "obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA"
     key = hashlib.sha256("マトリックス:example.org:TheMatrIX".encode()).digest()
     assert stun.verify_integrity(SHA256_REQUEST, key)

@@ -1,6 +1,7 @@
 """What a party may offer: its own key and nobody else's."""
 
 import base64
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -9,6 +10,7 @@ from nacl.public import PrivateKey
 from agent.connection.udp import UdpPort
 from agent.session.offers import OwnSide, check_key
 from messaging.protocols.session import Offer
+from traversal.relay import BadTicket, RelayTicket
 
 OWN = OwnSide("ab" * 32, cast(UdpPort, None), {}, {}, bytes(PrivateKey.generate()))
 
@@ -26,6 +28,14 @@ def test_a_key_is_one_partys_alone() -> None:
     for theirs in (ours, ben):
         with pytest.raises(ValueError, match="another party's"):
             check_key("carol", OWN, {**honest, "carol": offer(theirs)})
+
+
+def test_nobody_gives_us_a_ticket_of_the_side_that_the_giver_keeps() -> None:
+    ticket = RelayTicket(("192.0.2.1",), 41000, "t" * 20, 1, "s" * 20, 1, 2)
+    theirs = replace(offer(bytes(32)), relays=(ticket.to_json(),))
+    assert OWN.tickets("ben", theirs) == (ticket,)
+    with pytest.raises(BadTicket):
+        OWN.tickets("ben", replace(theirs, relays=({**ticket.to_json(), "side": 0},)))
 
 
 def test_a_second_spelling_of_a_key_is_the_same_key() -> None:
