@@ -124,8 +124,12 @@ class PathFinder:
         return explain(chosen, pairs, self._ours, theirs, role_conflict=self.role_conflict)
 
     def relays(self) -> tuple[Address, ...]:
-        """The addresses of relays among the other party's, those that work first."""
-        relayed = [pair for pair in self._pairs.values() if pair.relayed]
+        """The addresses of relays among the other party's, those that work first.
+
+        Without ports of our own machine that lead to one, since nothing there leaves it elsewhere.
+        """
+        found = [pair for pair in self._pairs.values() if pair.relayed]
+        relayed = [pair for pair in found if not pair.remote.address.loopback]
         return tuple(p.remote.address for p in sorted(relayed, key=lambda p: not p.works))
 
     def tried(self) -> tuple[Tried, ...]:

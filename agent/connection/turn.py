@@ -53,8 +53,8 @@ class TurnServer:
     def from_settings(cls, url: str | None, file: Path) -> Self | None:
         """The server that `url` names, else the profile's; None where there is none.
 
-        The profile's file has three lines: URL, user, password. With a URL of another place, user
-        and password are in DIDMESH_TURN_USER and DIDMESH_TURN_PASSWORD, else in the file.
+        The profile's file has three lines: URL, user, password. The variables DIDMESH_TURN_USER
+        and DIDMESH_TURN_PASSWORD come before its user and password.
 
         Raises: UsageMistake.
         """
