@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab.walkthrough import README, walkthrough
 from tests.support.internet import Command, Internet, Party
 
 pytestmark = [
@@ -17,36 +18,35 @@ pytestmark = [
 ]
 
 RESULT = "winner=party1 price=135\n"
+PLACES = ("home0", "home1", "home2")
+OPENS = {"DIDMESH_PASSPHRASE": "read aloud to nobody"}
 
 
-def test_three_commands_take_strangers_to_a_result_and_three_again(
-    internet: Internet,
-) -> None:
-    alice, bob, carol = internet.parties("home0", "home1", "home2")
-    host = hosted(alice, "--seats", "3", "--admit", "anyone", "--input", "bid=120")
-    link = said(host, "open")["link"]
-    one = joined(bob, link, "--input", "bid=150")
-    said(one, "admitted")
-    other = joined(carol, link, "--input", "bid=135")
-    for command in (host, one, other):
-        assert command.wait() == 0, command.told()
-        assert command.the("result")["output"] == RESULT
-    phrases = {told["words"] for command in (host, one, other) for told in command.all("phrase")}
-    assert len(phrases) == 1, phrases
-    verdicts = [party.verdict() for party in (alice, bob, carol)]
-    assert len({verdict["session"] for verdict in verdicts}) == 1
-    assert all(verdict["complete"] for verdict in verdicts)
-    assert {told["session"] for told in one.all("phrase")} == {verdicts[0]["session"]}
-    again = [
-        hosted(alice, "--again", "--input", "bid=120"),
-        *(
-            party.start("join", "--input", f"bid={bid}", "--json", as_root=True)
-            for party, bid in ((bob, 150), (carol, 135))
-        ),
-    ]
-    for command in again:
-        assert command.wait() == 0, command.told()
-        assert command.the("result")["output"] == RESULT
+def test_the_readmes_walk_through_runs_as_it_stands(internet: Internet) -> None:
+    parts = walkthrough(README.read_text())
+    people = dict(zip(("alice", "bob", "carol"), map(internet.newcomer, PLACES), strict=True))
+    for part in ("first time", "same people again"):
+        link, commands = "", []
+        for action in parts[part]:
+            if action.words[:1] == ("agent",):
+                words = [played(word, internet, link) for word in action.words[1:]]
+                command = people[action.who].start(*words, "--json", as_root=True, env=OPENS)
+                link = said(command, "open")["link"] if words[0] == "host" else link
+                commands.append(command)
+        for command in commands:
+            assert command.wait() == 0, command.told()
+            assert command.the("result")["output"] == RESULT
+        phrases = {told["words"] for command in commands for told in command.all("phrase")}
+        sessions = {told["session"] for command in commands for told in command.all("phrase")}
+        assert len(phrases) == len(sessions) == 1, phrases
+        if part == "first time":
+            verdicts = [party.verdict() for party in people.values()]
+            assert {verdict["session"] for verdict in verdicts} == sessions
+            assert all(verdict["complete"] for verdict in verdicts)
+
+
+def played(word: str, internet: Internet, link: str) -> str:
+    return {"https://mediator.example": internet.near.url, "LINK": link}.get(word, word)
 
 
 def test_who_never_used_it_needs_one_command_too(internet: Internet) -> None:
