@@ -48,6 +48,7 @@ class Facts:
 
     privilege: str | None  # by what the helper was started
     privilege_problem: str | None
+    rootless_problem: str | None  # why `--rootless` would not work
     kernel_wireguard: bool
     tools: frozenset[str]
     tun: bool
@@ -88,12 +89,17 @@ def exit_code(findings: Sequence[Finding]) -> Exit:
 def _privilege(facts: Facts) -> Finding:
     if facts.privilege is not None:
         return Finding(PRIVILEGE, Level.OK, f"the network helper starts by {facts.privilege}")
+    problem = f"the network helper does not start: {facts.privilege_problem}"
+    if facts.rootless_problem is None:
+        return Finding(
+            PRIVILEGE, Level.NOTE, f"{problem}; without it sessions run", "add --rootless"
+        )
     return Finding(
         PRIVILEGE,
         Level.WRONG,
-        f"the network helper does not start: {facts.privilege_problem}",
+        problem,
         "run agent with sudo, or let an administrator install the systemd socket of "
-        "agent/network_helper/systemd",
+        f"agent/network_helper/systemd; or make --rootless possible: {facts.rootless_problem}",
     )
 
 

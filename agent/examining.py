@@ -17,6 +17,7 @@ from agent.errors import AgentError, MailboxError
 from agent.mail.transport import Transport
 from agent.network_helper.client import HELPER_SOCKET, NetworkHelper
 from agent.privileges import NoOrdinaryUser, ordinary_user
+from agent.rootless.probe import find_obstacle
 from agent.sandboxing import find_sandbox
 from identity.errors import IdentityError
 from resolvers.registry import default_registry
@@ -41,6 +42,7 @@ async def examine(folder: Path, mediator: str | None) -> Facts:
     return Facts(
         privilege=privilege,
         privilege_problem=problem,
+        rootless_problem=await asyncio.to_thread(_rootless_problem),
         kernel_wireguard=_kernel_wireguard(),
         tools=tools,
         tun=_is_there("/dev/net/tun"),
@@ -70,6 +72,13 @@ async def _privilege() -> tuple[str | None, str | None]:
         return None, f"{way} does not answer"
     except AgentError as error:
         return None, str(error).partition(": ")[2] or str(error)
+
+
+def _rootless_problem() -> str | None:
+    if os.geteuid() == 0:
+        return "root has no use for it"
+    obstacle = find_obstacle()
+    return None if obstacle is None else f"{obstacle.reason}: {obstacle.change}"
 
 
 async def _ask_mediator(did: str | None) -> _Mediator:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 WELL = Facts(
     privilege="sudo",
     privilege_problem=None,
+    rootless_problem="/dev/net/tun is for root alone: sudo chmod 666 /dev/net/tun",
     kernel_wireguard=True,
     tools=frozenset({"ip", "wg", "wireguard-go", "bwrap"}),
     tun=True,
@@ -39,6 +40,18 @@ TROUBLES: dict[str, tuple[dict[str, Any], str, Level, str]] = {
         "privilege",
         Level.WRONG,
         "sudo",
+    ),
+    "no privilege, and rootless works": (
+        {"privilege": None, "privilege_problem": "no sudo", "rootless_problem": None},
+        "privilege",
+        Level.NOTE,
+        "add --rootless",
+    ),
+    "no privilege, and rootless would do": (
+        {"privilege": None, "privilege_problem": "no sudo"},
+        "privilege",
+        Level.WRONG,
+        "sudo chmod 666 /dev/net/tun",
     ),
     "only wireguard-go": ({"kernel_wireguard": False}, "wireguard", Level.NOTE, "modprobe"),
     "no WireGuard at all": (
