@@ -37,7 +37,8 @@ class WayOut:
             words = ["--config-net", "--no-map-gw", "--dns-forward", self.resolver, *closed]
             return [self.command, "--quiet", *words, "--netns-only", "--netns", namespace]
         words = ["--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={ready}"]
-        return [self.command, *words, "--netns-type=path", namespace, "tap0"]
+        words = [self.command, *words, "--netns-type=path", namespace, "tap0"]
+        return ["unshare", "--mount", "--", *words]  # it goes on reading the machine's resolv.conf
 
 
 def only_loopback(resolv_conf: str) -> bool:
