@@ -62,6 +62,44 @@ async def test_three_people_compute_on_their_pages(internet: Internet) -> None:
             assert one.tab.complaints == []
 
 
+async def test_a_strangers_program_is_shown_and_runs_only_after_a_yes(internet: Internet) -> None:
+    alice, bob = internet.parties("home0", "home1")
+    folder = internet.rounds(0.1)
+    assert alice.agent("program", "approve", folder).wait() == 0
+    host = alice.start(
+        *("host", folder, "--seats", "2", "--admit", "anyone", "--input", "bid=1", "--json"),
+        as_root=True,
+    )
+    await told(host, "open")
+    async with page(bob) as guest:
+        await guest.join(host)
+        await guest.sees("May this program run with your inputs?")
+        await guest.sees("main.py")
+        await guest.sees("the sum, to all")
+        await guest.picture("consent")
+        await guest.press("Do not let it run")
+        await guest.sees("you have not approved rounds")
+        await told(host, "left")
+        await guest.press("Back")
+        await guest.join(host)
+        await guest.press("Let it run")
+        await guest.fill({"value": "2"})
+        await guest.press("Leave")
+        await guest.sees("you left the lobby")
+        await told(host, "left", number=1)
+    host.kill()
+
+
+async def told(command: Command, what: str, number: int = 0) -> dict[str, Any]:
+    """What a command told of its lobby, waiting for it."""
+    deadline = time.monotonic() + 60
+    while len(found := [one for one in command.all("lobby") if one["what"] == what]) <= number:
+        assert command.process.poll() is None, command.told()
+        assert time.monotonic() < deadline, command.told()
+        await asyncio.sleep(0.05)
+    return found[number]
+
+
 class Page:
     """What a person does on it: fills, presses, reads; each waits until it can."""
 
@@ -85,6 +123,10 @@ class Page:
             await self.until(f"{field}?.form !== undefined")
             change = f"{field}.dispatchEvent(new Event('change'))"
             await self.tab.evaluate(f"{field}.value = {json.dumps(value)}; {change}")
+
+    async def join(self, host: Command) -> None:
+        await self.fill({"link": (await told(host, "open"))["link"]})
+        await self.press("Knock")
 
     async def press(self, words: str) -> None:
         button = (

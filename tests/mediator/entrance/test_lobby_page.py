@@ -7,6 +7,8 @@ import pytest
 
 from agent.lobby.link import LobbyLink, parse_link
 from mediator.app import Mediator
+from tests.support.axe import faults
+from tests.support.browser import find_browser, tab
 from tests.support.sessions import make_parties
 
 HOST = make_parties(2)[0].did
@@ -70,3 +72,17 @@ async def test_any_other_query_gets_the_general_words(mediator: Mediator, query:
     answer, page = await get(mediator.identity.public_url.rstrip("/") + "/i/" + query)
     assert answer.status == 200
     assert "leads to a lobby" in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium")
+async def test_it_fits_phones_and_desks_and_can_be_used_by_everybody(mediator: Mediator) -> None:
+    async with tab() as browser:
+        await browser.open(link_to(mediator))
+        for width, height in ((390, 844), (1280, 900)):
+            for dark in (False, True):
+                await browser.look(width, height, dark=dark)
+                fits = "document.documentElement.scrollWidth <= innerWidth"
+                assert await browser.evaluate(fits), (width, dark)
+                assert await faults(browser) == [], (width, dark)
+        assert browser.complaints == []
