@@ -63,14 +63,14 @@ async def _serve(server: PageServer, port: int, *, opens: bool, as_json: bool) -
         else:
             click.echo(server.url)
             remark("this address is as good as your password while the page runs; Ctrl-C ends it")
-        with _way_in(server.url) as way:
+        with way_in(server.url) as way:
             if opens:
-                _open(way)
+                open_browser(way)
             await ended.wait()
 
 
 @contextmanager
-def _way_in(url: str) -> Iterator[Path]:
+def way_in(url: str) -> Iterator[Path]:
     """A file that leads to the page: other users can read a browser's arguments, but not this."""
     with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="didmesh-") as file:
         target = html.escape(url)
@@ -79,12 +79,13 @@ def _way_in(url: str) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def _open(way: Path) -> None:
+def open_browser(way: Path) -> subprocess.Popen[bytes] | None:
+    """The process that opens it, where there is a browser to open."""
     opener = next(filter(None, map(shutil.which, OPENERS)), None)
     if opener is None:
         remark("no browser opens by itself here: open the address above")
-        return
-    subprocess.Popen(
+        return None
+    return subprocess.Popen(
         [opener, str(way)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

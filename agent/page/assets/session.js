@@ -49,7 +49,8 @@ export class SessionView {
     this.part("mesh", [parties, [...paths]], () => paths.size > 0 && [
       h("h2", {}, "Mesh"), drawMesh(parties, this.me, paths)]);
     const program = state.program ?? this.own;
-    this.part("program", [program, state.pieces], () => programCard(program, state.pieces));
+    const deciding = [...state.questions.values()].some((one) => one.kind === "program");
+    this.part("program", [program, state.pieces, deciding], () => !deciding && programCard(program, state.pieces));
     this.drawLog(state);
   }
 

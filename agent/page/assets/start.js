@@ -18,7 +18,7 @@ export async function startView(started) {
     h("h1", {}, "Compute together"),
     h("p", { class: "lead" }, "Your input stays on this machine. You see who takes part, and what is opened to whom, before anything runs."),
     h("div", { class: "columns" },
-      h("div", {}, joinCard(go)),
+      h("div", {}, joinCard(go), runCard(programs, go), mailCard()),
       h("div", {}, hostCard(programs, contacts, go), kept.lobby && resumeCard(go)),
     ),
   ];
@@ -99,12 +99,41 @@ function inputsOf(element) {
   return [...element.querySelectorAll("[data-input]")].map((input) => `${input.dataset.input}=${input.value}`);
 }
 
+function runCard(programs, go) {
+  const known = programs.filter((one) => one.approved).map((one) =>
+    [one.comes_along ? one.name : one.sha256, plain(one.title)]);
+  return h("section", { class: "card", "aria-label": "Without a lobby" },
+    h("details", {}, h("summary", {}, "Without a lobby"),
+      form({ autocomplete: "off" }, (data) => go({ command: "run", program: text(data, "program"),
+        role: text(data, "role"), with: words(data, "with"), inputs: words(data, "inputs") }),
+        h("p", { class: "hint" }, "For parties who have each other's DIDs: each of them does the same."),
+        field("Program to run", choice("program", known)),
+        field("The others", h("textarea", { name: "with", rows: "3", required: true, spellcheck: "false" }),
+          "Names of contacts or DIDs, one a line; role=name where parties differ."),
+        field("Your role, if there are several", h("input", { name: "role" })),
+        field("Your inputs", h("input", { name: "inputs", placeholder: "bid=120" })),
+        h("p", { class: "actions" }, h("button", { class: "quiet" }, "Run")))));
+}
+
+// What `agent status` says of our mail; it asks the mediator, so it comes when it comes.
+function mailCard() {
+  const place = h("p", { class: "hint", role: "status" }, "Asking your mediator …");
+  ask("status").then(({ mediator }) => place.replaceChildren(plain(
+    mediator === null ? "You have no mediator: nobody can write to you."
+      : !mediator.reachable ? `Your mediator is not reachable: ${mediator.problem}`
+        : !mediator.registered ? "Your mediator does not take mail for you: agent create-did registers you."
+          : `Your mediator is there; ${mediator.queued} messages wait.`)),
+  (error) => place.replaceChildren(plain(error.message)));
+  return place;
+}
+
 function resumeCard(go) {
   return h("section", { class: "card", "aria-labelledby": "resume" },
     h("h2", { id: "resume" }, "Go on with your last lobby"),
-    form({}, (data) => go({ command: "host", resume: true, inputs: text(data, "inputs").split(/[\s,]+/).filter(Boolean) }),
+    form({}, (data) => go({ command: "host", resume: true, inputs: words(data, "inputs") }),
       field("Your inputs again", h("input", { name: "inputs", placeholder: "bid=120" }), "They were not written down."),
       h("p", { class: "actions" }, h("button", { class: "quiet" }, "Go on"))));
 }
 
+const words = (data, name) => text(data, name).split(/[\s,]+/).filter(Boolean);
 const text = (data, name) => data.get(name) ?? "";
