@@ -31,7 +31,8 @@ PICTURES = os.environ.get("DIDMESH_PICTURES")  # a folder, for whoever wants to 
 async def test_three_people_compute_on_their_pages(internet: Internet) -> None:
     parties = internet.parties("home0", "home1", "home2")
     async with page(parties[0]) as alice, page(parties[1]) as bob, page(parties[2]) as carol:
-        await alice.fill({"[aria-labelledby=host] [name=program]": "second_price_auction", "title": "Who buys the boat"})
+        await alice.fill({"[aria-labelledby=host] [name=program]": "second_price_auction"})
+        await alice.fill({"title": "Who buys the boat"})
         await alice.fill({".chosen ~ .field [name=name]": "alice"})
         await alice.fill({"[data-input=bid]": "120"})
         await alice.press("Open the lobby")
