@@ -37,6 +37,7 @@ from traversal.paths import Event, PathFound, PathSettled
 from traversal.port_mapping import Mapped
 
 GATHER_TIMEOUT = 3.0  # seconds
+LOOK_AGAIN = 5.0  # seconds, at least, between two looks for our addresses because a path died
 MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
 TURN_PEERS = 6  # addresses of a party to which ways are kept open
 NOTE_INTERVAL = 1.0  # seconds between two notes for `agent status`, `ping` and `wait`
@@ -64,17 +65,17 @@ class Paths:
     _telling: bool = False
     _offered: frozenset[Address] = frozenset()
     _turn: TurnRelay | None = None
+    _looked_at: float = -math.inf
 
     async def start(self, own: OwnSide, agreed: Agreed) -> None:
         """Raises: Stopped, naming whose offer is of no use."""
         port = CheckSocket(await self.stage.helper.checks(), own.port.port)
         self.connectivity = Connectivity(port, self._on_event)
         keys = {did: peer_key(offer) for did, offer in agreed.offers.items()}
-        distress = self.connectivity.distress
         rank = self.descriptor.rank
         leads = {did for did in keys if rank(self.stage.me) < rank(did)}
-        self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, distress)
         self._turn = own.turn
+        self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, self._distress)
         for did in agreed.offers:
             self._add(did, own, agreed)
         self._offered = frozenset(found.address for found in own.candidates)
@@ -166,7 +167,14 @@ class Paths:
         self.mapped = mapped
         self._look_again()
 
+    def _distress(self, did: str) -> None:
+        """A path is dead: perhaps our router was restarted, and shows us at another address."""
+        self.connectivity.distress(did)
+        if time.monotonic() >= self._looked_at + LOOK_AGAIN:
+            self._look_again()
+
     def _look_again(self) -> None:
+        self._looked_at = time.monotonic()
         self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
 
     def _gathered(self, gathered: Gathered) -> None:

@@ -27,7 +27,14 @@ class Network:
     local: list[Sequence[Candidate]] = field(default_factory=list)
     offered: list[set[str]] = field(default_factory=list)
 
+    looks: int = 0
+    distressed: int = 0
+
+    def distress(self, party: str) -> None:
+        self.distressed += 1
+
     def inquire(self, servers: object, timeout: float, then: Callable[[Gathered], None]) -> None:
+        self.looks += 1
         then(Gathered(self.candidates, "unknown", None))
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
@@ -46,7 +53,7 @@ def network() -> Network:
 def paths(network: Network) -> Paths:
     stage: Any = SimpleNamespace(machine=network, step=lambda *_: None)
     nothing: Any = None
-    made = Paths(stage, nothing, nothing, nothing, [], FIRST)
+    made = Paths(stage, nothing, nothing, nothing, [], FIRST, nothing)
     made.connectivity = network  # type: ignore[assignment]
     return made
 
@@ -61,6 +68,15 @@ def test_a_port_that_is_mapped_no_more_is_not_offered_again(paths: Paths, networ
     paths.remap(SECOND)
     paths.remap(None)
     assert [found.address for found in network.local[-1]] == [HOST.address]
+
+
+def test_a_path_that_dies_has_us_look_for_our_addresses_but_not_all_the_time(
+    paths: Paths, network: Network
+) -> None:
+    for _ in range(3):
+        paths._distress("did:example:ben")
+    assert network.distressed == 3
+    assert network.looks == 1
 
 
 def test_what_stays_as_it_was_is_not_offered_twice(paths: Paths, network: Network) -> None:
