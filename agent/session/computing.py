@@ -15,7 +15,6 @@ from agent.session.probe import PortsClosed, probe_ports
 from agent.session.runner import ProgramFailed, run_program
 from agent.session.stage import Stage
 
-PROBE_TIMEOUT = 8.0
 CPU_FACTOR = 4  # seconds of all its threads that a program may compute for a second it may run
 
 
@@ -27,7 +26,7 @@ async def probe(stage: Stage, descriptor: Descriptor) -> None:
     places = descriptor.program_places()
     own = places.pop(stage.me)
     try:
-        await probe_ports(lambda: stage.helper.socket("tcp"), own, places, PROBE_TIMEOUT)
+        await probe_ports(lambda: stage.helper.socket("tcp"), own, places, stage.patience)
     except PortsClosed as closed:
         parties = closed.unreached or closed.unseen
         way = "cannot reach" if closed.unreached else "is not reached by"

@@ -33,11 +33,9 @@ from traversal.port_mapping import Mapped
 from traversal.relay import RelayTicket
 
 MTU = 1280
-OFFERS_TIMEOUT = 8.0  # seconds from our signature and offer to everybody else's
 GATHER_TIMEOUT = 3.0  # seconds
 STUN_TIMEOUT = 1.5  # seconds after which UDP counts as blocked, for now
 MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
-MESH_TIMEOUT = 8.0
 
 
 @dataclass
@@ -125,10 +123,10 @@ class Meshing:
         while True:
             signed = machine.state is State.SIGNING
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(OFFERS_TIMEOUT if signed else None):
+                async with asyncio.timeout(stage.patience if signed else None):
                     return await stage.next(Described, Agreed)
             if machine.state is State.SIGNING:
-                stage.lose(machine.waiting_for(), OFFERS_TIMEOUT)
+                stage.lose(machine.waiting_for(), stage.patience)
 
     async def _offer(self, port: UdpPort, described: Described) -> None:
         descriptor = described.descriptor
@@ -261,7 +259,7 @@ class Meshing:
     async def _await_everybody(self, heart: Heart, paths: Paths) -> None:
         """Raises: Stopped, naming who is not reached, and why."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(MESH_TIMEOUT):
+            async with asyncio.timeout(self.stage.patience):
                 await heart.all_heard()
         if lost := heart.unheard():
             self._give_up(lost, paths.missing())
@@ -275,7 +273,7 @@ class Meshing:
             did, reason = next(iter(pathless.items()))
             words = f"no path from {stage.name(stage.me)} to {names}: {reason}"
             stage.fail(words, did, lost=True)
-        stage.lose(lost, MESH_TIMEOUT)
+        stage.lose(lost, stage.patience)
 
 
 async def _keep(relay: TurnRelay) -> None:

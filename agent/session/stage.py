@@ -20,6 +20,8 @@ _E = TypeVar("_E", bound=Event)
 _T = TypeVar("_T")
 
 
+PATIENCE = 8.0  # seconds for the next step of others who are awake
+EACH_PATIENCE = 1.25  # for each party, where that is more: many are slow, above all on one machine
 MAX_MOVES = 256  # changes of others' networks that wait; more are dropped
 
 
@@ -46,6 +48,11 @@ class Stage:
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     _company: list[asyncio.Task[Any]] = field(default_factory=list)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which everybody's next step is to be expected; then somebody is lost."""
+        return max(PATIENCE, EACH_PATIENCE * len(self.machine.draft.parties))
 
     def accompany(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work that goes on until the session ends; `fault` becomes its exception if it fails."""
