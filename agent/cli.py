@@ -28,7 +28,7 @@ COMMANDS = {
     "contacts": "Your names for other parties, verified or not.",
     "run": "Compute something together with other parties.",
     "program": "Keep, show and approve the programs that you compute with.",
-    "export": "A running session's mesh for other tools: wg-quick, hosts, mpyc, json.",
+    "export": "A running session's mesh, as other tools read it.",
     "verify": "Check a transcript, offline.",
     "ping": "Ask whether another party answers, and by which path.",
     "status": "Show your mail at the mediator and the sessions that run.",

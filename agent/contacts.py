@@ -144,7 +144,7 @@ class Contacts:
     def _read(self) -> _Book:
         try:
             return _from_json(json.loads(self._path.read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # nobody, or nobody that this user knows
             return _Book()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AgentError(f"{self._path} is damaged", "move it away, or mend it") from error
