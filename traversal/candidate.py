@@ -214,6 +214,11 @@ def priority(kind: Kind, version: int) -> int:
     return (TYPE_PREFERENCE[kind] << 24) + (local_preference << 8) + 255
 
 
+def is_elsewhere(host: str) -> bool:
+    """Whether a literal address can be another machine's, to which datagrams can be sent."""
+    return _can_be_sent_to(ipaddress.ip_address(host))
+
+
 def nat_of(candidates: Sequence[Candidate]) -> Nat:
     """What these candidates of one party, all from one UDP port, tell about its NAT."""
     hosts = {c.address for c in candidates if c.kind is Kind.HOST}

@@ -22,7 +22,7 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -90,6 +90,10 @@ class RelayTicket:
             check_number(data.get("until"), range(1 << 32), "until"),
             check_websocket(data.get("websocket")),
         )
+
+    def at(self, hosts: tuple[str, ...]) -> Self:
+        """The same ticket, for some of its hosts alone."""
+        return replace(self, hosts=hosts)
 
     def servers(self) -> tuple[Address, ...]:
         return tuple(Address(host, self.port) for host in self.hosts)

@@ -12,7 +12,13 @@ from agent.connection.turn import TurnRelay
 from agent.connection.udp import UdpPort
 from agent.session.preshared import PairKeys
 from messaging.protocols.session import Offer
-from traversal.candidate import MAX_CANDIDATES, Candidate, LocalSide, turn_candidate
+from traversal.candidate import (
+    MAX_CANDIDATES,
+    Candidate,
+    LocalSide,
+    is_elsewhere,
+    turn_candidate,
+)
 from traversal.relay import BadTicket, RelayTicket, tickets_from_json
 
 
@@ -52,12 +58,17 @@ class OwnSide:
         return next(iter(self.sides.values())).candidates
 
     def tickets(self, did: str, offer: Offer) -> tuple[RelayTicket, ...]:
-        """Our side's at our own mediator's relay and at theirs. Raises: BadTicket."""
+        """Our side's at our own mediator's relay and at theirs. Raises: BadTicket.
+
+        Hosts of theirs that no other machine can be are passed over: another party does not have
+        us speak to ourselves.
+        """
         own = [self.relays[did][0]] if did in self.relays else []
         theirs = tickets_from_json(list(offer.relays))
         if any(ticket.side == 0 for ticket in theirs):  # whose mediator it is keeps that side
             raise BadTicket("a ticket of the side that is not ours")
-        return (*own, *theirs)
+        elsewhere = (ticket.at(tuple(filter(is_elsewhere, ticket.hosts))) for ticket in theirs)
+        return (*own, *(ticket for ticket in elsewhere if ticket.hosts))
 
     def _relays_for(self, did: str) -> list[dict[str, object]]:
         return [self.relays[did][1].to_json()] if did in self.relays else []

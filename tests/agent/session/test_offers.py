@@ -38,6 +38,16 @@ def test_nobody_gives_us_a_ticket_of_the_side_that_the_giver_keeps() -> None:
         OWN.tickets("ben", replace(theirs, relays=({**ticket.to_json(), "side": 0},)))
 
 
+def test_nobody_has_us_speak_to_our_own_machine_as_a_relay() -> None:
+    ticket = RelayTicket(("192.0.2.1",), 41000, "t" * 20, 1, "s" * 20, 1, 2)
+    ours = ("127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.1")
+    some, none = (
+        {**ticket.to_json(), "hosts": list(hosts)} for hosts in (("192.0.2.1", *ours[:3]), ours)
+    )
+    theirs = replace(offer(bytes(32)), relays=(some, none))
+    assert OWN.tickets("ben", theirs) == (ticket,)
+
+
 def test_a_second_spelling_of_a_key_is_the_same_key() -> None:
     ben = bytes(PrivateKey.generate().public_key)
     text = base64.b64encode(ben).decode()
