@@ -149,7 +149,7 @@ class Connectivity:
         """Why no relay helps, where there is no path at all."""
         known = self._parties[party]
         words = [str(binding) for binding in known.bindings]
-        words += ["a relay is tried by a WebSocket, too"] * bool(known.streams)
+        words += ["a relay is tried by a WebSocket, too"] * bool(known.streams.probes)
         if not known.tickets:
             words.append("neither side has a relay")
         return "; ".join(words) or "no address of a relay can be reached from here"

@@ -80,10 +80,10 @@ def test_a_pair_without_a_direct_path_is_explained(lab: Lab) -> None:
 
 def connect(hosts: list[Host]) -> list[dict]:
     """Start a party on each host, exchange their offers, and collect what each of them tells."""
-    script = "tests/support/one_party.py"
+    module = "tests.support.one_party"
     parties = [
         host.popen(
-            [sys.executable, script, *STUN, str(len(hosts)), str(number)],
+            [sys.executable, "-m", module, *STUN, str(len(hosts)), str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -72,7 +72,8 @@ def test_errors_that_repeat_others_are_one_line(capsys: pytest.CaptureFixture[st
 def test_a_transcript_shows_nothing_but_its_words() -> None:
     party = PartyRecord("did:key:z", agreed=True, ready=True, result=HOSTILE, aborted=HOSTILE)
     verdict = Verdict("ab" * 32, HOSTILE, HOSTILE, (party, party), ((0, 1),), 0)
-    assert is_harmless(_words(verdict))
+    assert is_harmless(_words(verdict, 1, ()))
+    assert is_harmless(_words(verdict, 2, (HOSTILE,)))
 
 
 def test_logs_show_nothing_but_their_words(

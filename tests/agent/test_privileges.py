@@ -91,8 +91,9 @@ def test_what_root_may_read_is_not_told_to_the_user_it_runs_for(tmp_path: Path, 
     (secret / "inputs").write_text("root_only=1\n")
     program = f"{secret}/auction" if what == "program" else "auction"
     inputs = "bid=1" if what == "program" else f"@{secret}/inputs"
+    others = ["--with", "did:key:z6Mk1", "--with", "did:key:z6Mk2"]
     ended = subprocess.run(
-        [sys.executable, "-m", "agent", "run", program, "--with", "did:key:z", "--input", inputs],
+        [sys.executable, "-m", "agent", "run", program, *others, "--input", inputs],
         env={**os.environ, "DIDMESH_USER": "nobody", "DIDMESH_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,

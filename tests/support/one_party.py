@@ -1,6 +1,6 @@
 """A party of a connectivity test, in its own namespace: candidates out, offers in, results out.
 
-    python tests/support/one_party.py STUN_HOST PORT PORT PARTIES MY_NUMBER
+    python -m tests.support.one_party STUN_HOST PORT PORT PARTIES MY_NUMBER
 
 Prints one line of offers by party number, reads one line of offers made to it by party number, and
 prints one line of what was found, before and after which the clock is read.
