@@ -66,7 +66,13 @@ def _measured(counts: Sequence[int]) -> list[Measured]:
             crew.hire(name, lab.home(name, nat=NatKind.PORT_RESTRICTED.nat).host)
         crew.create_dids(url, at_once=2)
         crew.approve(PROGRAM, at_once=2)
-        return [_session(lab, crew.members[:count]) for count in counts]
+        results = []
+        for count in counts:
+            try:
+                results.append(_session(lab, crew.members[:count]))
+            except LabError as error:
+                print(f"bench.parties: {error}", file=sys.stderr)
+        return results
 
 
 def _session(lab: Lab, members: Sequence[Member]) -> Measured:

@@ -44,7 +44,7 @@ def enqueue(
     id_, messages, size, account = row
     added = sum(letter.size for letter in letters)
     if messages + len(letters) > limits.inbox_messages or size + added > limits.inbox_bytes:
-        letters = _make_room(db, id_, letters, now, limits)
+        _make_room(db, id_, letters, now, limits)
     if sender is not None:
         _check_sender(db, id_, sender, letters, limits)
     _insert(db, id_, letters, sender, expires, now)
@@ -65,8 +65,8 @@ def deliver(db: sqlite3.Connection, id_: int, now: int, limits: Limits) -> str |
 
 def _make_room(
     db: sqlite3.Connection, recipient: int, letters: Sequence[Letter], now: int, limits: Limits
-) -> list[Letter]:
-    """The letters that are not there yet, if they fit once the expired ones are gone."""
+) -> None:
+    """Delete the expired ones. Raises: InboxFull, if what is not there yet does not fit even so."""
     db.execute(
         "DELETE FROM queue WHERE id IN"
         " (SELECT id FROM waiting WHERE recipient = ? AND expires <= ?)",
@@ -79,7 +79,6 @@ def _make_room(
     added = sum(letter.size for letter in new)
     if new and (messages + len(new) > limits.inbox_messages or size + added > limits.inbox_bytes):
         raise InboxFull(messages, size)
-    return new
 
 
 def _is_queued(db: sqlite3.Connection, recipient: int, letter: Letter) -> bool:

@@ -261,6 +261,14 @@ async def test_a_repetition_is_kept_as_long_as_it_asks(store: Store) -> None:
     assert await store.expire(NOW + 50) == 1
 
 
+async def test_in_a_full_inbox_too_a_repetition_is_kept_as_long_as_it_asks(store: Store) -> None:
+    letters = [b"1", b"2", b"3", b"4", b"5"]
+    for letter in letters:
+        await post(store, letter, expires=NOW + 5)
+    await post(store, b"3", expires=NOW + 50)
+    assert await fetched(store, now=NOW + 40) == [b"3"]
+
+
 async def test_several_envelopes_are_queued_in_their_order(store: Store) -> None:
     letters = [b"c", b"a", b"b"]
     await store.enqueue(ALICE, letters, sender=None, expires=NOW + 10, now=NOW)
