@@ -10,12 +10,10 @@ demo:  ## three parties behind NATs run an auction; needs root for network names
 install:  ## the commands agent and mediator for everybody on this machine, below /opt/didmesh
 	@scripts/setup install
 
-# Real clocks, namespaces and processes share the machine with whatever else runs on it: what failed
-# is run once more, alone, and both runs are shown.
 test:  ## every test; those that need root or a foreign peer say so when they skip
 	@scripts/setup dev
 	@scripts/interop
-	@$(PY) -m pytest || { echo "test: once more, alone: what failed above"; $(PY) -m pytest --last-failed; }
+	@$(PY) -m pytest
 	@$(PY) -m fuzz --seconds 60
 
 check:  ## style, types, and the direction of imports

@@ -213,11 +213,9 @@ class _Scenario:
         self.check_endpoints()
 
     def check_endpoints(self) -> None:
-        """Each direct path leads to where the lab knows the other home to be."""
+        """Each path leads to where the lab knows the other home to be."""
         homes = {party.name: party.home.address for party in self.parties}
         for pair in self.facts.pairs:
-            if pair.path != "direct":
-                continue
             for party, endpoint in ((pair.b, pair.endpoint), (pair.a, pair.endpoint_back)):
                 address = (endpoint or "").rpartition(":")[0]
                 if address != homes[party]:

@@ -76,9 +76,6 @@ class Cleanup:
         }
 
 
-WORSE = ("direct", "relay", "degraded", "none")  # of a path's two ends the worse one counts
-
-
 @dataclass
 class Facts:
     """Filled as the scenario goes on; `ok` once all of it is as it has to be."""
@@ -103,12 +100,12 @@ class Facts:
         }
         for a, b in combinations(events, 2):
             there, back = paths.get((a, b)), paths.get((b, a))
-            kinds = [event["kind"] if event else "none" for event in (there, back)]
+            kinds = {event["kind"] if event else "none" for event in (there, back)}
             self.pairs.append(
                 Pair(
                     a,
                     b,
-                    path=max(kinds, key=WORSE.index),
+                    path=kinds.pop() if len(kinds) == 1 else "none",
                     endpoint=there["endpoint"] if there else None,
                     endpoint_back=back["endpoint"] if back else None,
                     rtt_ms=there["rtt_ms"] if there else None,
@@ -127,8 +124,8 @@ class Facts:
             if party.line != self.expected or party.exit_code != 0:
                 return f"party{number} printed {party.line!r} instead of {self.expected!r}"
         for pair in self.pairs:
-            if pair.path == "none":
-                return f"{pair.a} and {pair.b} were not connected at both ends"
+            if pair.path != "direct":
+                return f"{pair.a} and {pair.b} were not connected directly at both ends"
         if self.mesh_seconds is None:
             return "not every party reported its mesh"
         if remains := self.cleanup.remains():

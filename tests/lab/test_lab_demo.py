@@ -130,9 +130,9 @@ def test_a_good_run_is_told_with_all_its_facts(capsys: pytest.CaptureFixture[str
             id="a result with a blank too many",
         ),
         pytest.param(
-            'events[:] = [event for event in events if event["event"] != "path"]',
-            "party0 and party1 were not connected at both ends",
-            id="an end without a path",
+            'change("path", kind="relayed")',
+            "party0 and party1 were not connected directly at both ends",
+            id="one end relayed",
         ),
         pytest.param(
             'change("path", endpoint="203.0.113.99:40000")',

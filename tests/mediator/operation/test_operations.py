@@ -80,7 +80,7 @@ async def test_who_never_finishes_does_not_hold_it_up_beyond_the_set_time() -> N
         began = time.monotonic()
         started.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(started.wait, 8) == 0
-        assert time.monotonic() - began > 0.5
+        assert 0.5 < time.monotonic() - began < 4
         writer.close()
 
 
