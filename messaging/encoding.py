@@ -59,14 +59,14 @@ def load_object(data: bytes) -> dict[str, Any]:
         raise MalformedMessage("not JSON") from error
     if type(value) is not dict:
         raise MalformedMessage("not a JSON object")
-    if _may_be_deep(data):
+    if may_nest(data, MAX_DEPTH):
         _check_depth(value)
     return value
 
 
-def _may_be_deep(data: bytes) -> bool:
-    """Whether there are enough brackets in the text; mostly not, and there is nothing to walk."""
-    left = MAX_DEPTH
+def may_nest(data: bytes, depth: int) -> bool:
+    """Whether JSON has brackets enough to nest deeper; mostly not, and there is nothing to walk."""
+    left = depth
     for bracket in (b"{", b"["):
         position = data.find(bracket)  # many times faster than to count them all
         while position >= 0:

@@ -98,8 +98,9 @@ class Web:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(GuardedConnection, request.protocol)
-        address = self.guard.client(
-            connection.peer, request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        address = (
+            self.guard.client(connection.peer, forwarded) if forwarded else connection.address
         )
         if wait := self.guard.wait_of_address(address):
             connection.whole()
@@ -291,6 +292,8 @@ async def _body(request: web.BaseRequest, max_bytes: int) -> bytes:
 
     Raises: TimeoutError.
     """
+    if request.content.is_eof():  # all of it is there: mostly so, and there is nothing to wait for
+        return request.content.read_nowait()
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):

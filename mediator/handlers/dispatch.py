@@ -200,7 +200,7 @@ class Dispatcher:
     def _named(self, message: Message) -> Message:
         """The message under the very name that is known for what it means."""
         known = self._types.known(message.type)
-        if known is None or known is message.type:
+        if known is None or known == message.type:
             return message
         return dataclasses.replace(message, type=known)
 

@@ -17,7 +17,7 @@ from mediator.errors import Refusal
 from mediator.handlers.dispatch import Handler, Request
 from mediator.settings.config import Conformance, Limits
 from mediator.stores.interface import InboxFull, SenderLimit, Store
-from messaging.encoding import load_object
+from messaging.encoding import load_object, may_nest
 from messaging.errors import MalformedMessage
 from messaging.message import Attachment
 from messaging.protocols.routing import Forward
@@ -184,8 +184,7 @@ def _envelope(attachment: Attachment, max_bytes: int) -> bytes:
     value = attachment.json if attachment.base64 is None else load_object(content)
     if not isinstance(value, dict):
         raise MalformedMessage("an attached envelope is a JSON object")
-    # Only brackets nest: with few of them in the text there is nothing to walk.
-    if content.count(b"{") + content.count(b"[") > MAX_DEPTH:
+    if may_nest(content, MAX_DEPTH):
         _check_depth(value)
     return content if attachment.base64 is None else orjson.dumps(value)
 

@@ -43,6 +43,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._labels: Mapping[str, str] = {}
+        self._of_messages: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._messages = self._counter(
             "messages",
             "Messages taken in, by type and what came of them: accepted, or a problem code.",
@@ -106,8 +107,13 @@ class Metrics:
     def observe(self, type_: str | None, outcome: str, seconds: float) -> None:
         """A message: its type (None if it could not be opened) and what came of it."""
         label = UNOPENED if type_ is None else self._labels.get(type_, OTHER)
-        self._messages.labels(label, outcome).inc()
-        self._seconds.labels(label).observe(seconds)
+        children = self._of_messages.get((label, outcome))
+        if children is None:  # to find them by their labels takes longer than to count
+            children = self._messages.labels(label, outcome), self._seconds.labels(label)
+            self._of_messages[label, outcome] = children
+        counter, histogram = children
+        counter.inc()
+        histogram.observe(seconds)
 
     def responded(self, status: int) -> None:
         self._responses.labels(str(status)).inc()
