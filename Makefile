@@ -13,7 +13,8 @@ install:  ## the commands agent and mediator for everybody on this machine, belo
 test:  ## every test; those that need root or a foreign peer say so when they skip
 	@scripts/setup dev
 	@scripts/interop
-	@$(PY) -m pytest
+	@# Most of them wait for a network or a timer; a file stays together, with what it has set up.
+	@$(PY) -m pytest -n 3 --dist loadfile --durations 15
 	@$(PY) -m fuzz --seconds 60
 
 check:  ## style, types, and the direction of imports
