@@ -1,6 +1,6 @@
 """What a PostgreSQL store of so many mailboxes weighs, and how deep its indexes are: arithmetic.
 
-    python -m bench.model [--mailboxes 100000000] [--waiting 5] [--message 1000] [--did 20]
+    python -m bench.model [--mailboxes 100000000] [--waiting 5] [--message 1000] [--did 630]
 
 From the layout of PostgreSQL's pages and the columns of `mediator/stores/migrations/postgres`.
 What `bench.stores` measures at 1,000,000 mailboxes is beside it to check against; run both after
@@ -20,7 +20,7 @@ POINTER = 4  # to each row, in its page
 HEADER = 24  # of a row; an index entry has 8
 IN_ORDER, AT_RANDOM = 0.9, 0.69  # how full the pages of a B-tree are, by how keys come
 PARTITIONS = 8
-MEASURED = "measured at 1,000,000, DIDs of 20 characters: 385 a mailbox, 1,285 a message of 1,000"
+MEASURED = "measured at 1,000,000, DIDs of 630: 1,829 bytes a mailbox, 1,285 a message of 1,000"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--mailboxes", type=int, default=10**8)
     parser.add_argument("--waiting", type=int, default=5, help="messages in each")
     parser.add_argument("--message", type=int, default=1000, help="bytes of one")
-    parser.add_argument("--did", type=int, default=20, help="characters of one")
+    parser.add_argument("--did", type=int, default=630, help="characters of one")
     options = parser.parse_args()
     messages = options.mailboxes * options.waiting
     mailbox, message = mailbox_bytes(options.did), message_bytes(options.message)
