@@ -99,9 +99,7 @@ class Web:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(GuardedConnection, request.protocol)
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
-        address = (
-            self.guard.client(connection.peer, forwarded) if forwarded else connection.address
-        )
+        address = self.guard.client(connection.peer, forwarded) if forwarded else connection.address
         if wait := self.guard.wait_of_address(address):
             connection.whole()
             return _busy(TOO_MANY_REQUESTS, "too many requests from your address", wait)

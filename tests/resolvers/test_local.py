@@ -18,6 +18,7 @@ PEER_4 = did_peer.create_4({"authentication": []})
 @pytest.mark.parametrize(
     "did",
     [did_key.create(KEY), did_jwk.create(KEY), f"did:peer:0{KEY.to_multikey()}", PEER_2, PEER_4],
+    ids=["did:key", "did:jwk", "did:peer:0", "did:peer:2", "did:peer:4"],
 )
 async def test_a_did_that_says_it_all_is_resolved(did: str) -> None:
     assert (await LocalResolver().resolve(did)).id == did
