@@ -97,12 +97,12 @@ class Heart:
         """The parties to which the mesh has not carried our last statement in time."""
         return self._keeper.missed(time.monotonic())
 
-    async def farewell(self, timeout: float) -> bool:
-        """Whether everybody has all results too, after this many seconds at most."""
+    async def farewell(self, timeout: float) -> list[str]:
+        """Who has not said that it has all results too, after this many seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._finished_all.wait()
-        return self._finished_all.is_set()
+        return self._keeper.unfinished()
 
     def close(self) -> None:
         self._beating.cancel()
@@ -141,7 +141,7 @@ class Heart:
                 self._wake.set()
                 if self._keeper.all_heard():
                     self._heard_all.set()
-                if self._keeper.all_finished():
+                if not self._keeper.unfinished():
                     self._finished_all.set()
 
     def _read_refusals(self) -> None:

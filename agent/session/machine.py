@@ -131,8 +131,15 @@ class SessionMachine:
         return sorted(ours, key=lambda s: (s.rank, list(Kind).index(s.kind)))
 
     def own_statement(self) -> Statement | None:
-        """The last thing we said for the record; it can be repeated on any path."""
-        mine = [s for (did, _), s in self._board.statements.items() if did == self._me]
+        """The last thing we said for the record; it can be repeated on any path.
+
+        Without `agree`: whoever has our offer, has it too, and nobody can go on without the offer.
+        """
+        mine = [
+            said
+            for (did, kind), said in self._board.statements.items()
+            if did == self._me and kind is not Kind.AGREE
+        ]
         return mine[-1] if mine else None
 
     def continuation(self) -> Continuation | None:

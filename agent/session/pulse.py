@@ -25,6 +25,7 @@ PULSE_INTERVAL = 0.5  # seconds
 LOST_AFTER = 15.0  # seconds of silence after which a party counts as lost; a cable may be put back
 GONE_AFTER = 2.0  # the same once its machine has said that nobody listens there any more
 CARRIED_AFTER = 2.0  # seconds after which a statement that was not heard goes by mail
+CARRIED_EACH = 0.25  # for each party, where that is more: many are slow, above all on one machine
 MAX_PULSE = 1200  # bytes; below the mesh's MTU of 1280 with its headers
 _HEADER = struct.Struct("!BBQQQ")
 _VERSION = 1
@@ -54,6 +55,7 @@ class PulseKeeper:
     started: float
     _peers: dict[str, _Peer] = field(init=False)
     _next: float = field(init=False)
+    _hurried: set[str] = field(default_factory=set)  # who gets one before all others
     _statement: str | None = None
     _said_at: int = 0  # our clock at the first pulse with this statement
 
@@ -68,7 +70,7 @@ class PulseKeeper:
         """
         if not self._peers[did].reachable:
             self._peers[did].reachable = True
-            self.hurry()
+            self._hurried.add(did)
 
     def handle_datagram(self, data: bytes, source: Address, now: float) -> tuple[str, str] | None:
         """Take in a pulse: (party, statement text) if it carries one; strange bytes are dropped."""
@@ -77,7 +79,7 @@ class PulseKeeper:
             return None
         did, peer = found[0]
         if peer.heard is None:
-            self.hurry()  # a quick answer, to the first only, gives both of us a round trip
+            self._hurried.add(did)  # a quick answer, to the first only, gives both a round trip
         _, flags, clock, echo, held = _HEADER.unpack_from(data)
         peer.heard, peer.refused, peer.clock, peer.reachable = now, None, clock, True
         peer.finished = bool(flags & _HAS_ALL_RESULTS)
@@ -102,27 +104,35 @@ class PulseKeeper:
     def datagrams_to_send(
         self, now: float, statement: str | None, *, finished: bool
     ) -> list[tuple[bytes, Address]]:
-        """A pulse for every party in reach if the time has come; `hurry` makes it come."""
-        if now < self._next:
+        """A pulse for every party in reach if the time has come; `hurry` makes it come.
+
+        Before that only for those who have just come into reach, so that the first pulses of many
+        parties do not grow with the square of their number.
+        """
+        due = self._peers.keys() if now >= self._next else self._hurried
+        if not due:
             return []
-        self._next = now + PULSE_INTERVAL
+        if now >= self._next:
+            self._next = now + PULSE_INTERVAL
         if statement != self._statement:
             self._statement, self._said_at = statement, int(now * 1e6)
         text = (statement or "").encode("ascii")
         if _HEADER.size + len(text) > MAX_PULSE:
             text = b""
-        return [
+        pulses = [
             (_pulse(peer, now, finished) + text, peer.address)
-            for peer in self._peers.values()
-            if peer.reachable
+            for did, peer in self._peers.items()
+            if did in due and peer.reachable
         ]
+        self._hurried.clear()
+        return pulses
 
     def hurry(self) -> None:
-        """There is news: the next pulse is due at once."""
+        """There is news: the next pulse is due at once, for everybody."""
         self._next = 0.0
 
     def next_timer(self) -> float:
-        return self._next
+        return 0.0 if self._hurried else self._next
 
     def lost(self, now: float) -> list[str]:
         """The parties that have been silent for too long, counted from the start at first."""
@@ -135,7 +145,8 @@ class PulseKeeper:
 
     def missed(self, now: float) -> list[str]:
         """Who has not heard our statement, though we have said it for `CARRIED_AFTER` seconds."""
-        if self._statement is None or now * 1e6 - self._said_at < CARRIED_AFTER * 1e6:
+        patience = max(CARRIED_AFTER, CARRIED_EACH * len(self._peers))
+        if self._statement is None or now * 1e6 - self._said_at < patience * 1e6:
             return []
         return [did for did, peer in self._peers.items() if peer.echoed < self._said_at]
 
@@ -143,9 +154,9 @@ class PulseKeeper:
         """Whether every party has answered one of our pulses, so that both directions work."""
         return all(peer.rtt is not None for peer in self._peers.values())
 
-    def all_finished(self) -> bool:
-        """Whether every party has said that it has everybody's result."""
-        return all(peer.finished for peer in self._peers.values())
+    def unfinished(self) -> list[str]:
+        """The parties that have not said that they have everybody's result."""
+        return [did for did, peer in self._peers.items() if not peer.finished]
 
     def rtt(self, did: str) -> float | None:
         """Smallest round trip seen, in seconds."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +82,8 @@ class Story:
             ):
                 pump()
                 ended = await self._until_over(self._chapters(), post.failed)
-                if ended.outcome in RAN and not await self._all_know():
-                    self.machine.say_by_mail(self.machine.draft.parties)
+                if ended.outcome in RAN:
+                    self.machine.say_by_mail(await self._who_may_not_know())
                 await post.flush(LAST_WORDS)
         finally:
             removed = await self._take_down()
@@ -160,10 +160,10 @@ class Story:
                 self.machine.say_by_mail(self._stage.heart.missed())
             self._stage.pump()
 
-    async def _all_know(self) -> bool:
-        """Whether everybody heard of the good end in the mesh already, so that no mail need."""
+    async def _who_may_not_know(self) -> Sequence[str]:
+        """Who has not heard of the good end in the mesh, and is told by mail."""
         heart = self._stage.heart
-        return heart is not None and await heart.farewell(FAREWELL)
+        return self.machine.draft.parties if heart is None else await heart.farewell(FAREWELL)
 
     async def _take_down(self) -> Removed:
         await self._stage.clear()

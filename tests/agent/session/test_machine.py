@@ -153,6 +153,14 @@ def test_what_the_mesh_does_not_carry_is_mailed_once() -> None:
     assert found.states() == [State.RUNNING] * 3
 
 
+def test_a_signature_that_came_with_an_offer_is_not_mailed_again_while_the_mesh_is_slow() -> None:
+    found = meshing(PARTIES)
+    for machine in found.machines.values():
+        machine.say_by_mail([party.did for party in PARTIES])
+    found.collect()
+    assert found.mail == []
+
+
 def test_an_offer_of_another_session_builds_no_mesh() -> None:
     found = described(PARTIES)
     found.make_offers()

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from agent.session.pulse import (
     CARRIED_AFTER,
+    CARRIED_EACH,
     GONE_AFTER,
     LOST_AFTER,
     MAX_PULSE,
@@ -57,6 +58,18 @@ def test_a_first_pulse_is_answered_at_once() -> None:
     assert len(send(ben, 5100.1)) == 1
 
 
+def test_whoever_comes_into_reach_gets_a_pulse_and_the_others_wait_for_theirs() -> None:
+    addresses = {f"party{n}": Address(f"10.1.2.{n}", 11364) for n in range(2, 22)}
+    ann = PulseKeeper(addresses, 100.0)
+    ann.datagrams_to_send(100.0, None, finished=False)
+    for step, (did, address) in enumerate(addresses.items()):
+        ann.reach(did)
+        assert ann.next_timer() == 0.0
+        pulses = ann.datagrams_to_send(100.0 + step / 100, None, finished=False)
+        assert [to for _, to in pulses] == [address]
+    assert len(ann.datagrams_to_send(100.0 + PULSE_INTERVAL, None, finished=False)) == 20
+
+
 def test_pulses_keep_their_interval_and_news_do_not_wait() -> None:
     ann, _ = pair()
     assert send(ann, 100.0)
@@ -84,6 +97,13 @@ def test_a_statement_that_was_not_heard_is_told_after_a_while() -> None:
     assert ann.missed(103.0) == []
     send(ann, 103.0, "d.e.f")
     assert ann.missed(103.0 + CARRIED_AFTER) == ["ben"], "what came before is not what we say now"
+
+
+def test_among_many_parties_a_statement_has_longer_to_be_heard() -> None:
+    ann = PulseKeeper({str(n): Address(f"10.1.2.{n}", 11364) for n in range(2, 22)}, 100.0)
+    ann.datagrams_to_send(100.0, "a.b.c", finished=False)
+    assert ann.missed(100.0 + CARRIED_EACH * 20 - 0.1) == []
+    assert len(ann.missed(100.0 + CARRIED_EACH * 20)) == 20
 
 
 def test_a_statement_that_does_not_fit_is_left_out() -> None:
@@ -117,9 +137,9 @@ def test_a_party_whose_agent_has_ended_is_lost_soon_unless_it_still_speaks() -> 
 def test_who_has_all_results_says_so() -> None:
     ann, ben = pair()
     (pulse,) = send(ben, 5200.0, finished=True)
-    assert not ann.all_finished()
+    assert ann.unfinished() == ["ben"]
     ann.handle_datagram(pulse, BEN, 200.0)
-    assert ann.all_finished()
+    assert ann.unfinished() == []
 
 
 @given(st.binary(max_size=1500), st.sampled_from([ANN, BEN, Address("10.1.2.2", 1)]))
