@@ -26,6 +26,7 @@ MAX_TRIGGERED = 8  # triggered checks to an address a minute: two that trigger e
 TRIGGER_PERIOD = 60.0
 MAX_IN_FLIGHT = 32  # checks of one pair whose answer is still welcome
 RECENT = 8  # RTTs that are remembered
+ALONE = 3  # RTTs that are measured where there is nothing to compare them with
 KEEPALIVE = 10.0  # seconds between checks of the path in use, so that NATs keep their mapping
 FIRST_HOLD = 1.0  # seconds for which a pair that let us down is passed over, doubled each time
 LONGEST_HOLD = 300.0
@@ -185,16 +186,28 @@ class Pair:
             return EAGER_WAITS[self.tries - 1]
         return min(max(STEADY_WAIT, (now - self.born - YOUNG) / SLOWDOWN), SLOWEST_WAIT)
 
-    def wait_in_use(self) -> float:
-        """The same for the path in use: a few measurements, then only what keeps it open."""
-        return STEADY_WAIT if self._is_little_known else KEEPALIVE
+    def wait_aside(self, now: float, *, rival: bool) -> float:
+        """The same beside a direct path that both sides use: each time twice as long.
 
-    @property
-    def _is_little_known(self) -> bool:
-        return len(self.recent) < RECENT and self.tries < 3 * RECENT
+        Many parties on one machine would else have no time for those that still look for a path.
+        """
+        if self.works:
+            return self._wait_while_it_works(now, RECENT if rival else 1)
+        doubled = STEADY_WAIT * 2 ** min(max(0, self.tries - len(EAGER_WAITS) - 1), 6)
+        return min(max(self.wait(now), doubled), SLOWEST_WAIT)
 
-    def _wait_while_it_works(self, now: float) -> float:
-        if self._is_little_known:
+    def wait_in_use(self, *, rival: bool) -> float:
+        """The same for the path in use: a few measurements, then only what keeps it open.
+
+        They are compared with those of a `rival`.
+        """
+        return STEADY_WAIT if self._is_little_known(RECENT if rival else ALONE) else KEEPALIVE
+
+    def _is_little_known(self, enough: int) -> bool:
+        return len(self.recent) < enough and self.tries < 3 * RECENT
+
+    def _wait_while_it_works(self, now: float, enough: int = RECENT) -> float:
+        if self._is_little_known(enough):
             return STEADY_WAIT
         return STANDBY_WAIT if now < self.proven_at + 1.5 * STANDBY_WAIT else REPROOF_WAIT
 

@@ -47,6 +47,7 @@ from traversal.controlling import Controlling
 from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, Message
+from traversal.turns import Pacer
 
 __all__ = [
     "Datagram",
@@ -58,8 +59,6 @@ __all__ = [
     "State",
 ]
 
-PACE = 0.005  # seconds between two checks of one finder (RFC 8445 14.2 allows no less)
-BURST = 4  # checks that may be made up for at once when a timer was late
 MAX_PAIRS = 2 * MAX_CANDIDATES  # that many are tried, whatever is offered in a long session
 MAX_REFLEXIVE = 8  # addresses learnt from checks; two varying NATs would show new ones for ever
 FORGET_REFLEXIVE = 60.0  # seconds after which such an address may make room for another
@@ -77,7 +76,10 @@ class Datagram(NamedTuple):
 
 
 class PathFinder:
-    """`now` is monotonic seconds; `token(n)` gives n unpredictable bytes."""
+    """`now` is monotonic seconds; `token(n)` gives n unpredictable bytes.
+
+    All finders of one port share a `pacer`.
+    """
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class PathFinder:
         controlling: bool,
         now: float,
         token: Callable[[int], bytes] = secrets.token_bytes,
+        pacer: Pacer | None = None,
     ) -> None:
         self.role_conflict = False
         self._checks = Checks(local, remote, controlling=controlling, token=token)
@@ -96,7 +99,7 @@ class PathFinder:
         self._pairs: dict[Way, Pair] = {}
         role = Controlling if controlling else Controlled
         self._agreement: Agreement = role(self._pairs.values())
-        self._next_slot = now
+        self._pacer = pacer or Pacer(now)
         self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
         self._attempt: Attempt | None = None
@@ -213,9 +216,9 @@ class PathFinder:
         self._agreement.turn(now)
         due = [pair for pair in self._pairs.values() if pair.next_check <= now]
         for pair in sorted(due, key=lambda pair: (not pair.urgent, pair.next_check)):
-            if now < self._next_slot:
+            if not self._pacer.is_free(now):
                 break
-            self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
+            self._pacer.take(now)
             self._send_check(pair, now)
         self._continue_attempt(now)
 
@@ -226,7 +229,7 @@ class PathFinder:
         first = min(pair.next_check for pair in self._pairs.values())
         if self._attempt is not None:
             first = min(first, self._attempt.next_at)
-        return min(max(first, self._next_slot), agreement)
+        return min(max(first, self._pacer.next_slot), agreement)
 
     def datagrams_to_send(self, now: float) -> list[Datagram]:
         self.handle_timer(now)
@@ -348,8 +351,8 @@ class PathFinder:
         if now >= attempt.ends_at or (path is not None and not path.relayed):
             self._attempt = None
             return
-        while now >= self._next_slot and (probe := attempt.take(now)) is not None:
-            self._next_slot = max(self._next_slot, now - BURST * PACE) + PACE
+        while self._pacer.is_free(now) and (probe := attempt.take(now)) is not None:
+            self._pacer.take(now)
             transaction, data = self._checks.make(probe.destination, None, None)
             attempt.in_flight[transaction] = probe, now
             self._out.append(Datagram(data, probe.destination, probe.source_port))
@@ -362,15 +365,28 @@ class PathFinder:
         self._plan_next_check(pair, now)
 
     def _plan_next_check(self, pair: Pair, now: float) -> None:
+        chosen = self._agreement.chosen
         if self._agreement.is_pending(pair):
             pair.next_check = now + self._agreement.repeat_wait(pair, now)
-        elif pair is self._agreement.chosen and self.state is not State.CHECKING:
-            pair.next_check = now + pair.wait_in_use()
+        elif pair is chosen and self.state is not State.CHECKING:
+            pair.next_check = now + pair.wait_in_use(rival=bool(self._rivals_of(pair)))
         else:
             if pair.works and now > pair.proven_at + PROOF_LIFE:
                 pair.renew(now)
-            pair.next_check = now + pair.wait(now)
+            pair.next_check = now + self._wait_beside(chosen, pair, now)
             self._tell_failure(pair, now)
+
+    def _wait_beside(self, chosen: Pair | None, pair: Pair, now: float) -> float:
+        """Seconds until an address that is not in use is checked again."""
+        if chosen is None or chosen.relayed or self.state is not State.SETTLED:
+            return pair.wait(now)
+        return pair.wait_aside(now, rival=pair in self._rivals_of(chosen))
+
+    def _rivals_of(self, chosen: Pair) -> list[Pair]:
+        """The working pairs that differ from it in nothing but the round trip."""
+        rank = chosen.preference.rank
+        others = (pair for pair in self._pairs.values() if pair is not chosen and pair.works)
+        return [pair for pair in others if pair.preference.rank == rank]
 
     def _tell_failure(self, pair: Pair, now: float) -> None:
         if not (pair.failed or pair.works or pair.is_young(now)):

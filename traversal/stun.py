@@ -93,6 +93,11 @@ def parse(data: bytes) -> Message:
     return Message(cls, transaction, attributes, method, tuple(unknown))
 
 
+def transaction_of_request(data: bytes) -> bytes | None:
+    """The transaction of a request of ours; None for anything else that we made."""
+    return None if data[0] & 1 or data[1] & 0x10 else data[8:20]
+
+
 def serialize(
     message: Message,
     key: bytes | None = None,

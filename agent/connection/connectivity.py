@@ -7,6 +7,7 @@ go to the one whose credentials or transaction they name, and what these want se
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,11 +34,13 @@ from traversal.pairs import Path
 from traversal.paths import Event, PathFinder, State
 from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 from traversal.stun import Class, MalformedStun
+from traversal.turns import Pacer, Turns
 
 LONGEST_SLEEP = 60.0  # seconds
 LOOK = 0.1  # seconds between two looks while streams are waited for
 STREAM_AFTER = 1.0  # seconds without an answer of a relay by UDP, and without a path
 STREAM_SOON = 0.3  # the same, if no STUN server has answered either
+MAX_ASKED = 8192  # requests of ours whose answers find their party
 
 
 @dataclass
@@ -66,7 +69,10 @@ class Connectivity:
         self._port = port
         self._on_event = on_event
         self._parties: dict[str, _Party] = {}
-        self._by_username: dict[str, PathFinder] = {}
+        self._by_username: dict[str, str] = {}
+        self._asked: dict[bytes, str] = {}  # who is to get the answer, by transaction
+        self._pacer = Pacer(time.monotonic())
+        self._turns = Turns()
         self._inquiry: Inquiry | None = None
         self._on_gathered: Callable[[Gathered], None] = lambda _: None
 
@@ -87,37 +93,38 @@ class Connectivity:
         Raises: ValueError, if two parties would be told apart by nothing.
         """
         now = time.monotonic()
-        finder = PathFinder(local, remote, controlling=controlling, now=now)
+        pacer = self._pacer
+        finder = PathFinder(local, remote, controlling=controlling, now=now, pacer=pacer)
         if party in self._parties or finder.username in self._by_username:
             raise ValueError(f"{party} uses the credentials of another party")
-        self._parties[party] = made = _Party(
+        self._parties[party] = _Party(
             finder,
             remote.candidates,
             tuple(tickets),
-            Streams(self._port.port, lambda local: self._offer_relay(made, local), policy),
+            Streams(self._port.port, lambda local: self._offer_relay(party, local), policy),
             STREAM_SOON if nat_of(local.candidates) is Nat.UNKNOWN else STREAM_AFTER,
         )
-        self._by_username[finder.username] = finder
+        self._by_username[finder.username] = party
         self._bind(self._parties[party], now)
-        self._port.inbox.wake()
+        self._wake(party)
 
     def add_remote(self, party: str, candidates: Iterable[Candidate]) -> None:
         """Addresses that this party offers later."""
         self._parties[party].finder.add_remote(tuple(candidates), time.monotonic())
-        self._port.inbox.wake()
+        self._wake(party)
 
     def offer_turn(self, party: str, local: Address) -> None:
         """A port of this machine leads to this party, through a TURN server."""
         self._parties[party].finder.add_remote([turn_candidate(local)], time.monotonic())
-        self._port.inbox.wake()
+        self._wake(party)
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
         """Our network changed: everything is proven anew, and bound from where we are now."""
         now = time.monotonic()
-        for party in self._parties.values():
+        for name, party in self._parties.items():
             party.finder.set_local(candidates, now)
             self._bind(party, now)
-        self._port.inbox.wake()
+            self._wake(name)
 
     def distress(self, party: str) -> None:
         """WireGuard says that the path in use is dead."""
@@ -125,7 +132,7 @@ class Connectivity:
         self._parties[party].finder.distress(now)
         for binding in self._parties[party].bindings:
             binding.doubt(now)
-        self._port.inbox.wake()
+        self._wake(party)
 
     def inquire(
         self, servers: Sequence[Address], timeout: float, then: Callable[[Gathered], None]
@@ -162,6 +169,10 @@ class Connectivity:
                 for arrival in await self._port.inbox.arrivals(self._next_timer()):
                     self._handle(arrival)
 
+    def _wake(self, party: str) -> None:
+        self._turns.wake(party)
+        self._port.inbox.wake()
+
     def _bind(self, party: _Party, now: float) -> None:
         party.offered.clear()
         party.streams.close()
@@ -178,31 +189,49 @@ class Connectivity:
         return next((server for server in servers if self._port.speaks_to(server)), None)
 
     def _turn(self, streams: asyncio.TaskGroup) -> None:
+        """Serve whoever is due; what is not costs nothing, however many parties there are."""
         now = time.monotonic()
-        for name, party in self._parties.items():
-            self._offer_relays(party)
-            self._return_to_udp(party, now)
-            if self._needs_streams(party, now):
-                self._turn_to_streams(party, streams)
-            for source in party.sources():
-                for datagram in source.datagrams_to_send(now):
-                    if datagram.source_port is None:
-                        self._port.send(datagram.data, datagram.destination)
-            while (event := party.finder.next_event()) is not None:
-                self._on_event(name, event)
+        for name in self._turns.due(now):
+            slot = self._pacer.next_slot
+            timer = self._serve(name, now, streams)
+            self._turns.served(name, timer, got_slot=self._pacer.next_slot != slot)
         self._turn_inquiry()
 
-    def _offer_relays(self, party: _Party) -> None:
+    def _serve(self, name: str, now: float, streams: asyncio.TaskGroup) -> float:
+        """When to serve this party next."""
+        party = self._parties[name]
+        self._offer_relays(name, party)
+        self._return_to_udp(party, now)
+        if self._needs_streams(party, now):
+            self._turn_to_streams(party, streams)
+        for source in party.sources():
+            for datagram in source.datagrams_to_send(now):
+                if datagram.source_port is None:
+                    self._note_asked(datagram.data, name)
+                    self._port.send(datagram.data, datagram.destination)
+        while (event := party.finder.next_event()) is not None:
+            self._on_event(name, event)
+        return self._timer_of(party, now)
+
+    def _note_asked(self, data: bytes, party: str) -> None:
+        transaction = stun.transaction_of_request(data)
+        if transaction is not None:
+            self._asked[transaction] = party
+            if len(self._asked) > MAX_ASKED:
+                del self._asked[next(iter(self._asked))]
+
+    def _offer_relays(self, name: str, party: _Party) -> None:
         """A relay is worth checking once we are bound, and once more when the other side is."""
         for binding in party.bindings:
             state = binding.server, binding.other_bound
             if binding.bound and state not in party.offered:
                 party.offered.add(state)
-                self._offer_relay(party, binding.server)
+                self._offer_relay(name, binding.server)
 
-    def _offer_relay(self, party: _Party, address: Address) -> None:
-        party.finder.add_remote([candidate(Kind.RELAY, address)], time.monotonic())
-        self._port.inbox.wake()
+    def _offer_relay(self, name: str, address: Address) -> None:
+        finder = self._parties[name].finder
+        finder.add_remote([candidate(Kind.RELAY, address)], time.monotonic())
+        self._wake(name)
 
     def _return_to_udp(self, party: _Party, now: float) -> None:
         """Where UDP passes again, everything else may, too."""
@@ -213,14 +242,16 @@ class Connectivity:
             party.bindings.remove(failed)
 
     def _needs_streams(self, party: _Party, now: float) -> bool:
-        silent = self._silent(party)
-        if not silent or now < party.bound_since + party.patience:
+        if now < party.bound_since + party.patience or not self._lacks_a_way(party):
             return False
-        path = party.finder.path
-        if path is not None and path.endpoint in {one.server for one in silent}:
-            party.finder.distress(now)  # a relay that we are not bound at brings us nothing
-            return True
-        return party.finder.state is State.CHECKING
+        party.finder.distress(now)  # a relay that we are not bound at brings us nothing
+        return True
+
+    def _lacks_a_way(self, party: _Party) -> bool:
+        """Whether a stream could help: there is no path, or one by a relay that does not answer."""
+        silent, path = self._silent(party), party.finder.path
+        dead = path is not None and path.endpoint in {one.server for one in silent}
+        return bool(silent) and (dead or party.finder.state is State.CHECKING)
 
     def _silent(self, party: _Party) -> list[RelayBinding]:
         """Relays that do not answer by UDP, and that can be reached by a stream."""
@@ -248,19 +279,16 @@ class Connectivity:
             self._inquiry = None
             self._on_gathered(inquiry.gathered())
 
+    def _timer_of(self, party: _Party, now: float) -> float:
+        timers = [source.next_timer() for source in party.sources()]
+        timers.append(party.streams.next_timer())
+        if self._lacks_a_way(party):
+            timers.append(max(party.bound_since + party.patience, now + LOOK))
+        return min((timer for timer in timers if timer is not None), default=math.inf)
+
     def _next_timer(self) -> float:
-        timers = [
-            source.next_timer() for party in self._parties.values() for source in party.sources()
-        ]
-        timers += [
-            max(party.bound_since + party.patience, time.monotonic() + LOOK)
-            for party in self._parties.values()
-            if party.finder.state is State.CHECKING and self._silent(party)
-        ]
-        if self._inquiry is not None:
-            timers.append(self._inquiry.next_timer())
-        until = time.monotonic() + LONGEST_SLEEP
-        return min((timer for timer in timers if timer is not None), default=until)
+        inquiry = math.inf if self._inquiry is None else self._inquiry.next_timer()
+        return min(self._turns.next_timer(), inquiry, time.monotonic() + LONGEST_SLEEP)
 
     def _handle(self, arrival: Arrival) -> None:
         """Checks name us and their sender, answers the request they answer; others are dropped."""
@@ -269,22 +297,25 @@ class Connectivity:
         except MalformedStun:
             return
         if message.cls is Class.REQUEST:
-            finder = self._by_username.get(message.attributes.get("USERNAME", ""))
-        else:
-            finders = self._by_username.values()
-            finder = next((f for f in finders if f.awaits(message.transaction)), None)
-        if finder is not None:
-            finder.handle_datagram(arrival.data, arrival.source, arrival.at)
-        elif message.cls is not Class.REQUEST:
-            self._handle_answer(arrival, message.transaction)
-
-    def _handle_answer(self, arrival: Arrival, transaction: bytes) -> None:
-        for party in self._parties.values():
-            for binding in party.bindings:
-                if binding.awaits(transaction):
-                    binding.handle_datagram(arrival.data, arrival.source, arrival.at)
-                    return
-            for probe in party.streams.probes:
-                probe.handle_datagram(arrival.data, arrival.source)
-        if self._inquiry is not None:
+            name = self._by_username.get(message.attributes.get("USERNAME", ""))
+            if name is not None:
+                finder = self._parties[name].finder
+                finder.handle_datagram(arrival.data, arrival.source, arrival.at)
+                self._turns.wake(name)
+            return
+        name = self._asked.get(message.transaction)
+        if name is not None:
+            self._handle_answer(self._parties[name], arrival, message.transaction)
+            self._turns.wake(name)
+        elif self._inquiry is not None:
             self._inquiry.hear(arrival)
+
+    def _handle_answer(self, party: _Party, arrival: Arrival, transaction: bytes) -> None:
+        if party.finder.awaits(transaction):
+            party.finder.handle_datagram(arrival.data, arrival.source, arrival.at)
+        for binding in party.bindings:
+            if binding.awaits(transaction):
+                binding.handle_datagram(arrival.data, arrival.source, arrival.at)
+                return
+        for probe in party.streams.probes:
+            probe.handle_datagram(arrival.data, arrival.source)

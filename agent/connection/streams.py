@@ -55,6 +55,11 @@ class Streams:
     def probes(self) -> list[RelayProbe]:
         return [stream.probe for stream in self._open.values()]
 
+    def next_timer(self) -> float | None:
+        """When `finish` has something to say, whatever is heard."""
+        begun = [stream.since for stream in self._open.values() if stream.binding is not None]
+        return min(begun) + TAKE_BACK if begun else None
+
     def taken_back(self, now: float) -> list[RelayBinding]:
         """New bindings by UDP, of relays that have answered a probe."""
         begun = []

@@ -1,5 +1,6 @@
 """Many parties on the internet in memory, each with one port and a finder for every other."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -9,44 +10,69 @@ from traversal import stun
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
 from traversal.paths import PathFinder, State
 from traversal.stun import Class
+from traversal.turns import Pacer, Turns
 
 
 @dataclass
 class Member:
+    """`queue` datagrams wait at most to leave, `rate` a second do; what finds no room is lost."""
+
     internet: Internet
     host: Host
-    finders: dict[int, PathFinder] = field(default_factory=dict)
+    finders: dict[str, PathFinder] = field(default_factory=dict)
     sent: Counter[int] = field(default_factory=Counter)  # by second
+    pacer: Pacer = field(default_factory=lambda: Pacer(0.0))
+    turns: Turns = field(default_factory=Turns)
+    queue: float = math.inf
+    rate: float = math.inf
+    _waiting: float = 0.0
+    _left_at: float = 0.0
 
     def start(self) -> None:
         self.host.on_datagram = self._receive
-        for finder in self.finders.values():
-            self._flush(finder)
+        for other in self.finders:
+            self.turns.wake(other)
+        self._turn()
 
     def _receive(self, data: bytes, source: Address, now: float) -> None:
         message = stun.parse(data)
-        for finder in self.finders.values():
+        for other, finder in self.finders.items():
             if message.cls is Class.REQUEST:
                 ours = message.attributes["USERNAME"] == finder.username
             else:
                 ours = finder.awaits(message.transaction)
             if ours:
                 finder.handle_datagram(data, source, now)
-                self._flush(finder)
+                self.turns.wake(other)
+                self._turn()
                 return
 
-    def _flush(self, finder: PathFinder) -> None:
+    def _turn(self) -> None:
         now = self.internet.now
-        for datagram in finder.datagrams_to_send(now):
-            self.sent[int(now)] += 1
-            self.host.send(datagram.data, datagram.destination)
-        timer = finder.next_timer()
-        if timer is not None:
-            self.internet.at(max(timer, now), lambda: self._wake(finder, timer))
+        for other in self.turns.due(now):
+            finder, slot = self.finders[other], self.pacer.next_slot
+            for datagram in finder.datagrams_to_send(now):
+                self._send(datagram.data, datagram.destination)
+            timer = finder.next_timer()
+            got_slot = self.pacer.next_slot != slot
+            self.turns.served(other, math.inf if timer is None else timer, got_slot=got_slot)
+        timer = self.turns.next_timer()
+        self.internet.at(max(timer, now), lambda: self._wake(timer))
 
-    def _wake(self, finder: PathFinder, planned: float) -> None:
-        if finder.next_timer() == planned:
-            self._flush(finder)
+    def _wake(self, planned: float) -> None:
+        if self.turns.next_timer() == planned:
+            self._turn()
+
+    def _send(self, data: bytes, destination: Address) -> None:
+        now = self.internet.now
+        self.sent[int(now)] += 1
+        if self.rate < math.inf:
+            self._waiting = max(0.0, self._waiting - (now - self._left_at) * self.rate)
+            self._left_at = now
+            if self._waiting + 1 > self.queue:
+                return
+            self._waiting += 1
+        self.host.send(data, destination)
 
 
 def mesh(internet: Internet, hosts: list[Host]) -> list[Member]:
@@ -62,8 +88,12 @@ def mesh(internet: Internet, hosts: list[Host]) -> list[Member]:
             offers = {k: LocalSide.fresh([*seen[k], relayed]) for k in (i, j)}
             for me, other in ((i, j), (j, i)):
                 remote = RemoteSide.from_json(offers[other].to_json())
-                members[me].finders[other] = PathFinder(
-                    offers[me], remote, controlling=me < other, now=internet.now
+                members[me].finders[str(other)] = PathFinder(
+                    offers[me],
+                    remote,
+                    controlling=me < other,
+                    now=internet.now,
+                    pacer=members[me].pacer,
                 )
     for member in members:
         member.start()

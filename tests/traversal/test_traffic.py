@@ -9,7 +9,7 @@ from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import distress, meet, run_for
 from traversal import stun
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
-from traversal.paths import PathFinder
+from traversal.paths import PathFinder, State
 from traversal.stun import Class, Message
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
@@ -36,6 +36,19 @@ def test_a_settled_pair_costs_little(internet: Internet) -> None:
         for address, count in party.by_destination.items():
             limit = {party.endpoint: IN_USE, relay.address: STANDBY}.get(address, HOPELESS)
             assert count / 60 <= limit, address
+
+
+def test_beside_a_direct_path_little_is_asked_from_the_first_second_on(internet: Internet) -> None:
+    relays = (internet.relay(), internet.relay())
+    hosts = tuple(internet.nat(*PORT_RESTRICTED).host() for _ in range(2))
+    parties = meet(internet, hosts, relays=relays)
+    run_for(internet, 1.0)
+    assert all(party.finder.state is State.SETTLED for party in parties)
+    for party in parties:
+        party.by_destination.clear()
+    run_for(internet, 9.0)
+    for party in parties:
+        assert party.sent <= 8, party.by_destination
 
 
 def test_a_relayed_pair_goes_on_looking_at_two_checks_a_minute(internet: Internet) -> None:
@@ -101,7 +114,7 @@ def test_checks_to_all_are_paced_however_many_parties_there_are(internet: Intern
     assert complete(members)
     for member in members:
         assert max(member.sent.values()) <= 2 * 60
-        assert sum(member.sent.values()) <= 2 * 200
+        assert sum(member.sent.values()) <= 2 * 100
 
 
 @pytest.mark.slow

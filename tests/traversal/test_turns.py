@@ -1,0 +1,85 @@
+"""Whose turn it is to send, where all want to and few can."""
+
+from random import Random
+
+import pytest
+
+from tests.support.meshes import complete, mesh
+from tests.support.nat_model import Filtering, Internet, Mapping
+from tests.support.two_parties import run_for
+from traversal.turns import BURST, PACE, Pacer, Turns
+
+PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
+
+
+def test_slots_come_at_the_pace_and_a_few_missed_ones_are_made_up_for() -> None:
+    pacer = Pacer(10.0)
+    assert taken(pacer, 10.0) == 1
+    assert taken(pacer, 10.0 + PACE / 2) == 0
+    assert taken(pacer, 10.0 + PACE) == 1
+    assert taken(pacer, 20.0) == BURST + 1
+    assert pacer.next_slot == pytest.approx(20.0 + PACE)
+
+
+def test_who_got_a_slot_is_the_last_to_get_another() -> None:
+    turns = row("ann", "ben", "carl")
+    assert turns.due(0.0) == ["ann", "ben", "carl"]
+    turns.served("ann", 0.0, got_slot=True)
+    turns.served("ben", 0.0, got_slot=False)
+    assert turns.due(0.0) == ["ben", "carl", "ann"]
+
+
+def test_who_is_woken_keeps_its_place() -> None:
+    turns = row("ann", "ben")
+    turns.served("ann", 5.0, got_slot=True)
+    turns.served("ben", 5.0, got_slot=True)
+    turns.wake("ben")
+    turns.wake("ann")
+    assert turns.due(0.0) == ["ann", "ben"]
+
+
+def test_who_is_not_due_is_not_asked() -> None:
+    turns = row("ann", "ben")
+    turns.served("ann", 7.0, got_slot=True)
+    turns.served("ben", 5.0, got_slot=True)
+    assert turns.due(4.9) == []
+    assert turns.next_timer() == 5.0
+    assert turns.due(5.0) == ["ben"]
+
+
+def test_everybody_gets_as_many_slots_where_all_want_more_than_there_are() -> None:
+    pacer, turns = Pacer(0.0), row(*map(str, range(19)))
+    got = dict.fromkeys(map(str, range(19)), 0)
+    for _ in range(19 * 10):
+        now = pacer.next_slot
+        for who in turns.due(now):
+            before = pacer.next_slot
+            got[who] += taken(pacer, now)
+            turns.served(who, pacer.next_slot, got_slot=pacer.next_slot != before)
+    assert set(got.values()) == {10}
+
+
+@pytest.mark.slow
+def test_twenty_whose_ports_hardly_keep_up_all_find_each_other() -> None:
+    """In a fixed order, and at a pace of each finder's own, the last of the row never would."""
+    internet = Internet(Random(1), delay=0.01)
+    members = mesh(internet, [internet.nat(*PORT_RESTRICTED).host() for _ in range(20)])
+    for member in members:
+        member.queue, member.rate = 20, 300.0
+    run_for(internet, 8.0)
+    assert complete(members)
+
+
+def row(*who: str) -> Turns:
+    turns = Turns()
+    for each in who:
+        turns.wake(each)
+    return turns
+
+
+def taken(pacer: Pacer, now: float) -> int:
+    slots = 0
+    while pacer.is_free(now):
+        pacer.take(now)
+        slots += 1
+    return slots

@@ -1,0 +1,61 @@
+"""Many pairs of parties over one port: how fast they send together, and whose turn it is.
+
+    pacer, turns = Pacer(now), Turns()
+    finder = PathFinder(local, remote, controlling=True, now=now, pacer=pacer)
+    turns.wake("ben")                        # something arrived for it
+    for party in turns.due(now): ...         # what it sends; then
+        turns.served(party, finder.next_timer(), got_slot=...)
+    turns.next_timer()
+
+Source: RFC 8445, section 14.2: an agent's checks are paced over all its checklists together.
+"""
+
+from __future__ import annotations
+
+import math
+
+PACE = 0.005  # seconds between two checks (RFC 8445 14.2 allows no less)
+BURST = 4  # checks that may be made up for at once when a timer was late
+
+
+class Pacer:
+    """A slot for one check every `PACE` seconds, whoever takes it; `now` is monotonic seconds."""
+
+    def __init__(self, now: float) -> None:
+        self.next_slot = now
+
+    def is_free(self, now: float) -> bool:
+        return now >= self.next_slot
+
+    def take(self, now: float) -> None:
+        """Use the slot that is free."""
+        self.next_slot = max(self.next_slot, now - BURST * PACE) + PACE
+
+
+class Turns:
+    """Whoever got a slot goes to the end of the row, so that scarce slots go round.
+
+    In a fixed order those at its end would get none for as long as the others want them all, and
+    their checks would stay unanswered though nothing is wrong with their path.
+    """
+
+    def __init__(self) -> None:
+        self._row: dict[str, float] = {}  # when each is due
+
+    def wake(self, who: str) -> None:
+        """It is due at once; who is new stands at the end."""
+        self._row[who] = -math.inf
+
+    def due(self, now: float) -> list[str]:
+        """Whose time has come, who waits longest first."""
+        return [who for who, at in self._row.items() if at <= now]
+
+    def served(self, who: str, timer: float, *, got_slot: bool) -> None:
+        """It has sent what it could, and is due again then."""
+        if got_slot:
+            del self._row[who]
+        self._row[who] = timer
+
+    def next_timer(self) -> float:
+        """Infinity for never."""
+        return min(self._row.values(), default=math.inf)
