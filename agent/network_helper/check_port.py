@@ -10,10 +10,12 @@ import socket
 import struct
 
 from agent.network_helper import checks
+from agent.network_helper.buffers import enlarge
 from agent.network_helper.checks import Check, MalformedCheck
 
 SO_ATTACH_FILTER = 26  # <asm/socket.h>
 IPV6_CHECKSUM_AT = 6  # bytes into the UDP header, where the kernel is to write it
+BUFFER = 2 * 1024 * 1024  # bytes; the usual 208 KiB hold 278 checks, fewer than twenty parties make
 AT_ONCE = 64  # datagrams of one direction before anything else gets its turn
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -26,6 +28,8 @@ class CheckPort:
         self._raw = {version: _raw(version, port) for version in FAMILIES if _spoken(version)}
         self._ours, self._agents = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        for held in (self._ours, self._agents, *self._raw.values()):
+            enlarge(held, BUFFER)
 
     @property
     def sockets(self) -> list[socket.socket]:

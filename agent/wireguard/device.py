@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from agent.network_helper.buffers import enlarge
 from agent.network_helper.commands import ENVIRONMENT, CommandFailed, log, run
 from agent.network_helper.namespace import Namespace
 from agent.wireguard import uapi
@@ -27,7 +28,6 @@ QUEUE_LENGTH = 2000  # packets
 SECONDS_TO_START = 5.0
 SECONDS_TO_ANSWER = 5.0
 CLONE_NEWNS = 0x20000
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # <asm/socket.h>
 SYS_PIDFD_GETFD = 438
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -189,9 +189,4 @@ def _is_socket(link: Path) -> bool:
 def _enlarge(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as borrowed:
         if borrowed.type == socket.SOCK_DGRAM:
-            try:
-                borrowed.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
-                borrowed.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)
-            except PermissionError:  # root of a user namespace: as large as everybody may
-                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-                borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+            enlarge(borrowed, SOCKET_BUFFER)

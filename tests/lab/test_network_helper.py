@@ -118,6 +118,21 @@ async def test_a_flood_of_checks_is_lost_and_the_helper_still_answers(mesh: "Mes
                 await helper.status()
 
 
+async def test_a_thousand_checks_wait_for_whoever_is_busy(mesh: "Mesh") -> None:
+    with await mesh.one.checks() as one, await mesh.two.checks() as two:
+        order = serialize(Check("192.0.2.2", 50002, STUN))
+        for _ in range(1000):
+            one.send(order)
+        async with asyncio.timeout(5):
+            await mesh.one.status()
+            await mesh.two.status()
+            heard = 0
+            while heard < 1000:
+                with contextlib.suppress(BlockingIOError):
+                    heard += bool(two.recv(2000))
+                await asyncio.sleep(0)
+
+
 async def test_nobody_but_the_parties_can_be_reached(mesh: "Mesh") -> None:
     for address in ("10.7.0.3", "192.0.2.2", "1.1.1.1"):
         with await mesh.one.socket("udp") as sender, pytest.raises(OSError, match="unreachable"):
