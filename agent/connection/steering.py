@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,8 @@ KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 FOLLOW = 1.5  # seconds that the side that follows waits for the other's handshake
 LOOK = 0.5  # seconds between two looks at WireGuard's status
 LOOK_URGENTLY = 0.1  # the same while the two sides may use different paths
+REST = 9  # times what the last look took, at least: many parties on one machine all look
+LONGEST_REST = 1.0  # seconds
 
 
 class Steering:
@@ -44,6 +47,7 @@ class Steering:
         self._on_distress = on_distress
         self._watches = {party: PeerWatch() for party in keys}
         self._news = asyncio.Event()
+        self._look_took = 0.0
 
     def aim(self, party: str, endpoint: Address, late: Sequence[Address] = ()) -> None:
         """A path was found; WireGuard sends there within milliseconds.
@@ -58,8 +62,8 @@ class Steering:
         self._news.set()
 
     def settle(self, party: str) -> None:
+        """The end of a redirection is in no hurry: it waits for the next look, with others."""
         self._watches[party].settle(time.monotonic())
-        self._news.set()
 
     def status(self, party: str) -> PeerStatus | None:
         """What WireGuard said of this party at the last look."""
@@ -90,15 +94,16 @@ class Steering:
 
     async def _wait(self) -> None:
         urgent = any(watch.urgent for watch in self._watches.values()) or bool(self._waiting)
-        try:
-            async with asyncio.timeout(LOOK_URGENTLY if urgent else LOOK):
+        pause = max(LOOK_URGENTLY if urgent else LOOK, min(REST * self._look_took, LONGEST_REST))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
                 await self._news.wait()
-        except TimeoutError:
-            pass
 
     async def _look(self) -> None:
+        began = time.monotonic()
         said = {status.public_key: status for status in await self._helper.status()}
         now = time.monotonic()
+        self._look_took = now - began
         for party, watch in self._watches.items():
             status = said.get(self._keys[party])
             if status is not None and watch.observe(status, now):

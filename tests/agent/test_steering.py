@@ -21,6 +21,8 @@ class Helper:
     def __init__(self) -> None:
         self.told: list[Endpoint] = []
         self.handshakes: dict[bytes, float] = {}
+        self.slowness = 0.0  # seconds that WireGuard's answer takes
+        self.looks = 0
         self._at: dict[bytes, tuple[str, int]] = {}
 
     async def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
@@ -28,6 +30,8 @@ class Helper:
         self._at |= {endpoint.public_key: endpoint.address for endpoint in endpoints}
 
     async def status(self) -> tuple[PeerStatus, ...]:
+        self.looks += 1
+        await asyncio.sleep(self.slowness)
         return tuple(
             PeerStatus(key, self._at.get(key), self.handshakes.get(key, 0.0), 0, 0)
             for key in (BEN, CARL)
@@ -90,6 +94,14 @@ async def test_a_relay_that_was_left_is_redirected_from_until_the_path_has_settl
         await turns()
         relay = (RELAY.host, RELAY.port)
         assert [endpoint.late for endpoint in helper.told] == [(relay,), ()]
+
+
+async def test_looks_take_no_more_than_a_tenth_of_the_time_while_nothing_is_sure() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        helper.slowness = 0.05
+        steered.aim("ben", DIRECT)
+        await asyncio.sleep(1.2)
+        assert 1 <= helper.looks <= 3
 
 
 @contextlib.asynccontextmanager
