@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 class Post:
     """Runs for as long as it is entered; `on_change` is called after every message taken in.
 
+    `changed` is set whenever the machine may have something to say.
     `failed` becomes an exception if it cannot go on; `on_trouble` gets words for a person.
     """
 
@@ -36,6 +37,7 @@ class Post:
         mailbox: Mailbox,
         me: str,
         on_change: Callable[[], None],
+        changed: asyncio.Event,
         on_trouble: Callable[[str], None],
         lifetime: int,
     ) -> None:
@@ -43,6 +45,7 @@ class Post:
         self._mailbox = mailbox
         self._me = me
         self._on_change = on_change
+        self._changed = changed
         self._lifetime = lifetime
         self._carrier = Carrier(mailbox, on_trouble, self._undeliverable)
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,7 +98,8 @@ class Post:
         """Look for new messages also when it was not a message that made them."""
         while True:
             self._empty_outbox()
-            await asyncio.sleep(0.02)
+            await self._changed.wait()
+            self._changed.clear()
 
     def _empty_outbox(self) -> None:
         expires = int(time.time()) + self._lifetime

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from traversal.candidate import Address
 
-RETRY = 0.05  # seconds between attempts; the other party may open its port a little later
+FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5  # seconds between attempts; others may come later
 MakeSocket = Callable[[], Awaitable[socket.socket]]
 
 
@@ -36,28 +36,31 @@ async def probe_ports(
     Returns when we reached everybody and everybody reached us, from their own mesh address.
     Raises: PortsClosed, after `timeout` seconds.
     """
-    seen: set[str] = set()
+    seen = {did: asyncio.Event() for did in others}
     reached: dict[str, float] = {}
     try:
-        async with asyncio.timeout(timeout), _listening(make_socket, own, others, seen) as all_seen:
+        async with asyncio.timeout(timeout), _listening(make_socket, own, others, seen):
             async with asyncio.TaskGroup() as group:
                 for did, address in others.items():
-                    group.create_task(_reach(make_socket, own, did, address, reached))
-            await all_seen.wait()
+                    group.create_task(_reach(make_socket, own, did, address, reached, seen[did]))
+            for event in seen.values():
+                await event.wait()
     except TimeoutError:
         raise PortsClosed(
             [did for did in others if did not in reached],
-            [did for did in others if did not in seen],
+            [did for did in others if not seen[did].is_set()],
         ) from None
     return reached
 
 
 @contextlib.asynccontextmanager
 async def _listening(
-    make_socket: MakeSocket, own: Address, others: Mapping[str, Address], seen: set[str]
-) -> AsyncIterator[asyncio.Event]:
+    make_socket: MakeSocket,
+    own: Address,
+    others: Mapping[str, Address],
+    seen: Mapping[str, asyncio.Event],
+) -> AsyncIterator[None]:
     hosts = {address.host: did for did, address in others.items()}
-    all_seen = asyncio.Event()
     listener = await make_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(own)
@@ -69,13 +72,11 @@ async def _listening(
             connection, source = await loop.sock_accept(listener)
             connection.close()
             if source[0] in hosts:
-                seen.add(hosts[source[0]])
-            if len(seen) == len(others):
-                all_seen.set()
+                seen[hosts[source[0]]].set()
 
     task = asyncio.create_task(accept())
     try:
-        yield all_seen
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -83,11 +84,19 @@ async def _listening(
 
 
 async def _reach(
-    make_socket: MakeSocket, own: Address, did: str, address: Address, reached: dict[str, float]
+    make_socket: MakeSocket,
+    own: Address,
+    did: str,
+    address: Address,
+    reached: dict[str, float],
+    seen: asyncio.Event,
 ) -> None:
+    """Ever more rarely, and at once when this party has come to our port: then its own is open."""
     loop = asyncio.get_running_loop()
+    pause = FIRST_RETRY
     while True:
         attempt = await make_socket()
+        was_seen = seen.is_set()
         try:
             attempt.bind((own.host, 0))
             began = time.monotonic()
@@ -95,6 +104,9 @@ async def _reach(
             reached[did] = time.monotonic() - began
             return
         except OSError:
-            await asyncio.sleep(RETRY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await (asyncio.sleep(pause) if was_seen else seen.wait())
+            pause = min(2 * pause, LONGEST_RETRY)
         finally:
             attempt.close()

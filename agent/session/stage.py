@@ -38,6 +38,7 @@ class Stage:
     helper: NetworkHelper
     report: Report
     heart: Heart | None = None
+    pumped: asyncio.Event = field(default_factory=asyncio.Event)
     moves: asyncio.Queue[Moved] = field(default_factory=lambda: asyncio.Queue(MAX_MOVES))
     over: asyncio.Future[Ended] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -87,6 +88,7 @@ class Stage:
                 self.moves.put_nowait(event)
         if self.heart is not None:
             self.heart.news(self.machine)
+        self.pumped.set()
 
     async def expect(self, kind: type[_E], timeout: float) -> _E:
         """The next event of this kind; progress of others is told meanwhile.

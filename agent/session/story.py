@@ -74,13 +74,13 @@ class Story:
     async def tell(self) -> Ending:
         """Live through the session; whatever happens, the machine is left as it was."""
         lifetime = max(LIFETIME, int(self.patience) + CLOCK_SKEW)
-        pump = self._stage.pump
+        stage = self._stage
+        post = Post(
+            self.machine, self.mailbox, self.me, stage.pump, stage.pumped, self._trouble, lifetime
+        )
         try:
-            async with (
-                Post(self.machine, self.mailbox, self.me, pump, self._trouble, lifetime) as post,
-                owned(self._tick()),
-            ):
-                pump()
+            async with post, owned(self._tick()):
+                stage.pump()
                 ended = await self._until_over(self._chapters(), post.failed)
                 if ended.outcome in RAN:
                     self.machine.say_by_mail(await self._who_may_not_know())
