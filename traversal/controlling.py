@@ -8,7 +8,7 @@ from collections.abc import Collection
 from traversal.agreement import Agreement
 from traversal.pairs import Pair
 
-PATIENCE = 0.1  # seconds for which a direct pair waits for a better one to answer
+PATIENCE = 0.1  # seconds for which a direct pair waits for a better one, where there is a path
 NOMINATION_LIFE = 1.0  # seconds, at least, until an unconfirmed nomination is taken back
 GRACE = 0.1  # seconds, at least, until the other side has heard that we heard its confirmation
 SILENCE = 25.0  # seconds without an answer after which a move of the other side is believed
@@ -90,7 +90,8 @@ class Controlling(Agreement):
             return
         if self._decide_at is None:
             self._decide_at = now + PATIENCE
-        if best.relayed or now >= self._decide_at or not self._is_better_possible(best, now):
+        hurried = best.relayed or self.lost  # any path is better than none
+        if hurried or now >= self._decide_at or not self._is_better_possible(best, now):
             self._nominate(best, now)
 
     def _is_worth_it(self, best: Pair) -> bool:

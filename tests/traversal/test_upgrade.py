@@ -34,6 +34,15 @@ def test_a_relay_is_usable_within_four_of_its_round_trips(internet: Internet) ->
         assert party.settled
 
 
+def test_where_there_is_no_path_the_first_that_answers_is_used_at_once(internet: Internet) -> None:
+    """Though an address of their LAN is offered, too, and might have been better."""
+    hosts = tuple(internet.nat(*PORT_RESTRICTED).host() for _ in range(2))
+    controlling, controlled = meet(internet, hosts)
+    run_for(internet, 1.0)
+    assert controlling.paths[0][0] <= RTT + 0.02
+    assert controlled.paths[0][0] <= 1.5 * RTT + 0.02
+
+
 def test_direct_follows_the_relay_within_a_second_and_six_round_trips(internet: Internet) -> None:
     parties, _ = relayed_meeting(internet, PORT_RESTRICTED, PORT_RESTRICTED)
     run_for(internet, 60.0)

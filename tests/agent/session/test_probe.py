@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -31,12 +30,12 @@ class Party:
 
 
 @pytest.fixture
-async def parties() -> AsyncIterator[dict[str, Party]]:
+def parties() -> dict[str, Party]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     places = {name: Address(f"127.0.0.{n + 2}", port) for n, name in enumerate(NAMES)}
-    yield {name: Party(places, name) for name in NAMES}
+    return {name: Party(places, name) for name in NAMES}
 
 
 async def test_all_reach_all_and_measure_the_way(parties: dict[str, Party]) -> None:
