@@ -130,7 +130,7 @@ def relay_frames() -> Target:
 
 def relay_helper_requests() -> Target:
     """What a mediator may ask of the process that writes the kernel's table: one a line."""
-    from mediator.relay_helper.requests import Open, Order, RequestRefused, parse
+    from mediator.relay_helper.requests import Change, Order, RequestRefused, parse
 
     def feed(data: bytes) -> None:
         order = Order()
@@ -140,8 +140,9 @@ def relay_helper_requests() -> Target:
                 order.admit(request)
             except RequestRefused:
                 continue
-            if isinstance(request, Open):
-                for flow in request.flows:
+            if isinstance(request, Change):
+                assert len(set(request.ports)) == len(request.ports)
+                for flow in (flow for pair in request.opened for flow in pair.flows):
                     for host in (flow.source, flow.destination, flow.own):
                         assert str(ipaddress.ip_address(host)) == host, "words for nft"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mediator.relay.service import Count, KernelFlow
+from mediator.relay_helper.requests import MAX_CHANGES
 from mediator.settings.config import RelaySettings
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class KernelForwarding:
         self.works = True
         self._helper = helper
         self._versions: tuple[int, ...] = ()
-        self._todo: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._todo: dict[int, list[dict[str, Any]] | None] = {}  # the flows of ports; None: none
+        self._wanted = asyncio.Event()
 
     async def start(self, settings: RelaySettings) -> None:
         """Raises: HelperGone"""
@@ -85,11 +87,11 @@ class KernelForwarding:
             }
             for flow in flows
         ]
-        self._todo.put_nowait({"request": "open", "port": port, "flows": described})
+        self._want(port, described)
         return True
 
     def close(self, port: int) -> None:
-        self._todo.put_nowait({"request": "close", "port": port})
+        self._want(port, None)
 
     async def counts(self) -> Mapping[int, Count]:
         if not self.works:
@@ -102,18 +104,32 @@ class KernelForwarding:
         return {int(port): Count(*numbers) for port, numbers in reply["counts"].items()}
 
     async def run(self) -> None:
-        """Tell the helper, in order, for as long as it works."""
+        """Tell the helper for as long as it works.
+
+        Many pairs go in one request: the kernel takes them all in hardly more time than one.
+        """
         while True:
-            request = await self._todo.get()
+            await self._wanted.wait()
+            ports = list(self._todo)[:MAX_CHANGES]
+            changes = {port: self._todo.pop(port) for port in ports}
+            if not self._todo:
+                self._wanted.clear()
             if not self.works:
                 continue
+            opened = [{"port": port, "flows": flows} for port, flows in changes.items() if flows]
+            closed = [port for port, flows in changes.items() if not flows]
             try:
-                await self._helper.ask(**request)
+                await self._helper.ask(request="change", open=opened, close=closed)
             except HelperGone as error:
                 self._give_up(error)
 
     async def end(self) -> None:
         await self._helper.end()
+
+    def _want(self, port: int, flows: list[dict[str, Any]] | None) -> None:
+        """In place of what was wanted of this port before."""
+        self._todo[port] = flows
+        self._wanted.set()
 
     def _give_up(self, error: HelperGone) -> None:
         """Without the helper its table is gone, too, and all datagrams come to us again."""

@@ -18,8 +18,7 @@ from typing import Any
 
 from mediator.relay_helper.requests import (
     MAX_REQUEST,
-    Close,
-    Open,
+    Change,
     Order,
     RequestRefused,
     Start,
@@ -83,13 +82,10 @@ def _serve(mediator: socket.socket) -> None:
 def _do(table: Table | None, request: object) -> Mapping[str, Any]:
     if table is None:
         raise KernelRefused("there is no table")
-    if isinstance(request, Open):
-        table.open(request)
-    elif isinstance(request, Close):
-        table.close(request)
-    else:
-        return {"counts": table.counts()}
-    return {}
+    if isinstance(request, Change):
+        table.change(request)
+        return {}
+    return {"counts": table.counts()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-MAX_REQUEST = 4096
+MAX_REQUEST = 32 * 1024
+MAX_CHANGES = 32  # ports of one request
 MAX_PORTS = 4096
 MAX_RATE = 100_000_000_000  # bits a second
 
@@ -49,8 +50,15 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Close:
-    port: int
+class Change:
+    """Pairs to open, or to replace, and ports to close; every port once, all in one transaction."""
+
+    opened: tuple[Open, ...]
+    closed: tuple[int, ...]
+
+    @property
+    def ports(self) -> list[int]:
+        return [*(pair.port for pair in self.opened), *self.closed]
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Counts:
     """Packets and bytes of every pair so far."""
 
 
-Request = Start | Open | Close | Counts
+Request = Start | Change | Counts
 
 
 def parse(data: bytes) -> Request:
@@ -74,11 +82,8 @@ def parse(data: bytes) -> Request:
     kind = words.pop("request", None)
     if kind == "start":
         return _start(*_members(words, "first_port", "last_port", "rate"))
-    if kind == "open":
-        return _open(*_members(words, "port", "flows"))
-    if kind == "close":
-        (port,) = _members(words, "port")
-        return Close(_number(port, "port", 1, 65535))
+    if kind == "change":
+        return _change(*_members(words, "open", "close"))
     if kind != "counts":
         _refuse("unknown request")
     _members(words)
@@ -101,7 +106,7 @@ class Order:
         if self.started is None:
             _refuse("not started")
         ours = range(self.started.first_port, self.started.last_port + 1)
-        if isinstance(request, Open | Close) and request.port not in ours:
+        if isinstance(request, Change) and not all(port in ours for port in request.ports):
             _refuse("port: not one of ours")
 
 
@@ -109,6 +114,20 @@ def _start(first: object, last: object, rate: object) -> Start:
     lowest = _number(first, "first_port", 1024, 65535)
     highest = _number(last, "last_port", lowest, min(65535, lowest + MAX_PORTS - 1))
     return Start(lowest, highest, _number(rate, "rate", 8_000, MAX_RATE))
+
+
+def _change(opened: object, closed: object) -> Change:
+    if not isinstance(opened, list) or not isinstance(closed, list):
+        _refuse("wants lists of what to open and to close")
+    if not 0 < len(opened) + len(closed) <= MAX_CHANGES:
+        _refuse(f"wants 1 to {MAX_CHANGES} changes")
+    change = Change(
+        tuple(_open(*_members(pair, "port", "flows")) for pair in opened),
+        tuple(_number(port, "port", 1, 65535) for port in closed),
+    )
+    if len(set(change.ports)) < len(change.ports):
+        _refuse("a port twice")
+    return change
 
 
 def _open(port: object, flows: object) -> Open:

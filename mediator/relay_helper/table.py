@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from mediator.relay_helper.requests import Close, Flow, Open, Start
+from mediator.relay_helper.requests import Change, Flow, Open, Start
 
 log = logging.getLogger("didmesh.relay_helper")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -89,19 +89,17 @@ class Table:
         self.versions = [4, 6] if _is_on(IPV6_FORWARDING) else [4]
         self._pairs: dict[int, Open] = {}
 
-    def open(self, pair: Open) -> None:
-        """Replaces what was said of this port. Raises: KernelRefused"""
-        for flow in pair.flows:
-            _check_own(flow.own)
-        _nft(self._without(pair.port) + self._with(pair))
-        self._pairs[pair.port] = pair
-
-    def close(self, request: Close) -> None:
-        """Raises: KernelRefused"""
-        words = self._without(request.port)
+    def change(self, change: Change) -> None:
+        """Replaces what was said of these ports, or changes nothing. Raises: KernelRefused"""
+        for pair in change.opened:
+            for flow in pair.flows:
+                _check_own(flow.own)
+        words = "".join(map(self._without, change.ports)) + "".join(map(self._with, change.opened))
         if words:
             _nft(words)
-        self._pairs.pop(request.port, None)
+        for port in change.closed:
+            self._pairs.pop(port, None)
+        self._pairs |= {pair.port: pair for pair in change.opened}
 
     def counts(self) -> dict[str, list[int]]:
         """Packets and bytes by port. Raises: KernelRefused"""

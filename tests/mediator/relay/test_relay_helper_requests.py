@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediator.relay_helper.requests import (
-    Close,
+    MAX_CHANGES,
+    MAX_REQUEST,
+    Change,
     Counts,
     Flow,
-    Open,
     Order,
     RequestRefused,
     Start,
@@ -33,21 +34,26 @@ BACK = {
     "destination_port": 4001,
     "own": "198.51.100.10",
 }
-OPEN = {"request": "open", "port": 41007, "flows": [FORTH, BACK]}
+PAIR = {"port": 41007, "flows": [FORTH, BACK]}
+OPEN = {"request": "change", "open": [PAIR], "close": []}
+CLOSE = {"request": "change", "open": [], "close": [41007]}
 
 
 def test_what_is_asked_properly_is_understood() -> None:
     assert parse(words(START)) == Start(41000, 41255, 100_000_000)
     forth = Flow("203.0.113.1", 4001, "203.0.113.2", 4002, "198.51.100.10")
     request = parse(words(OPEN))
-    assert isinstance(request, Open)
-    assert request.flows[0] == forth
-    assert parse(words({"request": "close", "port": 41007})) == Close(41007)
+    assert isinstance(request, Change)
+    assert request.opened[0].flows[0] == forth
+    assert parse(words(CLOSE)) == Change((), (41007,))
+    both = parse(words({**OPEN, "close": [41009, 41008]}))
+    assert isinstance(both, Change)
+    assert both.ports == [41007, 41009, 41008]
     assert parse(words({"request": "counts"})) == Counts()
 
 
 def pair(**forth: Any) -> dict[str, Any]:
-    return {**OPEN, "flows": [{**FORTH, **forth}, BACK]}
+    return {**OPEN, "open": [{**PAIR, "flows": [{**FORTH, **forth}, BACK]}]}
 
 
 REFUSED: dict[str, Any] = {
@@ -61,8 +67,15 @@ REFUSED: dict[str, Any] = {
     "no rate": {**START, "rate": 0},
     "a rate of text": {**START, "rate": "1; flush ruleset"},
     "a rate that is true": {**START, "rate": True},
-    "one flow": {**OPEN, "flows": [FORTH]},
-    "two flows the same way": {**OPEN, "flows": [FORTH, FORTH]},
+    "no change": {**OPEN, "open": []},
+    "too many changes": {**CLOSE, "close": list(range(41000, 41000 + MAX_CHANGES + 1))},
+    "a port twice": {**OPEN, "open": [PAIR, PAIR]},
+    "a port that is opened and closed": {**OPEN, "close": [41007]},
+    "a port in place of pairs": {**OPEN, "open": 41007},
+    "one port that is no list": {**CLOSE, "close": 41007},
+    "a pair with a word too many": {**OPEN, "open": [{**PAIR, "table": "filter"}]},
+    "one flow": {**OPEN, "open": [{**PAIR, "flows": [FORTH]}]},
+    "two flows the same way": {**OPEN, "open": [{**PAIR, "flows": [FORTH, FORTH]}]},
     "a flow elsewhere": pair(destination="203.0.113.3"),
     "a rule in place of an address": pair(source="0.0.0.0/0 accept"),
     "a name": pair(source="localhost"),
@@ -89,7 +102,24 @@ def test_everything_else_is_refused(name: str) -> None:
 def test_a_pair_from_an_address_to_itself_is_refused() -> None:
     flow = {**FORTH, "destination": "203.0.113.1", "destination_port": 4001}
     with pytest.raises(RequestRefused):
-        parse(words({**OPEN, "flows": [flow, flow]}))
+        parse(words({**OPEN, "open": [{**PAIR, "flows": [flow, flow]}]}))
+
+
+def test_as_many_changes_as_are_allowed_fit_into_a_request() -> None:
+    far = "2001:db8:1111:2222:3333:4444:5555:6666"
+    forth = {
+        "source": far,
+        "source_port": 65535,
+        "destination": far,
+        "destination_port": 65534,
+        "own": far,
+    }
+    back = {**forth, "source_port": 65534, "destination_port": 65535}
+    ports = range(41000, 41000 + MAX_CHANGES)
+    pairs = [{"port": port, "flows": [forth, back]} for port in ports]
+    data = words({**OPEN, "open": pairs})
+    assert len(data) <= MAX_REQUEST
+    assert isinstance(parse(data), Change)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=5000).map(str.encode))
@@ -104,7 +134,8 @@ def test_pairs_come_after_one_start_and_within_its_range() -> None:
         order.admit(parse(words(OPEN)))
     order.admit(parse(words(START)))
     order.admit(parse(words(OPEN)))
-    for again in (START, {**OPEN, "port": 40999}, {"request": "close", "port": 53}):
+    elsewhere = ({**OPEN, "open": [PAIR, {**PAIR, "port": 40999}]}, {**CLOSE, "close": [41007, 53]})
+    for again in (START, *elsewhere):
         with pytest.raises(RequestRefused):
             order.admit(parse(words(again)))
 
