@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -14,8 +15,9 @@ from agent.connection.connectivity import Connectivity
 from agent.connection.port import MAX_WAITING
 from agent.connection.udp import UdpPort
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
+from traversal.checks import Checks
 from traversal.pairs import Path
-from traversal.paths import PathFound, PathSettled
+from traversal.paths import Datagram, PathFinder, PathFound, PathSettled
 
 LOOPBACK = "127.0.0.1"
 
@@ -152,6 +154,35 @@ async def test_an_unreachable_address_is_a_lost_datagram(ports: list[UdpPort]) -
     ports[0].send(b"x", Address(LOOPBACK, ports[1].port))
     (arrival,) = await ports[1].inbox.arrivals(time.monotonic() + 1.0)
     assert (arrival.data, arrival.source.port) == (b"x", ports[0].port)
+
+
+async def test_what_comes_from_one_of_many_parties_is_no_work_for_the_others(
+    ports: list[UdpPort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    send = PathFinder.datagrams_to_send
+
+    def counted(finder: PathFinder, now: float) -> list[Datagram]:
+        served.append(finder.username)
+        return send(finder, now)
+
+    monkeypatch.setattr(PathFinder, "datagrams_to_send", counted)
+    connectivity = Connectivity(ports[0], ignore)
+    ours = LocalSide.fresh([candidate(Kind.HOST, Address(LOOPBACK, ports[0].port))])
+    offers = [LocalSide.fresh([]) for _ in range(19)]
+    for number, offer in enumerate(offers):
+        connectivity.add_party(str(number), ours, remote_of(offer), controlling=True)
+    speaking = Checks(offers[7], remote_of(ours), controlling=False, token=secrets.token_bytes)
+    async with running(connectivity):
+        await asyncio.sleep(0.05)
+        served.clear()
+        _, check = speaking.make(ours.candidates[0].address, None, None)
+        ports[1].send(check, ours.candidates[0].address)
+        answer, *_ = await ports[1].inbox.arrivals(time.monotonic() + 1.0)
+        await asyncio.sleep(0.05)
+    assert answer.source.port == ports[0].port
+    assert served
+    assert set(served) == {f"{ours.ufrag}:{offers[7].ufrag}"}
 
 
 async def test_a_flood_is_dropped_and_not_kept(ports: list[UdpPort]) -> None:
