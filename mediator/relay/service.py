@@ -45,7 +45,7 @@ class Count:
 
 
 class Kernel(Protocol):
-    """What forwards without us; everything is done in the order it was asked for.
+    """What forwards without us, soon; of what is asked about one port, the last counts.
 
     `open` says whether it will forward this pair.
     """
