@@ -193,7 +193,7 @@ class Pair:
         """
         if self.works:
             return self._wait_while_it_works(now, RECENT if rival else 1)
-        doubled = STEADY_WAIT * 2 ** min(max(0, self.tries - len(EAGER_WAITS) - 1), 6)
+        doubled = math.ldexp(STEADY_WAIT, min(max(0, self.tries - len(EAGER_WAITS) - 1), 6))
         return min(max(self.wait(now), doubled), SLOWEST_WAIT)
 
     def wait_in_use(self, *, rival: bool) -> float:
