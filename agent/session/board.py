@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from agent.session.descriptor import Draft, Proposal, alike
+from agent.session.descriptor import Descriptor, Draft, Proposal, alike
 from agent.session.events import State
-from agent.session.statements import Kind, Statement
+from agent.session.statements import FalseStatement, Kind, Statement, clip, verify
+from identity.document import DidDocument
 from messaging.protocols.session import Offer, Say
 
 MAX_EARLY = 4 * len(Kind)  # statements of one party that we cannot read yet
+MAX_OFFERS = 4  # of one party, for as many sessions: somebody may be starting over just now
 
 
 @dataclass
 class Board:
     """By party, as DID."""
 
+    documents: Mapping[int, DidDocument]  # by rank
     proposals: dict[str, Proposal] = field(default_factory=dict)
-    offers: dict[str, Offer] = field(default_factory=dict)
     statements: dict[tuple[str, Kind], Statement] = field(default_factory=dict)
+    _offers: dict[tuple[str, str], Offer] = field(default_factory=dict)  # by session, too
     _early: dict[tuple[str, str], Say] = field(default_factory=dict)
+
+    def pin_statement(self, sender: str, said: Say, descriptor: Descriptor) -> Statement | None:
+        """What the sender signed for this session; the first of each kind is kept.
+
+        None, if it did not, or not for the present epoch.
+        """
+        try:
+            statement = verify(said.statement, self.documents)
+        except FalseStatement:
+            return None
+        named = statement.session, statement.epoch, descriptor.parties[statement.rank]
+        if named != (descriptor.id, descriptor.epoch, sender):
+            return None
+        self.statements.setdefault((sender, statement.kind), statement)
+        return statement
+
+    def statements_of(self, session: str | None) -> list[Statement]:
+        """By rank and kind."""
+        ours = [said for said in self.statements.values() if said.session == session]
+        return sorted(ours, key=lambda said: (said.rank, list(Kind).index(said.kind)))
+
+    def over(self, descriptor: Descriptor, me: str, *, agreed: bool) -> frozenset[str]:
+        """The nonces that end with this session, which had everybody's signature or not.
+
+        Without it, somebody may be in another session with the nonce that it has here, and may be
+        met in the next epoch with the same; but not who has stopped.
+        """
+        nonces = zip(descriptor.parties, descriptor.content["nonces"], strict=True)
+        stopped = self.said(Kind.ABORT) | {me}
+        return frozenset(nonce for did, nonce in nonces if agreed or did in stopped)
+
+    def pin_offer(self, sender: str, offer: Offer) -> None:
+        """Keep the newest of each session, also of one that we do not know yet."""
+        self._offers.pop((sender, offer.session), None)
+        mine = [key for key in self._offers if key[0] == sender]
+        if len(mine) >= MAX_OFFERS:
+            del self._offers[mine[0]]
+        self._offers[sender, offer.session] = offer
+
+    def offers(self, session: str) -> dict[str, Offer]:
+        """Everybody's for this session, by DID."""
+        kept = self._offers.items()
+        return {sender: offer for (sender, named), offer in kept if named == session}
 
     def remember_early(self, sender: str, said: Say) -> None:
         """Keep the few newest statements of each party that we cannot read yet."""
@@ -61,11 +108,21 @@ class Board:
 
     def offered(self, session: str | None) -> set[str]:
         """Who made an offer for this session."""
-        return {did for did, offer in self.offers.items() if offer.session == session}
+        return set() if session is None else set(self.offers(session))
+
+
+def abort_facts(
+    parties: Sequence[str], reason: str, party: str | None, *, lost: bool
+) -> dict[str, Any]:
+    """What an `abort` says: why we stop, whose fault it is, and whether that one was lost."""
+    facts: dict[str, Any] = {"reason": clip(reason)}
+    if party is not None:
+        facts["about"] = parties.index(party)
+    return {**facts, "lost": True} if lost else facts
 
 
 def read_abort(parties: Sequence[str], statement: Statement) -> tuple[str, str, bool]:
-    """Why somebody stops, whose fault it is, and whether that one was lost."""
+    """What somebody's `abort` says: as `abort_facts` has it."""
     about = statement.facts.get("about")
     known = isinstance(about, int) and 0 <= about < len(parties)
     party = parties[about] if known and about is not None else parties[statement.rank]

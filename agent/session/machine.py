@@ -2,7 +2,8 @@
 
 Messages may come late, twice or in any order, and every party runs the same machine; so instead
 of reacting to each message, the machine pins the newest message of each kind and party to a
-**board** and moves on whenever the board has all that the present state waits for:
+**board** and moves on whenever the board has all that the present state waits for (`callers` says
+whose proposal stands):
 
     state       waits for                                    then
     PROPOSING   a proposal equal to ours from everybody       event Described: make offers
@@ -22,12 +23,12 @@ is no state from which some honest parties go on while others stop.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.session.board import Board, read_abort
+from agent.session.board import Board, abort_facts, read_abort
+from agent.session.callers import Call, Callers
 from agent.session.descriptor import (
     Descriptor,
     Draft,
@@ -48,8 +49,9 @@ from agent.session.events import (
     State,
     Withdrew,
 )
-from agent.session.proposals import from_message, objections, to_message, wants_another
-from agent.session.statements import FalseStatement, Kind, Speaker, Statement, clip, verify
+from agent.session.outbox import Outbox
+from agent.session.proposals import from_message, to_message
+from agent.session.statements import Kind, Speaker, Statement, clip
 from identity.document import DidDocument
 from messaging.protocols.session import (
     MAX_EPOCH,
@@ -60,11 +62,6 @@ from messaging.protocols.session import (
     SessionMessage,
     Withdraw,
 )
-
-VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
-MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybody, again
-MAX_AGE = 25 * 3600  # seconds; a proposal from further away in time is nobody's clock skew
-
 
 EARLY = (State.PROPOSING, State.OFFERING, State.SIGNING)  # anybody may still start over
 
@@ -91,22 +88,18 @@ class SessionMachine:
         self._me = me
         self._others = tuple(did for did in draft.parties if did != me)
         self._speaker = speaker
-        self._documents = {rank: documents[did] for rank, did in enumerate(draft.parties)}
-        self._board = Board()
-        self._differing: dict[str, tuple[float, Proposal, list[str]]] = {}
+        self._board = Board({rank: documents[did] for rank, did in enumerate(draft.parties)})
         self._events: list[Event] = []
-        self._outbox: list[tuple[str, SessionMessage]] = []
+        self._outbox = Outbox(self._others)
         self._own_offers: Mapping[str, Offer] = {}
-        self._mailed: set[tuple[str, str]] = set()
+        self._has_agreed = False
         self._spent = continues.spent if continues else frozenset[str]()
-        self._late: dict[str, Propose] = {}
         epoch, previous = (continues.epoch, continues.previous) if continues else (0, None)
         created = int(now * 1000)
         self._own = Proposal(draft.to_json(), nonce, created, encapsulation_key, epoch, previous)
-        self._met: set[str] = set()
-        self._proposed: Counter[str] = Counter()
+        self._callers = Callers(self._own, self._spent)
         self._board.proposals[me] = self._own
-        self._send_all(to_message(self._own))
+        self._outbox.put_all(to_message(self._own))
         for did, message in (continues.early if continues else {}).items():
             self.handle_message(did, message, now)
 
@@ -117,18 +110,15 @@ class SessionMachine:
 
     def messages_to_send(self) -> list[tuple[str, SessionMessage]]:
         """(party's DID, message) pairs; each is handed out once."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
+        return self._outbox.take()
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do (same clock as every `now`)."""
-        verdicts = (since + VERDICT_DELAY for since, _, _ in self._differing.values())
-        return min(verdicts, default=None)
+        return self._callers.next_verdict() if self.state in EARLY else None
 
     def statements(self) -> list[Statement]:
         """Every verified statement of this session so far, by rank and kind."""
-        ours = [s for s in self._board.statements.values() if s.session == self._session_id()]
-        return sorted(ours, key=lambda s: (s.rank, list(Kind).index(s.kind)))
+        return self._board.statements_of(self._session_id())
 
     def own_statement(self) -> Statement | None:
         """The last thing we said for the record; it can be repeated on any path.
@@ -147,15 +137,15 @@ class SessionMachine:
         descriptor = self.descriptor
         if descriptor is None or descriptor.epoch >= MAX_EPOCH:
             return None
-        spent = self._spent | frozenset(descriptor.content["nonces"])
-        early = {did: late for did, late in self._late.items() if late.nonce not in spent}
-        return Continuation(descriptor.epoch + 1, descriptor.id, spent, early)
+        over = self._board.over(descriptor, self._me, agreed=self._has_agreed)
+        spent = self._spent | self._callers.withdrawn() | over
+        return Continuation(descriptor.epoch + 1, descriptor.id, spent, self._callers.kept(spent))
 
     def has_result_of(self, party: str) -> bool:
         return (party, Kind.RESULT) in self._board.statements
 
     def has_all_results(self) -> bool:
-        return self._all_said(Kind.RESULT)
+        return self._board.said(Kind.RESULT) >= set(self.draft.parties)
 
     def waiting_for(self) -> tuple[str, ...]:
         """The parties whose message the present state waits for."""
@@ -171,23 +161,19 @@ class SessionMachine:
             case Propose():
                 return self._me in message.draft["parties"]
             case Withdraw():
-                known = self._board.proposals.get(sender)
-                judged = self._differing.get(sender)
-                ours = {proposal.nonce for proposal in (known, judged and judged[1]) if proposal}
-                return message.nonce in ours | self._spent
+                return self.state in EARLY or self._callers.knows(sender, message.nonce)
             case _:
-                # Before our descriptor is known, we cannot know that it is not ours.
-                if self.descriptor is None or message.session == self.descriptor.id:
+                # Until everybody has signed, somebody may know of a newer proposal before we do.
+                if self.descriptor is None or self.state in EARLY:
                     return True
-                return message.session == self._own.previous
+                return message.session in (self.descriptor.id, self._own.previous)
 
     def handle_message(self, sender: str, message: SessionMessage, now: float) -> None:
         """Take in an authenticated message; one that does not fit is dropped."""
         if sender not in self._others:
             return
         if self.state is State.ENDED:
-            if isinstance(message, Propose):
-                self._late[sender] = message
+            self._handle_late(sender, message)
             return
         match message:
             case Propose():
@@ -195,30 +181,23 @@ class SessionMachine:
             case Withdraw():
                 self._handle_withdraw(sender, message, now)
             case Offer():
-                self._board.offers[sender] = message
+                if self.state in EARLY:
+                    self._board.pin_offer(sender, message)
                 self.handle_statement(sender, Say(message.session, message.statement), now)
             case Candidates() if message.session == self._session_id():
                 self._events.append(Moved(sender, message.candidates))
             case Say():
                 self.handle_statement(sender, message, now)
         self._advance(now)
+        self.handle_timer(now)
 
     def handle_statement(self, sender: str, said: Say, now: float) -> None:
         """Pin a statement; before the descriptor is known it waits, unread and bounded."""
         if self.descriptor is None or self.descriptor.id != said.session:
             self._board.remember_early(sender, said)
             return
-        try:
-            statement = verify(said.statement, self._documents)
-        except FalseStatement:
-            return
-        descriptor = self.descriptor
-        if (statement.session, statement.epoch) != (descriptor.id, descriptor.epoch):
-            return
-        if self.draft.parties[statement.rank] != sender:
-            return
-        self._board.statements.setdefault((sender, statement.kind), statement)
-        if statement.kind is Kind.ABORT:
+        statement = self._board.pin_statement(sender, said, self.descriptor)
+        if statement is not None and statement.kind is Kind.ABORT:
             reason, party, lost = read_abort(self.draft.parties, statement)
             self._end(Outcome.FAILED, reason, party, now, lost=lost)
 
@@ -233,11 +212,11 @@ class SessionMachine:
         self._advance(now)
 
     def handle_timer(self, now: float) -> None:
-        """A proposal that differs, and that was not taken back in time, is a refusal."""
-        for party, (since, proposal, words) in list(self._differing.items()):
-            if now >= since + VERDICT_DELAY and self.state is not State.ENDED:
-                reason = wants_another(party, words)
-                self._end(Outcome.REFUSED, reason, party, now, refused=proposal.nonce)
+        """A proposal that differs, or a refusal, that was not taken back in time, ends it."""
+        verdict = self._callers.verdict(now) if self.state in EARLY else None
+        if verdict is not None:
+            words, party = verdict.reason, verdict.party
+            self._end(Outcome.REFUSED, words, party, now, refused=verdict.refused)
 
     # what happened here
 
@@ -246,22 +225,21 @@ class SessionMachine:
 
         Offers for a session that was started over meanwhile are dropped.
         """
-        if self.state is State.OFFERING and self._are_of_ours(offers.values()):
+        ours = all(offer.session == self._session_id() for offer in offers.values())
+        if self.state is State.OFFERING and ours:
             self._own_offers = offers
             self._advance(now)
 
     def moved(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         """Our network changed; tell everybody these addresses; after Agreed."""
         if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
-            self._send_all(Candidates(self.descriptor.id, candidates))
+            self._outbox.put_all(Candidates(self.descriptor.id, candidates))
 
     def say_by_mail(self, parties: Collection[str]) -> None:
         """The mesh has not carried our last statement to these parties; mail it, once."""
         said = self.own_statement()
-        for did in self._others:
-            if said is not None and did in parties and (did, said.text) not in self._mailed:
-                self._mailed.add((did, said.text))
-                self._outbox.append((did, Say(said.session, said.text)))
+        if said is not None:
+            self._outbox.put_once(parties, said)
 
     def mesh_ready(self, now: float) -> None:
         """Our tunnels and the program's ports work with everybody; after Agreed."""
@@ -290,84 +268,84 @@ class SessionMachine:
 
         `lost` says that this party fell silent, or began again: it may come back.
         """
-        if self.state is not State.ENDED:
-            self._end(outcome, reason, party, now, lost=lost)
+        self._end(outcome, reason, party, now, lost=lost)
 
     # inside
 
     def _handle_propose(self, sender: str, message: Propose, now: float) -> None:
         proposal = from_message(message)
-        known = self._board.proposals.get(sender)
-        if abs(proposal.created / 1000 - now) > MAX_AGE or proposal.nonce in self._spent:
-            return
-        if known is not None and proposal.created <= known.created:
-            return
-        words = objections(self._own, proposal)
-        if words:
-            if known is None:
-                self._met.add(sender)
-                self._differing[sender] = (now, proposal, words)
-            return
-        self._differing.pop(sender, None)
-        self._proposed[sender] += 1
-        if self._proposed[sender] > MAX_PROPOSALS:
+        has_met = self._callers.has_met(sender)
+        begins_again = self._own.epoch > 0 or proposal.epoch > 0
+        call = self._callers.take(sender, proposal, now)
+        if call is Call.ENDLESS:
             self.stop(f"{short(sender)} starts over again and again", now, party=sender)
-        elif self.state in EARLY:
-            if sender in self._met:  # it started over, and has forgotten what we sent it before
-                self._outbox.append((sender, to_message(self._own)))
-            self._met.add(sender)
-            self._board.proposals[sender] = proposal
-            self._start_over()
-            self._events.append(Proposed(sender, self.waiting_for()))
-        else:
-            self._late[sender] = message
-            self.stop(f"{short(sender)} started over", now, party=sender, lost=True)
+        elif self.state not in EARLY:
+            if call is Call.STANDS:
+                self._callers.keep(sender, message)
+                self.stop(f"{short(sender)} started over", now, party=sender, lost=True)
+        elif call in (Call.STANDS, Call.OUTDATED) and (has_met or begins_again):
+            # What we sent before was heard by its process, or its epoch, before this one.
+            self._outbox.put(sender, to_message(self._own))
+        if self.state in EARLY and call in (Call.STANDS, Call.DIFFERS):
+            self._take_off(sender)
+            if call is Call.STANDS:
+                self._board.proposals[sender] = proposal
+                self._events.append(Proposed(sender, self.waiting_for()))
 
     def _handle_withdraw(self, sender: str, message: Withdraw, now: float) -> None:
-        judged = self._differing.get(sender)
-        if message.refused is not None:  # whosever proposal it was: all of us are in this or none
-            reason = wants_another(sender, judged[2]) if judged else message.reason
-            self._end(Outcome.REFUSED, reason, sender, now, refused=message.refused)
+        callers = self._callers
+        if message.nonce in self._spent or callers.is_outdated(sender, message.nonce):
             return
-        if judged is not None and judged[1].nonce == message.nonce:
-            del self._differing[sender]
         known = self._board.proposals.get(sender)
-        if known is None or known.nonce != message.nonce:
-            return
-        if self.state in EARLY:
-            del self._board.proposals[sender]
-            self._start_over()
-            self._events.append(Withdrew(sender, message.reason))
-        else:
-            self._end(Outcome.FAILED, message.reason, sender, now, lost=message.lost)
+        stands = known is not None and known.nonce == message.nonce
+        if message.refused == self._own.nonce:
+            reason = callers.words_about(sender) or message.reason
+            self._end(Outcome.REFUSED, reason, sender, now, refused=message.refused)
+        elif self.state in EARLY:
+            callers.take_back(sender, message, now)
+            if stands:
+                self._take_off(sender)
+                self._events.append(Withdrew(sender, message.reason))
+        elif stands:
+            outcome = Outcome.FAILED if message.refused is None else Outcome.REFUSED
+            words, refused = message.reason, message.refused
+            self._end(outcome, words, sender, now, refused=refused, lost=message.lost)
 
-    def _start_over(self) -> None:
+    def _handle_late(self, sender: str, message: SessionMessage) -> None:
+        """What comes after the end is for the next epoch, if there is one."""
+        match message:
+            case Propose():
+                self._callers.keep(sender, message)
+            case Withdraw():
+                self._callers.forget(sender, message.nonce)
+
+    def _take_off(self, sender: str) -> None:
+        """Its proposal counts no more, and nothing that followed from it."""
+        self._board.proposals.pop(sender, None)
         self.state = State.PROPOSING
         self.descriptor = None
         self._own_offers = {}
 
     def _advance(self, now: float) -> None:
         """Move on for as long as the board has what the state waits for."""
-        while self.state is not State.ENDED:
+        while self.state is not State.ENDED and not self.waiting_for():
             before = self.state
             match before:
                 case State.PROPOSING:
-                    self._try_describe(now)
+                    self._describe(now)
                 case State.OFFERING if self._own_offers:
                     self._sign(now)
-                case State.SIGNING if self._all_said(Kind.AGREE) and self._have_all_offers():
+                case State.SIGNING:
                     self._agree()
-                case State.READY if self._all_said(Kind.READY):
+                case State.READY:
                     self.state = State.RUNNING
                     self._events.append(Released())
-                case State.FINISHING if self._all_said(Kind.RESULT):
+                case State.FINISHING:
                     self._compare_results()
             if self.state is before:
                 return
 
-    def _try_describe(self, now: float) -> None:
-        if len(self._board.proposals) < len(self.draft.parties):
-            return
+    def _describe(self, now: float) -> None:
         proposals = [self._board.proposals[did] for did in self.draft.parties]
         self.descriptor = describe(self.draft, proposals)
         self._board.statements.clear()
@@ -380,31 +358,21 @@ class SessionMachine:
     def _sign(self, now: float) -> None:
         """Our signature goes with our offer, in one message to each."""
         statement = self._say(Kind.AGREE, {}, now)
-        self._outbox += [
-            (did, replace(offer, statement=statement.text))
-            for did, offer in self._own_offers.items()
-        ]
+        for did, offer in self._own_offers.items():
+            self._outbox.put(did, replace(offer, statement=statement.text))
         self.state = State.SIGNING
 
     def _agree(self) -> None:
         if self.descriptor is not None:
+            self._has_agreed = True
             self.state = State.MESHING
-            self._events.append(Agreed(self.descriptor, dict(self._board.offers)))
-
-    def _have_all_offers(self) -> bool:
-        return self._board.offered(self._session_id()) >= set(self._others)
-
-    def _are_of_ours(self, offers: Iterable[Offer]) -> bool:
-        return all(offer.session == self._session_id() for offer in offers)
+            self._events.append(Agreed(self.descriptor, self._board.offers(self.descriptor.id)))
 
     def _compare_results(self) -> None:
         if self._board.results_differ(self.draft):
             self._end(Outcome.MISMATCH, "the parties' results differ")
         else:
             self._end(Outcome.DONE, "all results that must be are equal")
-
-    def _all_said(self, kind: Kind) -> bool:
-        return self._board.said(kind) >= set(self.draft.parties)
 
     def _session_id(self) -> str | None:
         return self.descriptor.id if self.descriptor else None
@@ -414,14 +382,10 @@ class SessionMachine:
         descriptor = self.descriptor
         if descriptor is None:
             raise RuntimeError("nothing can be said for the record before there is a descriptor")
-        rank = descriptor.rank(self._me)
-        epoch = descriptor.epoch
-        statement = self._speaker.say(kind, descriptor.id, rank, int(now), facts, epoch)
+        rank, session, epoch = descriptor.rank(self._me), descriptor.id, descriptor.epoch
+        statement = self._speaker.say(kind, session, rank, int(now), facts, epoch)
         self._board.statements[self._me, kind] = statement
         return statement
-
-    def _send_all(self, message: SessionMessage) -> None:
-        self._outbox += [(did, message) for did in self._others]
 
     def _end(
         self,
@@ -434,15 +398,13 @@ class SessionMachine:
         lost: bool = False,
     ) -> None:
         """Everybody learns that we stop, unless all ended well: a session ends for all or none."""
+        if self.state is State.ENDED:
+            return  # two may say stop in one breath
         if outcome not in (Outcome.DONE, Outcome.MISMATCH):
             if self.descriptor is not None:
-                facts: dict[str, Any] = {"reason": clip(reason)}
-                if party is not None:
-                    facts["about"] = self.descriptor.rank(party)
-                if lost:
-                    facts["lost"] = True
+                facts = abort_facts(self.draft.parties, reason, party, lost=lost)
                 said = self._say(Kind.ABORT, facts, now)
-                self._send_all(Say(said.session, said.text))
-            self._send_all(Withdraw(self._own.nonce, clip(reason), refused, lost))
+                self._outbox.put_all(Say(said.session, said.text))
+            self._outbox.put_all(Withdraw(self._own.nonce, clip(reason), refused, lost))
         self.state = State.ENDED
         self._events.append(Ended(outcome, reason, party, lost))

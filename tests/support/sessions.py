@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from agent.session.descriptor import Draft, KeyAgreement
 from agent.session.events import Continuation, Ended, Event
@@ -25,7 +26,7 @@ class Party:
     did: str
     key: PrivateKey
 
-    @property
+    @cached_property
     def document(self) -> DidDocument:
         return did_peer.resolve(self.did)
 
@@ -216,3 +217,18 @@ def finish(found: Table, *hashes: str) -> None:
     for machine, sha256 in zip(found.machines.values(), hashes, strict=True):
         machine.program_ended(sha256, found.now)
     found.beat()
+
+
+def things_in(thing: object) -> int:
+    """How many things a machine keeps in lists, sets and dictionaries, however deep."""
+    held = 0
+    for name, value in vars(thing).items():
+        if name in ("draft", "descriptor", "documents", "_own"):
+            continue
+        if isinstance(value, dict | list | set | tuple | frozenset):
+            held += len(value)
+            inner = value.values() if isinstance(value, dict) else value
+            held += sum(len(one) for one in inner if isinstance(one, dict | list | set | frozenset))
+        elif type(value).__module__.startswith("agent.session"):
+            held += things_in(value) if hasattr(value, "__dict__") else 0
+    return held

@@ -166,7 +166,7 @@ def test_no_message_of_the_epoch_before_moves_the_next(state: str, kind: str) ->
     stale = {
         "propose": to_propose(old),
         "withdraw": Withdraw(old._own.nonce, "stopped by its owner"),
-        "offer": first.machine(0)._board.offers[BEN.did],
+        "offer": first.machine(0)._board.offers(old.descriptor.id)[BEN.did],
     }
     old.stop("gone", first.now, lost=True)
     abort = old.own_statement()

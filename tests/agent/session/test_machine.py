@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.session.callers import MAX_PROPOSALS, VERDICT_DELAY
 from agent.session.descriptor import differences
 from agent.session.events import Agreed, Ended, Moved, Outcome, Released, State, Withdrew
-from agent.session.machine import MAX_PROPOSALS, VERDICT_DELAY
 from agent.session.statements import Kind, verify
 from messaging.jws import sign_compact
 from messaging.protocols.session import Candidates, Offer, Propose, Say, Withdraw

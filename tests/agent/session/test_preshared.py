@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
+from agent.session.callers import VERDICT_DELAY
 from agent.session.descriptor import KeyAgreement
 from agent.session.events import Outcome, State
-from agent.session.machine import VERDICT_DELAY
 from agent.session.preshared import (
     Decapsulator,
     End,
