@@ -150,7 +150,7 @@ class LobbyGuest:
                 if self.state is GuestState.SETTLED:
                     self._open_again("the roster has changed", now)
                 self._settle = message
-            case Begin():
+            case Begin() if self._begin is None or message.seq >= self._begin.seq:
                 self._begin = message
             case Refuse() | Close():
                 self._end(clip(message.reason))

@@ -97,7 +97,7 @@ class Host:
         return outbox
 
     def next_timer(self) -> float | None:
-        if self.state in (HostState.BEGUN, HostState.CLOSED):
+        if self._is_over():
             return None
         timers = (self._news_at, self._repeat_at, float(self.terms.expires))
         return min(timer for timer in timers if timer is not None)
@@ -106,17 +106,9 @@ class Host:
         """Who is in, in the order of the seats, ourselves first."""
         mine = wire.Seat(self._me, self.terms.roles[0], self._name, str(Presence.READY))
         others = [wire.Seat(g.did, g.role, g.name, str(g.stage)) for g in self._seated()]
-        terms = self.terms
-        return wire.Roster(
-            lobby=terms.lobby,
-            seq=self._seq,
-            title=terms.title,
-            program=terms.program,
-            seats=self._seats,
-            locked=self.locked,
-            expires=terms.expires,
-            entries=(mine, *others),
-        )
+        terms, entries = self.terms, (mine, *others)
+        about = (terms.lobby, self._seq, terms.title, terms.program)
+        return wire.Roster(*about, self._seats, self.locked, terms.expires, entries)
 
     def knocking(self) -> list[Guest]:
         return [guest for guest in self.guests.values() if guest.stage is Presence.KNOCKING]
@@ -178,7 +170,7 @@ class Host:
         self._advance(now)
 
     def handle_timer(self, now: float) -> None:
-        if self.state in (HostState.BEGUN, HostState.CLOSED):
+        if self._is_over():
             return
         if now >= self.terms.expires:
             self.close("the lobby has expired")
@@ -212,9 +204,9 @@ class Host:
         self._advance(now)
 
     def refuse(self, did: str, reason: str, now: float) -> None:
-        """Send a guest away, whether it knocks or is in."""
+        """Send a guest away, whether it knocks or is in; too late once the lobby has begun."""
         guest = self.guests.get(did)
-        if guest is not None and guest.stage not in OUTSIDE:
+        if guest is not None and guest.stage not in OUTSIDE and not self._is_over():
             self._outbox.append((did, wire.Refuse(self.terms.lobby, reason)))
             self._part(guest, reason, now, Presence.REFUSED)
             self._advance(now)
@@ -240,11 +232,12 @@ class Host:
 
     def confirm(self, now: float) -> None:
         """Our owner has seen the final roster, and its phrase; after Settling."""
-        self._confirmed = True
-        self._advance(now)
+        if self.state is HostState.SETTLING:
+            self._confirmed = True
+            self._advance(now)
 
     def close(self, reason: str, *, ours: bool = False) -> None:
-        if self.state not in (HostState.BEGUN, HostState.CLOSED):
+        if not self._is_over():
             there = [guest.did for guest in self.guests.values() if guest.stage not in OUTSIDE]
             self._outbox += [(did, wire.Close(self.terms.lobby, reason)) for did in there]
             self.state = HostState.CLOSED
@@ -335,6 +328,9 @@ class Host:
             self._send_settle(now, parties[1:])
         if self.state is HostState.SETTLING and self.gathered is not None:
             self._try_begin(self.gathered)
+
+    def _is_over(self) -> bool:
+        return self.state in (HostState.BEGUN, HostState.CLOSED)
 
     def _is_full(self) -> bool:
         return len(self._seated()) + 1 >= self._seats

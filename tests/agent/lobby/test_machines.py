@@ -421,6 +421,48 @@ def test_a_guest_does_not_sign_before_its_owner_has_compared() -> None:
     assert [type(message) for _, message in guest.messages_to_send()] == [Echo]
 
 
+def test_a_host_has_not_compared_a_roster_that_is_not_final_yet() -> None:
+    lobby = Lobby(THREE, obliging=False)
+    lobby.host.confirm(lobby.now)
+    for index in (1, 2):
+        lobby.join(index)
+        lobby.deliver_all()
+        lobby.host.admit(THREE[index].did, lobby.now)
+        lobby.collect()
+        lobby.deliver_all()
+        lobby.guest(index).approve(draft_for, lobby.now)
+        lobby.collect()
+    lobby.deliver_all()
+    lobby.knows(lobby.host)
+    for guest in lobby.guests.values():
+        guest.confirm(lobby.now)
+    lobby.collect()
+    lobby.deliver_all()
+    assert lobby.host.state is HostState.SETTLING
+    lobby.host.confirm(lobby.now)
+    assert lobby.host.state is HostState.BEGUN
+
+
+def test_a_guest_that_is_sent_away_too_late_stays() -> None:
+    """Everybody has signed; a refusal that overtakes `begin` would split those who go on."""
+    lobby = settled(obliging=True, until="begin")
+    assert lobby.host.state is HostState.BEGUN
+    lobby.host.refuse(THREE[1].did, "no", lobby.now)
+    assert lobby.host.messages_to_send() == []
+
+
+def test_an_earlier_begin_that_comes_late_does_not_replace_the_one_that_counts() -> None:
+    lobby = settled(obliging=True, until="begin")
+    begin = next(mail[2] for mail in lobby.mail if isinstance(mail[2], Begin))
+    assert isinstance(begin, Begin)
+    guest = lobby.guest(1)
+    guest._confirmed = False
+    for message in (begin, replace(begin, seq=begin.seq - 1, statements=())):
+        guest.handle_message(THREE[0].did, message, lobby.now)
+    guest.confirm(lobby.now)
+    assert guest.state is GuestState.BEGUN
+
+
 def test_a_program_comes_in_pieces_in_any_order_and_is_checked() -> None:
     lobby = guest_in("choosing")
     guest = lobby.guest(1)
