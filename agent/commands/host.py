@@ -33,15 +33,14 @@ from agent.mail.account import NoMediator
 from agent.mail.mailbox import Mailbox
 from agent.network_helper.client import NetworkHelper
 from agent.output import TooNarrow, draw_qr
-from agent.person import person_for
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, session_options
-from agent.report import JsonReport, PlainReport, Report
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.records import last_others
 from agent.session.start import Computer, make_draft, speaker_of
+from agent.taking_part import Manner, Part, check_line, lobby_options
 from identity.keystore import home_folder
-from messaging.protocols.lobby import MAX_NAME, Offered, pieces_of
+from messaging.protocols.lobby import Offered, pieces_of
 from resolvers.registry import default_registry
 
 
@@ -51,13 +50,10 @@ class Wishes:
 
     roles: tuple[str, ...]  # by seat, our own first
     title: str | None
-    name: str
     admission: Admission
     called: tuple[str, ...]  # DIDs
     hours: float
-    trusting: bool
-    answers: bool
-    timeout: int
+    manner: Manner
 
 
 @click.command(
@@ -84,36 +80,20 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 @click.option("--with", "called", multiple=True, metavar="NAME|DID", help="Call and let in.")
 @click.option("--again", is_flag=True, help="Call everybody that you computed with last.")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
-)
-@click.option(
     "--admit",
     type=click.Choice([str(choice) for choice in Admission]),
     default=str(Admission.ASK),
     show_default=True,
     help="Whom to let in without asking you.",
 )
-@click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
 @click.option(
     "--mediator", metavar="URL|DID", help="Who shall keep your mail, if you have no DID yet."
 )
 @click.option(
     "--hours", type=click.FloatRange(0.01, 720), default=24.0, show_default=True, help="Until when."
 )
-@click.option("--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it.")
 @click.option("--resume", is_flag=True, help="Go on with the lobby that you hosted last.")
-@click.option(
-    "--timeout",
-    default=600,
-    show_default=True,
-    type=click.IntRange(1, 86_400),
-    metavar="SECONDS",
-    help="How long to wait for the others once all have signed.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
-@click.option(
-    "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
-)
+@lobby_options
 @rootless_option
 @session_options
 def command(
@@ -124,21 +104,16 @@ def command(
     title: str | None,
     called: tuple[str, ...],
     again: bool,
-    inputs: tuple[str, ...],
     admit: str,
-    name: str,
     mediator: str | None,
     hours: float,
-    trusting: bool,
     resume: bool,
-    timeout: int,
-    as_json: bool,
-    answers: bool,
+    part: Part,
+    manner: Manner,
     rootless: bool,
 ) -> None:
     """Open a lobby for PROGRAM, and compute it with whom you let in."""
-    if answers and not as_json:
-        raise UsageMistake("--answers goes with --json")
+    check_line(title or "")
     if resume == (program is not None):
         raise UsageMistake("name a program, or --resume", "agent host --help")
     run_inside(rootless)
@@ -163,11 +138,9 @@ def command(
             roles = seat_roles(loaded.manifest, count, role)
         else:
             roles = tuple(kept["terms"]["roles"])
-        values = read_inputs(loaded.manifest, inputs, roles[0])
-    _check_line(title or "", name)
-    wishes = Wishes(roles, title, name, Admission(admit), dids, hours, trusting, answers, timeout)
-    report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, report))
+        values = read_inputs(loaded.manifest, part.inputs, roles[0])
+    wishes = Wishes(roles, title, Admission(admit), dids, hours, manner)
+    code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, part))
     click.get_current_context().exit(code)
 
 
@@ -179,16 +152,15 @@ async def _host(
     inputs: dict[str, int],
     wishes: Wishes,
     kept: Mapping[str, Any] | None,
-    report: Report,
+    part: Part,
 ) -> int:
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
+        report = part.report
         profile = await own_profile(choice, mediator, report)
         resolver = default_registry()
-        computer = Computer(
-            choice, profile, program, inputs, helper, resolver, report, wishes.timeout
-        )
+        computer = Computer(choice, profile, program, inputs, helper, resolver, part)
         if kept and kept["gathered"] is not None:
             report.event("lobby", what="resumed", text="this lobby has begun; going on from there")
             file = LobbyFile(choice.folder, choice.name, kept["terms"]["lobby"])
@@ -209,7 +181,8 @@ async def _gather(
     choice, profile = computer.choice, computer.profile
     if profile.mediator is None:
         raise NoMediator(profile.did)
-    asked = person_for(computer.report, answers=wishes.answers)
+    manner = wishes.manner
+    asked = manner.person(computer.report)
     async with Mailbox(profile, computer.resolver) as mailbox, asked as person:
         terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
         mediator = (await mailbox.account.endpoints()).http
@@ -223,13 +196,13 @@ async def _gather(
             person=person,
             report=computer.report,
             file=file,
-            trusting=wishes.trusting,
+            trusting=manner.trusting,
         )
         document = await computer.resolver.resolve(profile.did)
         host = Host(
             terms,
             me=profile.did,
-            name=wishes.name,
+            name=manner.name,
             nonce=kept["nonce"] if kept else secrets.token_urlsafe(32),
             speaker=speaker_of(profile, document),
             draft_for=lambda parties, roles: make_draft(computer.program, parties, roles),
@@ -308,12 +281,6 @@ def _terms_kept(kept: Mapping[str, Any]) -> Terms:
     terms = kept["terms"]
     program = Offered(**terms["program"])
     return Terms(**{**terms, "program": program, "roles": tuple(terms["roles"])})
-
-
-def _check_line(*texts: str) -> None:
-    for text in texts:
-        if not text.isprintable() or len(text) > MAX_NAME:
-            raise UsageMistake(f"a name or title is one line of at most {MAX_NAME} characters")
 
 
 def _draw(url: str) -> None:

@@ -31,16 +31,16 @@ from agent.mail.invitation import find_mediator
 from agent.mail.mailbox import Mailbox
 from agent.mail.transport import Transport
 from agent.network_helper.client import NetworkHelper
-from agent.person import Person, person_for
+from agent.person import Person
 from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, session_options
-from agent.report import JsonReport, PlainReport, Report
+from agent.report import Report
 from agent.rootless.handover import is_inside
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.start import Computer, make_draft, speaker_of
+from agent.taking_part import Manner, Part, check_line, lobby_options
 from agent.words import parse_code
 from identity.keystore import Profile
-from messaging.protocols.lobby import MAX_NAME
 from resolvers.registry import default_registry
 from resolvers.resolver import Resolver
 
@@ -51,13 +51,10 @@ LONG_TURN = 60.0  # seconds; turns that fail sooner are followed by a pause, up 
 class Wishes:
     """What the command line asks for."""
 
-    inputs: tuple[str, ...]
-    name: str
     role: str
-    trusting: bool
-    answers: bool
     standing: bool
-    timeout: int
+    part: Part
+    manner: Manner
 
 
 @click.command(
@@ -80,49 +77,25 @@ lobby was closed or has expired, or you did not approve the program.""",
 )
 @click.argument("link", required=False)
 @click.option("--mediator", metavar="URL|DID", help="Where a spoken code leads to.")
-@click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
-)
-@click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
 @click.option("--role", default="", metavar="ROLE", help="The seat that you would like.")
-@click.option("--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it.")
 @click.option("--standing", is_flag=True, help="Take part in what you allowed, again and again.")
-@click.option(
-    "--timeout",
-    default=600,
-    show_default=True,
-    type=click.IntRange(1, 86_400),
-    metavar="SECONDS",
-    help="How long to wait for the others once all have signed.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
-@click.option(
-    "--answers", is_flag=True, help="With --json: questions are events, answers JSON lines."
-)
+@lobby_options
 @rootless_option
 @session_options
 def command(
     choice: Choice,
     link: str | None,
     mediator: str | None,
-    inputs: tuple[str, ...],
-    name: str,
     role: str,
-    trusting: bool,
     standing: bool,
-    timeout: int,
-    as_json: bool,
-    answers: bool,
+    part: Part,
+    manner: Manner,
     rootless: bool,
 ) -> None:
     """Knock at the lobby of LINK (or of a spoken code), and compute with whom you meet there."""
-    if answers and not as_json:
-        raise UsageMistake("--answers goes with --json")
+    check_line(role)
     if standing and link is not None:
         raise UsageMistake("--standing waits for calls, it follows no link")
-    for text in (name, role):
-        if not text.isprintable() or len(text) > MAX_NAME:
-            raise UsageMistake(f"a name is one line of at most {MAX_NAME} characters")
     target = _target(link, mediator)
     if isinstance(target, LobbyLink):
         mediator = mediator_of(str(link))
@@ -130,9 +103,8 @@ def command(
         _take_turns()
     run_inside(rootless)
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
-    wishes = Wishes(inputs, name, role, trusting, answers, standing, timeout)
-    report: Report = JsonReport() if as_json else PlainReport()
-    code = asyncio.run(_join(user, choice, target, mediator, wishes, report))
+    wishes = Wishes(role, standing, part, manner)
+    code = asyncio.run(_join(user, choice, target, mediator, wishes))
     click.get_current_context().exit(code)
 
 
@@ -185,13 +157,12 @@ async def _join(
     target: LobbyLink | str | None,
     mediator: str | None,
     wishes: Wishes,
-    report: Report,
 ) -> int:
     async with NetworkHelper.start(user) as helper:
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
-        profile = await own_profile(choice, mediator, report)
-        guest = _Guest(choice, profile, default_registry(), helper, wishes, report)
+        profile = await own_profile(choice, mediator, wishes.part.report)
+        guest = _Guest(choice, profile, default_registry(), helper, wishes)
         if isinstance(target, LobbyLink):
             return await guest.follow(target)
         if isinstance(target, str):
@@ -206,7 +177,10 @@ class _Guest:
     resolver: Resolver
     helper: NetworkHelper
     wishes: Wishes
-    report: Report
+
+    @property
+    def report(self) -> Report:
+        return self.wishes.part.report
 
     async def follow(self, link: LobbyLink) -> int:
         """Take a seat in this lobby and compute; the exit code."""
@@ -221,7 +195,7 @@ class _Guest:
             machine = LobbyGuest(
                 link,
                 me=self.profile.did,
-                name=self.wishes.name,
+                name=self.wishes.manner.name,
                 role=self.wishes.role,
                 nonce=kept["nonce"] if kept else secrets.token_urlsafe(32),
                 created=kept["created"] if kept else int(time.time() * 1000),
@@ -230,7 +204,7 @@ class _Guest:
             )
             if kept:
                 machine.restore(kept, time.time())
-            joining = Joining(room, machine, store, self.wishes.inputs, self.wishes.standing)
+            joining = Joining(room, machine, store, self.wishes.part.inputs, self.wishes.standing)
             try:
                 gathered = await joining.gather()
             except LobbyOver:
@@ -257,7 +231,7 @@ class _Guest:
         begun = kept["gathered"]
         draft = make_draft(program, begun["parties"], begun["roles"])
         role = draft.roles[draft.parties.index(self.profile.did)]
-        inputs = read_inputs(program.manifest, self.wishes.inputs, role)
+        inputs = read_inputs(program.manifest, self.wishes.part.inputs, role)
         code = await self._computer(program, inputs).compute(draft)
         LobbyFile(self.choice.folder, self.choice.name, link.lobby).remove()
         return code
@@ -279,7 +253,7 @@ class _Guest:
                 who = called(contacts, link.host, "")
                 text = f"{who} calls you: {link.goal}"
                 self.report.event("lobby", what="called", text=text, host=link.host)
-                asks = person.is_there and not (self.wishes.trusting or self.wishes.standing)
+                asks = person.is_there and not (self.wishes.manner.trusting or self.wishes.standing)
                 wanted = not asks or await person.agrees(
                     "Knock?", "knock", host=link.host, text=text
                 )
@@ -287,7 +261,7 @@ class _Guest:
                 return link
 
     def _person(self) -> Person:
-        return person_for(self.report, answers=self.wishes.answers)
+        return self.wishes.manner.person(self.report)
 
     def _room(self, mailbox: Mailbox, person: Person, file: LobbyFile) -> Room:
         return Room(
@@ -298,7 +272,7 @@ class _Guest:
             person=person,
             report=self.report,
             file=file,
-            trusting=self.wishes.trusting or self.wishes.standing,
+            trusting=self.wishes.manner.trusting or self.wishes.standing,
         )
 
     def _computer(self, program: Program, inputs: Mapping[str, int]) -> Computer:
@@ -309,6 +283,5 @@ class _Guest:
             inputs,
             self.helper,
             self.resolver,
-            self.report,
-            self.wishes.timeout,
+            self.wishes.part,
         )

@@ -20,10 +20,10 @@ from agent.launch.store import ProgramStore
 from agent.network_helper.client import NetworkHelper
 from agent.privileges import acting_as, drop_root, ordinary_user
 from agent.profile import Choice, session_options
-from agent.report import JsonReport, PlainReport, Report
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.descriptor import KeyAgreement, check_roster
 from agent.session.start import Computer, make_draft
+from agent.taking_part import Part, computing_options
 from identity.keystore import home_folder
 from resolvers.registry import default_registry
 
@@ -64,9 +64,6 @@ missing."""
 )
 @click.option("--role", metavar="ROLE", help="Your own role, where parties differ in what they do.")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=VALUE|@FILE", help="A private input of yours."
-)
-@click.option(
     "--order", metavar="DID,DID,…", help="All parties in this order instead of the sorted one."
 )
 @click.option(
@@ -74,23 +71,7 @@ missing."""
     is_flag=True,
     help="Agree on tunnels without ML-KEM-768, if all of you say so.",
 )
-@click.option(
-    "--timeout",
-    default=600,
-    show_default=True,
-    type=click.IntRange(1, 86_400),
-    metavar="SECONDS",
-    help="How long to wait for the others to come.",
-)
-@click.option(
-    "--retries",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 99),
-    metavar="COUNT",
-    help="How often to begin again when a party was lost, as soon as it is back.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@computing_options("the others to come")
 @rootless_option
 @session_options
 def command(
@@ -99,12 +80,9 @@ def command(
     adapter: str | None,
     others: tuple[str, ...],
     role: str | None,
-    inputs: tuple[str, ...],
     order: str | None,
     classical_keys: bool,
-    timeout: int,
-    retries: int,
-    as_json: bool,
+    part: Part,
     rootless: bool,
 ) -> None:
     """Compute PROGRAM together with the parties named by --with.
@@ -119,11 +97,9 @@ def command(
         wishes = read_wishes(others, Contacts(home_folder()))
         check_count(loaded, len(wishes) + 1)
         roles = assign(loaded.manifest, {ME: role, **wishes})
-        values = read_inputs(loaded.manifest, inputs, roles[ME])
-    report: Report = JsonReport() if as_json else PlainReport()
+        values = read_inputs(loaded.manifest, part.inputs, roles[ME])
     keys = KeyAgreement.CLASSICAL if classical_keys else KeyAgreement.HYBRID
-    waits = timeout, retries
-    code = asyncio.run(_run(user, choice, loaded, values, roles, order, keys, waits, report))
+    code = asyncio.run(_run(user, choice, loaded, values, roles, order, keys, part))
     click.get_current_context().exit(code)
 
 
@@ -135,8 +111,7 @@ async def _run(
     roles: Mapping[str, str],
     order: str | None,
     keys: KeyAgreement,
-    waits: tuple[int, int],
-    report: Report,
+    part: Part,
 ) -> int:
     async with NetworkHelper.start(user) as helper:
         if user is not None:
@@ -147,7 +122,7 @@ async def _run(
         parties = in_order(by_did, order)
         draft = make_draft(program, parties, [by_did[did] for did in parties], keys)
         resolver = default_registry()
-        computer = Computer(choice, profile, program, inputs, helper, resolver, report, *waits)
+        computer = Computer(choice, profile, program, inputs, helper, resolver, part)
         return await computer.compute(draft)
 
 

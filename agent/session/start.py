@@ -30,6 +30,7 @@ from agent.session.machine import SessionMachine
 from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
 from agent.session.story import Ending, Story
+from agent.taking_part import Part
 from identity.document import DidDocument
 from identity.keystore import Profile
 from resolvers.resolver import Resolver
@@ -53,9 +54,11 @@ class Computer:
     inputs: Mapping[str, int]
     helper: NetworkHelper
     resolver: Resolver
-    report: Report
-    patience: float  # seconds to wait for the other parties to come
-    retries: int = 0  # how often we begin again when a party was lost
+    part: Part
+
+    @property
+    def report(self) -> Report:
+        return self.part.report
 
     async def compute(
         self, draft: Draft, nonce: str | None = None, now: float | None = None
@@ -80,7 +83,7 @@ class Computer:
                     records.append(transcript.Record(content, story.machine.statements()))
                 next_epoch = story.machine.continuation()
                 ended = ending.ended
-                if not ended.lost or story.stopped or opening.times == self.retries:
+                if not ended.lost or story.stopped or opening.times == self.part.retries:
                     break
                 if next_epoch is None:
                     break
@@ -122,13 +125,13 @@ class Computer:
             traces=Traces(self.choice.folder),
             decapsulator=decapsulator,
             report=self.report,
-            patience=self.patience,
+            patience=self.part.patience,
             turn=TurnServer.from_settings(self.choice.turn, self.choice.turn_file),
         )
 
     def _tell_again(self, reason: str, next_epoch: Continuation) -> None:
         words = f"{reason}; beginning again (epoch {next_epoch.epoch}), everybody is waited for"
-        self.report.event("step", name="epoch", text=f"{words} {self.patience:.0f} s")
+        self.report.event("step", name="epoch", text=f"{words} {self.part.patience} s")
 
 
 @dataclass(frozen=True)

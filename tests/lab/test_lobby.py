@@ -156,6 +156,37 @@ def test_the_same_group_again_takes_one_command_where_it_was_allowed(internet: I
         command.wait(10)
 
 
+@pytest.mark.parametrize("who", ["guest", "host"])
+def test_who_is_killed_while_all_compute_comes_back_to_its_lobby_and_all_end_well(
+    internet: Internet, who: str
+) -> None:
+    alice, bob, carol = parties = internet.parties("home0", "home1", "home2")
+    folder = internet.rounds(5)
+    for party in parties:
+        party.allow(folder)
+    again = ("--retries", "1", "--timeout", "60")
+    words = ("--admit", "anyone", "--input", "bid=1", *again)
+    host = hosted(alice, "--seats", "3", *words, program=folder)
+    link = said(host, "open")["link"]
+    one = joined(bob, link, "--input", "bid=2", *again)
+    other = joined(carol, link, "--input", "bid=3", *again)
+    lost, survivors = (host, (one, other)) if who == "host" else (one, (host, other))
+    lost.until("has started")
+    lost.kill()
+    for survivor in survivors:
+        survivor.until("beginning again (epoch 1)")
+    if who == "host":
+        back = alice.start("host", "--resume", *words, "--json", as_root=True)
+    else:
+        back = joined(bob, link, "--input", "bid=2", *again)
+    for command in (*survivors, back):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=6\n"
+    verdicts = [party.verdict() for party in parties]
+    assert all(verdict["complete"] for verdict in verdicts)
+    assert {verdict["epoch"] for verdict in verdicts} == {1}
+
+
 SUM = "rounds"
 
 
