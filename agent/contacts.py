@@ -17,7 +17,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,31 @@ class Contacts:
             self._write(replace(book, met=(*kept, *new)[-MAX_MET:]))
 
     def rotated(self, prior: PriorDid) -> Contact | None:
-        """Follow a contact to its new DID; `prior` is verified. None for a stranger."""
-        known = self.of(prior.old)
-        if known is None or self.of(prior.new) is not None:
-            return None
+        """Follow a contact to its new DID; `prior` is verified. None for everybody else.
+
+        Whom we met and did not name is followed as well.
+        """
         with self._changing() as book:
+            by_did = {one.did: one for one in book.contacts.values()}
+            known = by_did.get(prior.old)
+            if prior.new in by_did:
+                return None
+            if known is None:
+                self._move_met(book, prior)
+                return None
             former = (*known.former, prior.old)[-MAX_FORMER:]
             moved = replace(known, did=prior.new, former=former)
-            self._write(replace(book, contacts={**book.contacts, known.name: moved}))
+            met = tuple(one for one in book.met if one.did != prior.new)
+            self._write(_Book({**book.contacts, known.name: moved}, met))
             return moved
+
+    def _move_met(self, book: _Book, prior: PriorDid) -> None:
+        met = {one.did: one for one in book.met}
+        if prior.old in met and prior.new not in met:
+            moved = [
+                replace(one, did=prior.new) if one.did == prior.old else one for one in book.met
+            ]
+            self._write(replace(book, met=tuple(moved)))
 
     def _read(self) -> _Book:
         try:
@@ -174,6 +190,21 @@ class Contacts:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
+
+
+def following(contacts: Contacts, tell: Callable[[str], None]) -> Callable[[PriorDid], None]:
+    """For a mailbox: contacts are followed to their new DIDs, and their owner hears of it."""
+
+    def follow(prior: PriorDid) -> None:
+        try:
+            moved = contacts.rotated(prior)
+        except AgentError as error:
+            tell(str(error))
+            return
+        if moved is not None:
+            tell(f"{moved.name} has a new DID, signed with the old one")
+
+    return follow
 
 
 def pair_id(one: str, other: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from agent.approval import allowed_program
-from agent.contacts import Contacts
+from agent.contacts import Contacts, following
 from agent.errors import UsageMistake
 from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
@@ -27,7 +27,7 @@ from agent.lobby.files import LobbyFile, newest_hosted
 from agent.lobby.host import Host
 from agent.lobby.hosting import Admission, Hosting
 from agent.lobby.link import LobbyLink, new_token
-from agent.lobby.room import LobbyOver, Room
+from agent.lobby.room import LobbyOver, Room, lobby_teller
 from agent.lobby.seats import Terms
 from agent.mail.account import NoMediator
 from agent.mail.mailbox import Mailbox
@@ -183,7 +183,9 @@ async def _gather(
         raise NoMediator(profile.did)
     manner = wishes.manner
     asked = manner.person(computer.report)
-    async with Mailbox(profile, computer.resolver) as mailbox, asked as person:
+    contacts = Contacts(choice.folder)
+    follow = following(contacts, lobby_teller(computer.report, "rotated"))
+    async with Mailbox(profile, computer.resolver, follow) as mailbox, asked as person:
         terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
         mediator = (await mailbox.account.endpoints()).http
         url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)
@@ -192,7 +194,7 @@ async def _gather(
             me=profile.did,
             mailbox=mailbox,
             resolver=computer.resolver,
-            contacts=Contacts(choice.folder),
+            contacts=contacts,
             person=person,
             report=computer.report,
             file=file,

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from agent.contacts import Contacts
+from agent.contacts import Contacts, following
 from agent.errors import Exit, UsageMistake
 from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
@@ -25,7 +25,7 @@ from agent.lobby.files import LobbyFile
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.joining import Joining
 from agent.lobby.link import LobbyLink, mediator_of, parse_link
-from agent.lobby.room import LobbyOver, Room
+from agent.lobby.room import LobbyOver, Room, lobby_teller
 from agent.lobby.words import called
 from agent.mail.invitation import find_mediator
 from agent.mail.mailbox import Mailbox
@@ -189,7 +189,7 @@ class _Guest:
         if kept and kept["gathered"] is not None:
             return await self.go_on(link, kept)
         store = ProgramStore(self.choice.folder)
-        async with Mailbox(self.profile, self.resolver) as mailbox, self._person() as person:
+        async with self._mailbox() as mailbox, self._person() as person:
             room = self._room(mailbox, person, file)
             document = await self.resolver.resolve(self.profile.did)
             machine = LobbyGuest(
@@ -240,7 +240,7 @@ class _Guest:
         """What a spoken code stands for."""
         async with Transport() as transport:
             found = (await find_mediator(mediator, transport)).mediator
-        async with Mailbox(self.profile, self.resolver) as mailbox:
+        async with self._mailbox() as mailbox:
             return await link_for(code, mailbox, str(found))
 
     async def called(self) -> LobbyLink:
@@ -248,7 +248,7 @@ class _Guest:
         contacts = Contacts(self.choice.folder)
         while True:
             self.report.event("lobby", what="waiting", text="waiting until a contact calls")
-            async with Mailbox(self.profile, self.resolver) as mailbox, self._person() as person:
+            async with self._mailbox() as mailbox, self._person() as person:
                 link = await next_call(mailbox, contacts)
                 who = called(contacts, link.host, "")
                 text = f"{who} calls you: {link.goal}"
@@ -259,6 +259,10 @@ class _Guest:
                 )
             if wanted:
                 return link
+
+    def _mailbox(self) -> Mailbox:
+        follow = following(Contacts(self.choice.folder), lobby_teller(self.report, "rotated"))
+        return Mailbox(self.profile, self.resolver, follow)
 
     def _person(self) -> Person:
         return self.wishes.manner.person(self.report)

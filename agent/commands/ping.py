@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from agent.contacts import Contacts
+from agent.contacts import Contacts, following
 from agent.errors import Exit, TookTooLong, UsageMistake
 from agent.mail.mailbox import Mailbox
 from agent.mesh_ping import MeshPing, session_with
@@ -15,7 +15,6 @@ from agent.plain import plain
 from agent.profile import Choice, profile_options
 from identity.did import shorten
 from identity.errors import InvalidDid
-from identity.keystore import Profile
 from resolvers.registry import default_registry
 
 COUNT, COUNT_IN_SESSION = 3, 10
@@ -70,12 +69,12 @@ def command(
     if answer == (party is not None):
         raise UsageMistake("give a party to ping, or --answer", "agent ping --help")
     if party is None:
-        asyncio.run(_answer(choice.load()))
+        asyncio.run(_answer(choice))
         return
     did = _did(choice, party)
     session = session_with(choice.folder, did)
     if session is None:
-        _by_mail(choice.load(), did, count or COUNT, seconds, as_json=as_json)
+        _by_mail(choice, did, count or COUNT, seconds, as_json=as_json)
     else:
         ping = MeshPing(choice.folder, session, did)
         _by_mesh(ping, count or COUNT_IN_SESSION, seconds, as_json=as_json)
@@ -91,8 +90,8 @@ def _by_mesh(ping: MeshPing, count: int, seconds: float, *, as_json: bool) -> No
     ping.check()
 
 
-def _by_mail(profile: Profile, did: str, count: int, seconds: float, *, as_json: bool) -> None:
-    times, trouble = asyncio.run(_ping(profile, did, count, seconds, quiet=as_json))
+def _by_mail(choice: Choice, did: str, count: int, seconds: float, *, as_json: bool) -> None:
+    times, trouble = asyncio.run(_ping(choice, did, count, seconds, quiet=as_json))
     answers = [ms for ms in times if ms is not None]
     if as_json and answers:
         print_json({"did": did, "sent": count, "received": len(answers), "rtt_ms": times})
@@ -106,11 +105,11 @@ def _by_mail(profile: Profile, did: str, count: int, seconds: float, *, as_json:
 
 
 async def _ping(
-    profile: Profile, did: str, count: int, seconds: float, *, quiet: bool
+    choice: Choice, did: str, count: int, seconds: float, *, quiet: bool
 ) -> tuple[list[float | None], str | None]:
     """Round trip times in milliseconds, None without an answer; and what is wrong on our side."""
     times: list[float | None] = []
-    async with Mailbox(profile, default_registry()) as mailbox:
+    async with _mailbox(choice) as mailbox:
         for number in range(1, count + 1):
             try:
                 times.append(round(await mailbox.ping(did, seconds) * 1000, 1))
@@ -123,10 +122,18 @@ async def _ping(
         return times, mailbox.trouble
 
 
-async def _answer(profile: Profile) -> None:
-    async with Mailbox(profile, default_registry()):
+async def _answer(choice: Choice) -> None:
+    async with _mailbox(choice):
         click.echo("agent: answering pings; Ctrl-C ends it", err=True)
         await asyncio.Event().wait()
+
+
+def _mailbox(choice: Choice) -> Mailbox:
+    def tell(text: str) -> None:
+        click.echo(f"agent: {plain(text)}", err=True)
+
+    follow = following(Contacts(choice.folder), tell)
+    return Mailbox(choice.load(), default_registry(), follow)
 
 
 def _line(did: str, number: int, ms: float | None, seconds: float) -> str:

@@ -46,8 +46,6 @@ async def next_call(mailbox: Mailbox, contacts: Contacts) -> LobbyLink:
             continue
         await received.acknowledge()
         sender = received.opened.sender or ""
-        if received.opened.prior is not None:
-            contacts.rotated(received.opened.prior)
         if not contacts.knows(sender):
             continue
         try:

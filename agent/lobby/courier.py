@@ -19,7 +19,6 @@ from agent.mail.letters import Received
 from agent.mail.mailbox import Mailbox
 from messaging.errors import MalformedMessage
 from messaging.protocols.lobby import LobbyMessage, from_message, to_message
-from messaging.rotation import PriorDid
 
 TICK = 0.25  # seconds
 _log = logging.getLogger(__name__)
@@ -48,14 +47,12 @@ class Courier:
         *,
         on_change: Callable[[], None],
         on_trouble: Callable[[str], None],
-        on_rotation: Callable[[PriorDid], None],
         aside: Callable[[str, LobbyMessage], bool],
         save: Callable[[], None],
     ) -> None:
         self._machine, self._mailbox = machine, mailbox
         self._lobby, self._expires = lobby, expires
         self._on_change, self._save, self._aside = on_change, save, aside
-        self._on_rotation = on_rotation
         self._on_trouble = on_trouble
         self._carrier = Carrier(mailbox, on_trouble, self._undeliverable)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,8 +115,6 @@ class Courier:
             return True
         if content is None:
             return False
-        if opened.prior is not None:
-            self._on_rotation(opened.prior)
         if getattr(content, "lobby", None) != self._lobby:
             return self._aside(opened.sender, content)
         self._machine.handle_message(opened.sender, content, time.time())

@@ -75,7 +75,6 @@ class Hosting:
             terms.expires,
             on_change=self._react,
             on_trouble=self.room.trouble,
-            on_rotation=self.room.rotated,
             aside=self._aside,
             save=lambda: self.room.file.write({**self.host.to_json(), "link": self.link}),
         ) as courier:

@@ -84,7 +84,6 @@ class Joining:
             link.expires,
             on_change=self._react,
             on_trouble=self.room.trouble,
-            on_rotation=self.room.rotated,
             aside=lambda *_: False,
             save=lambda: self.room.file.write(self.guest.to_json()),
         ) as courier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.contacts import Contacts
@@ -17,7 +17,6 @@ from agent.report import Report
 from agent.session.descriptor import Descriptor
 from agent.words import phrase
 from identity.document import DidDocument
-from messaging.rotation import PriorDid
 from resolvers.resolver import Resolver
 
 
@@ -48,11 +47,6 @@ class Room:
     def trouble(self, text: str) -> None:
         self.tell("mail", text)
 
-    def rotated(self, prior: PriorDid) -> None:
-        moved = self.contacts.rotated(prior)
-        if moved is not None:
-            self.tell("rotated", f"{moved.name} has a new DID, signed with the old one")
-
     async def documents(self, parties: Sequence[str]) -> dict[str, DidDocument]:
         return {did: await self.resolver.resolve(did) for did in parties}
 
@@ -63,6 +57,11 @@ class Room:
         if self.trusting or not self.person.is_there:
             return True
         return await self.person.agrees("Do the others read the same words?", "phrase", words=words)
+
+
+def lobby_teller(report: Report, what: str) -> Callable[[str], None]:
+    """For what tells words alone: they become an event of the lobby."""
+    return lambda text: report.event("lobby", what=what, text=text)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ An open mailbox answers trust-pings by itself: whoever waits for mail can be pin
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -27,8 +26,10 @@ import aiohttp
 
 from agent.errors import MailboxError, TookTooLong
 from agent.mail.account import Account, MediatorConfused, MediatorRefused
-from agent.mail.delivery import CannotWrite, deliver, pauses
+from agent.mail.delivery import deliver, pauses
 from agent.mail.letters import Letter, Letters, Received
+from agent.mail.pings import ANSWER_SECONDS, Pings
+from agent.mail.sealing import Sealing
 from agent.mail.strangers import Glances, PutOff, answer_stranger
 from agent.mail.transport import AnswerTooLarge, Transport, words
 from identity.did import shorten
@@ -37,19 +38,18 @@ from identity.keystore import Profile
 from messaging.binding import sign_binding
 from messaging.errors import MessagingError, UnresolvedSender
 from messaging.message import Attachment, Message
-from messaging.packing import Opened, Outgoing, pack, route, unpack
+from messaging.packing import Opened
 from messaging.protocols import trust_ping
+from messaging.rotation import PriorDid
 from resolvers.resolver import ResolutionError, Resolver
 
 DELIVER_SECONDS = 30.0
 POLL_SECONDS = 2.0
 LONGEST_PAUSE = 15.0  # between attempts to open the socket
 LIVE_ANSWER_SECONDS = 10.0
-PONG_SECONDS = 20.0
 CLOSING_SECONDS = 3.0
 BATCH = 100  # messages of one pick-up, ids of one acknowledgement
 WAITING = 64  # messages opened and not yet read
-PONGS = 16  # answers to pings on their way at a time
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,18 @@ class Mailbox:
     """An async context manager that receives while it is open; several per profile are normal."""
 
     def __init__(
-        self, profile: Profile, resolver: Resolver, *, clock: Callable[[], float] = time.time
+        self,
+        profile: Profile,
+        resolver: Resolver,
+        on_rotation: Callable[[PriorDid], None] = lambda _: None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`on_rotation` hears of every sender that, signed as its former DID, has another now."""
         self.did = profile.did
         self.trouble: str | None = None  # why our mediator pushes nothing now
-        self._secrets = dict(profile.secrets)
-        self._resolver = resolver
+        self._sealing = Sealing(profile.did, profile.secrets, resolver, clock)
+        self._on_rotation = on_rotation
         self._clock = clock
         self._transport = Transport()
         self._account = Account(profile, resolver, self._transport, clock=clock)
@@ -78,8 +84,7 @@ class Mailbox:
         self._pick_up_wanted = asyncio.Event()
         self._more_behind = False  # what we left in the queue may hide what comes after it
         self._acknowledge_wanted = asyncio.Event()
-        self._pings: dict[tuple[str, str], asyncio.Future[float]] = {}  # by party and thread
-        self._pongs = 0
+        self._pings = Pings()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -132,7 +137,7 @@ class Mailbox:
             mediator=self._account.mediator,
             issued_at=int(self._clock()),
         )
-        self._secrets.update(keys)
+        self._sealing.add(keys)
         await self._account.take_for(did, proof)
         self._pick_up_wanted.set()
 
@@ -156,21 +161,8 @@ class Mailbox:
         """
         expires = message.expires_time if expires_time is None else expires_time
         self._glances.trust(to)
-        await deliver(await self._ways(message, to, expires), to, self._transport, seconds=seconds)
-
-    async def _ways(self, message: Message, to: str, expires: int | None) -> list[Outgoing]:
-        """The sealed message, and where it can be brought. Raises: CannotWrite."""
-        now = int(self._clock())
-        message = dataclasses.replace(
-            message, frm=self.did, to=(to,), created_time=now, expires_time=expires
-        )
-        try:
-            envelope = await pack(
-                message, to=to, sender=self.did, secrets=self._secrets, resolver=self._resolver
-            )
-            return await route(envelope, to=to, resolver=self._resolver, expires_time=expires)
-        except (MessagingError, ResolutionError) as error:
-            raise CannotWrite(to, error) from error
+        ways = await self._sealing.ways(message, to, expires)
+        await deliver(ways, to, self._transport, seconds=seconds)
 
     async def received(self) -> AsyncGenerator[Received, None]:
         """Messages as they arrive, for ever; one reader at a time.
@@ -193,19 +185,15 @@ class Mailbox:
     async def ping(self, did: str, seconds: float) -> float:
         """Seconds until another agent's answer is here. Raises: TookTooLong, MailboxError."""
         ping = trust_ping.Ping(response_requested=True).to_message()
-        pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._pings[did, ping.id] = pong
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(seconds):
-                expires = int(self._clock() + seconds) + 1
-                await self.send(ping, did, expires, seconds=seconds)
-                arrived = await pong
+            with self._pings.waiting(did, ping) as pong:
+                async with asyncio.timeout(seconds):
+                    expires = int(self._clock() + seconds) + 1
+                    await self.send(ping, did, expires, seconds=seconds)
+                    return await pong - started
         except TimeoutError:
             raise TookTooLong(f"no answer from {shorten(did)} within {seconds:g} s") from None
-        finally:
-            del self._pings[did, ping.id]
-        return arrived - started
 
     # -- live and picked up
 
@@ -316,12 +304,7 @@ class Mailbox:
         if id_ is None or self._letters.seen(id_) or self._put_off.waits(id_):
             return
         try:
-            opened = await unpack(
-                attachment.content(),
-                secrets=self._secrets,
-                resolver=self._glances,
-                now=int(self._clock()),
-            )
+            opened = await self._sealing.open(attachment.content(), self._glances)
         except UnresolvedSender as error:
             log.debug("left for later: %s", error)
             wait = self._put_off.put_off(id_)
@@ -334,45 +317,39 @@ class Mailbox:
             await self._sort(opened, id_)
 
     async def _sort(self, opened: Opened, attachment_id: str) -> None:
-        message = opened.message
-        pong = self._pings.get((opened.sender or "", message.thid or ""))
-        ours = message.type == trust_ping.Ping.TYPE or pong is not None
-        if not ours and not self._has_reader:
+        is_ping = opened.message.type == trust_ping.Ping.TYPE
+        is_answer = self._pings.is_answer(opened)
+        if not (is_ping or is_answer or self._has_reader):
             return
-        letter = self._letters.admit(opened.sender, message.id, attachment_id)
+        letter = self._letters.admit(opened.sender, opened.message.id, attachment_id)
         if letter is None:
             self._acknowledge_wanted.set()
-        elif message.type == trust_ping.Ping.TYPE:
-            self._answer_ping(opened, letter)
-        elif pong is not None:
+            return
+        if opened.prior is not None:
+            self._on_rotation(opened.prior)
+        if is_ping and self._pings.wants_answer(opened):
+            self._start(self._pong(opened.message, opened.sender or "", letter))
+        elif is_ping:
             self._done(letter)
-            if not pong.done():
-                pong.set_result(time.perf_counter())
+        elif is_answer:
+            self._done(letter)
+            self._pings.take_answer(opened)
         else:
             await self._inbox.put(Received(opened, attachment_id, letter, self._done))
 
-    def _answer_ping(self, opened: Opened, letter: Letter) -> None:
-        try:
-            wanted = trust_ping.Ping.from_message(opened.message).response_requested
-        except MessagingError:
-            wanted = False
-        if opened.sender is None or not wanted or self._pongs >= PONGS:
-            self._done(letter)
-        else:
-            self._pongs += 1
-            self._start(self._pong(opened.message, opened.sender, letter))
-
     async def _pong(self, ping: Message, to: str, letter: Letter) -> None:
-        expires = ping.expires_time or int(self._clock() + PONG_SECONDS)
-        answer = trust_ping.PingResponse().to_message(thid=ping.id)
+        expires = ping.expires_time or int(self._clock() + ANSWER_SECONDS)
+        message = trust_ping.PingResponse().to_message(thid=ping.id)
+
+        async def bring() -> None:
+            ways = await self._sealing.ways(message, to, expires)
+            await answer_stranger(ways, (await self._account.endpoints()).http)
+
         try:
-            async with asyncio.timeout(PONG_SECONDS):
-                ways = await self._ways(answer, to, expires)
-                await answer_stranger(ways, (await self._account.endpoints()).http)
+            await self._pings.answer(bring)
         except (*_FAILURES, TimeoutError) as error:
             log.debug("ping not answered: %s", error)
         finally:
-            self._pongs -= 1
             self._done(letter)
 
     # -- acknowledging

@@ -218,6 +218,15 @@ class SessionMachine:
             words, party = verdict.reason, verdict.party
             self._end(Outcome.REFUSED, words, party, now, refused=verdict.refused)
 
+    def handle_rotation(self, old: str, new: str, now: float) -> None:
+        """A party that is waited for says, signed by its DID here, that it goes by another now.
+
+        The descriptor names DIDs, so the one that we wait for will not come. Once everybody has
+        proposed, a party goes on by the DID it proposed with.
+        """
+        if self.state is State.PROPOSING and old in self.waiting_for():
+            self._end(Outcome.REFUSED, f"{short(old)} goes by another DID now: {new}", old, now)
+
     # what happened here
 
     def offers_made(self, offers: Mapping[str, Offer], now: float) -> None:

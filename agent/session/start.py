@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.connection.turn import TurnServer
+from agent.contacts import Contacts, following
 from agent.errors import Exit
 from agent.launch import adapters
 from agent.launch.program import Program
@@ -33,6 +34,7 @@ from agent.session.story import Ending, Story
 from agent.taking_part import Part
 from identity.document import DidDocument
 from identity.keystore import Profile
+from messaging.rotation import PriorDid
 from resolvers.resolver import Resolver
 
 EXIT_CODES = {
@@ -73,7 +75,15 @@ class Computer:
         documents = {did: await self.resolver.resolve(did) for did in draft.parties}
         opening = Opening(nonce or secrets.token_urlsafe(32), now or time.time())
         records: list[transcript.Record] = []
-        async with Mailbox(self.profile, self.resolver) as mailbox:
+        story: Story | None = None
+        follow = following(Contacts(self.choice.folder), self._tell_rotated)
+
+        def rotated(prior: PriorDid) -> None:
+            follow(prior)
+            if story is not None:
+                story.rotated(prior)
+
+        async with Mailbox(self.profile, self.resolver, rotated) as mailbox:
             while True:
                 story = self._story(draft, opening, mailbox, sandbox, documents)
                 _stop_on_signals(story)
@@ -128,6 +138,9 @@ class Computer:
             patience=self.part.patience,
             turn=TurnServer.from_settings(self.choice.turn, self.choice.turn_file),
         )
+
+    def _tell_rotated(self, text: str) -> None:
+        self.report.event("step", name="rotated", text=text)
 
     def _tell_again(self, reason: str, next_epoch: Continuation) -> None:
         words = f"{reason}; beginning again (epoch {next_epoch.epoch}), everybody is waited for"

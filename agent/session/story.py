@@ -30,6 +30,7 @@ from agent.session.post import LIFETIME, Post
 from agent.session.preshared import Decapsulator
 from agent.session.stage import Stage
 from agent.words import phrase
+from messaging.rotation import PriorDid
 
 CLOCK_SKEW = 120  # seconds that parties' clocks may differ
 READY_TIMEOUT = 30.0  # somebody lost is found by pulse
@@ -94,6 +95,11 @@ class Story:
         self.stopped = True
         reason = f"{self._stage.name(self.me)} was stopped by its owner"
         self.machine.stop(reason, time.time(), party=self.me)
+        self._stage.pump()
+
+    def rotated(self, prior: PriorDid) -> None:
+        """Somebody has another DID than before."""
+        self.machine.handle_rotation(prior.old, prior.new, time.time())
         self._stage.pump()
 
     async def _chapters(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contacts import MAX_MET, Contacts, pair_id
+from agent.contacts import MAX_MET, Contacts, following, pair_id
 from agent.errors import AgentError, UsageMistake
 from messaging.rotation import PriorDid
 from tests.support.sessions import make_parties
@@ -69,6 +69,31 @@ def test_a_move_of_a_stranger_or_onto_another_contact_changes_nothing(tmp_path: 
     assert contacts.rotated(PriorDid(NEW, BOB, 1)) is None
     assert contacts.rotated(PriorDid(BOB, CAROL, 1)) is None
     assert contacts.did("bob") == BOB
+
+
+def test_whom_we_met_is_followed_too_and_a_contact_to_a_did_that_we_met(tmp_path: Path) -> None:
+    contacts = Contacts(tmp_path)
+    contacts.meet({CAROL: "Carol"})
+    assert contacts.rotated(PriorDid(CAROL, NEW, 1)) is None
+    assert [(one.did, one.called) for one in contacts.met()] == [(NEW, "Carol")]
+    contacts.name(BOB, "bob")
+    moved = contacts.rotated(PriorDid(BOB, NEW, 2))
+    assert moved is not None
+    assert contacts.met() == ()
+
+
+def test_a_move_is_told_and_damaged_contacts_are_no_reason_to_stop(tmp_path: Path) -> None:
+    told: list[str] = []
+    contacts = Contacts(tmp_path)
+    contacts.name(BOB, "bob")
+    follow = following(contacts, told.append)
+    follow(PriorDid(BOB, NEW, 1))
+    follow(PriorDid(CAROL, BOB, 1))
+    (tmp_path / "contacts.json").write_text("{}")
+    follow(PriorDid(NEW, BOB, 1))
+    assert told[0] == "bob has a new DID, signed with the old one"
+    assert len(told) == 2
+    assert "damaged" in told[1]
 
 
 def test_those_we_met_are_bounded(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from agent.mail.letters import Received
 from agent.mail.mailbox import Mailbox
 from agent.mail.transport import EndpointUnreachable, Transport
 from identity import did_peer
+from identity.keys import Curve
 from identity.keystore import Profile
 from messaging.message import Message
 from messaging.packing import pack, unpack
@@ -32,6 +33,7 @@ from messaging.protocols import message_pickup as pickup
 from messaging.protocols import trust_ping
 from messaging.protocols.routing import Forward
 from messaging.protocols.traversal import StunServer
+from messaging.rotation import PriorDid, sign_prior
 from resolvers.registry import default_registry
 from tests.support.parties import make_party
 from tests.support.stub_mediator import StubMediator
@@ -194,6 +196,57 @@ async def test_the_second_endpoint_is_used_when_the_first_is_gone(both: Correspo
     async with Mailbox(both.alice, RESOLVER) as alice:
         await alice.send(Message(HELLO), target)
     assert len(both.at_bob.queue) == 1
+
+
+# -- senders that have another DID than before
+
+
+def moved(before: Profile, now: Profile) -> str:
+    """`from_prior`: who was `before` is `now`."""
+    kid = next(kid for kid, key in before.secrets.items() if key.curve is Curve.ED25519)
+    return sign_prior(kid, before.secrets[kid], now.did, int(time.time()))
+
+
+async def test_every_letter_tells_who_has_another_did_than_before(both: Correspondents) -> None:
+    told: list[PriorDid] = []
+    now = make_profile(both.at_bob.did)
+    async with (
+        Mailbox(both.alice, RESOLVER, told.append) as alice,
+        Mailbox(now, RESOLVER) as bob,
+    ):
+        message = Message(HELLO, from_prior=moved(both.bob, now))
+        await bob.send(message, both.alice.did)
+        received = await first(alice)
+        await bob.send(message, both.alice.did)
+        await received.acknowledge()
+    assert received.opened.sender == now.did
+    assert [(prior.old, prior.new) for prior in told] == [(both.bob.did, now.did)]
+
+
+async def test_a_ping_under_a_former_did_may_be_answered_under_the_present_one(
+    both: Correspondents,
+) -> None:
+    told: list[PriorDid] = []
+    now = make_profile(both.at_bob.did)
+    secrets = {**both.bob.secrets, **now.secrets}
+    async with Mailbox(both.alice, RESOLVER, told.append) as alice:
+        asked = asyncio.create_task(alice.ping(both.bob.did, 5))
+        while not both.at_bob.queue:
+            await asyncio.sleep(0.01)
+        [envelope] = both.at_bob.queue.values()
+        ping = await unpack(envelope, secrets=secrets, resolver=RESOLVER, now=int(time.time()))
+        pong = trust_ping.PingResponse().to_message(thid=ping.message.id)
+        pong = replace(pong, frm=now.did, to=(both.alice.did,))
+        answer = await pack(
+            replace(pong, from_prior=moved(both.bob, now)),
+            to=both.alice.did,
+            sender=now.did,
+            secrets=now.secrets,
+            resolver=RESOLVER,
+        )
+        await both.at_alice.put(answer)
+        assert await asked < 5
+    assert [prior.new for prior in told] == [now.did]
 
 
 # -- receiving

@@ -322,6 +322,22 @@ def test_a_party_that_starts_over_after_the_signatures_ends_the_session_for_all(
     assert found.ended(2) is not None
 
 
+def test_who_goes_by_another_did_now_is_named_with_it_to_who_waits_for_the_one_before() -> None:
+    """The descriptor names DIDs: the one that is waited for will not come."""
+    found = table()
+    found.join(0)
+    found.join(1)
+    found.deliver_all()
+    found.machine(0).handle_rotation(PARTIES[1].did, "did:example:new", found.now)
+    found.machine(0).handle_rotation("did:example:stranger", "did:example:new", found.now)
+    assert found.machine(0).state is State.PROPOSING, "it has proposed, and goes on as it did"
+    found.machine(0).handle_rotation(PARTIES[2].did, "did:example:new", found.now)
+    found.collect()
+    ended = found.ended(0)
+    assert (ended.outcome, ended.party) == (Outcome.REFUSED, PARTIES[2].did)
+    assert ended.reason.endswith("goes by another DID now: did:example:new")
+
+
 def test_an_older_proposal_that_arrives_later_changes_nothing() -> None:
     found = table()
     found.join(1)

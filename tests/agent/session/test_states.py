@@ -195,6 +195,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "mesh_ready": (".", ".", ".", "READY", ".", ".", ".", "."),
     "program_ended": (".", ".", ".", ".", ".", "FINISHING", ".", "."),
     "moved": (".", ".", ".", *(">candidates",) * 4, "."),
+    "handle_rotation": ("ENDED Ended >withdraw", ".", ".", ".", ".", ".", ".", "."),
     "handle_timer": (".", ".", ".", ".", ".", ".", ".", "."),
     "stop": ("ENDED Ended >withdraw", STOPS, STOPS, STOPS, STOPS, STOPS, STOPS, "."),
 }
@@ -293,6 +294,9 @@ HAPPENS: dict[str, Callable[[Table], None]] = {
     "mesh_ready": lambda found: found.machine(0).mesh_ready(found.now),
     "program_ended": lambda found: found.machine(0).program_ended("aa", found.now),
     "moved": lambda found: found.machine(0).moved([]),
+    "handle_rotation": lambda found: found.machine(0).handle_rotation(
+        CY.did, "did:example:new", found.now
+    ),
     "handle_timer": lambda found: found.machine(0).handle_timer(found.now + 3600),
     "stop": lambda found: found.machine(0).stop("enough", found.now),
 }
