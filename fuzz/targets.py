@@ -6,12 +6,11 @@ entrance promises to raise is caught here, so that whatever comes out is a findi
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import relays
+from fuzz import agreements, relays
 
 Target = Callable[[bytes], None]
 NOW = 1_900_000_000
@@ -244,84 +243,6 @@ def envelope() -> Target:
     return feed
 
 
-def session() -> Target:
-    """What an insider may say to the other parties, in any order: `rank type body` a line."""
-    from agent.session.machine import SessionMachine
-    from agent.session.transcript import NotATranscript, check
-    from messaging.errors import MessagingError
-    from messaging.message import Message
-    from messaging.protocols.session import PROTOCOL, Say, from_message
-    from tests.support.sessions import NOW as START
-    from tests.support.sessions import draft_of, make_parties, start
-    from traversal.candidate import BadCandidate, RemoteSide
-
-    parties = make_parties(3)
-    documents = {party.did: party.document for party in parties}
-    draft = draft_of(parties)
-
-    def say(machine: SessionMachine, sender: str, line: bytes, now: float) -> None:
-        kind, _, text = line.partition(b" ")
-        # A seed names the parties that are drawn anew in every process.
-        for rank, party in enumerate(parties):
-            text = text.replace(b"{%d}" % rank, party.did.encode())
-        try:
-            body = json.loads(text)
-            said = from_message(Message(f"{PROTOCOL}/{kind.decode(errors='replace')}", body))
-        except (MessagingError, ValueError, RecursionError):
-            return
-        if said is None:
-            return
-        machine.handle_message(sender, said, now)
-        if isinstance(said, Say):
-            machine.handle_pulse(sender, said.statement, now)
-        try:
-            RemoteSide.from_json(body.get("side"))
-        except BadCandidate:
-            return
-
-    def feed(data: bytes) -> None:
-        machine = start(parties[0], parties, draft)
-        now = START
-        for line in data.splitlines()[:20]:
-            say(machine, parties[1 + len(line) % 2].did, line, now)
-            now += 1.0
-            machine.handle_timer(now)
-            machine.messages_to_send()
-            while machine.next_event() is not None:
-                pass
-        try:
-            check(json.loads(data), documents)
-        except (NotATranscript, ValueError, RecursionError):
-            return
-
-    return feed
-
-
-def pulse() -> Target:
-    from agent.session.pulse import PulseKeeper
-    from agent.session.statements import FalseStatement, verify
-    from tests.support.sessions import make_parties
-    from traversal.candidate import Address
-
-    parties = make_parties(2)
-    documents = {rank: party.document for rank, party in enumerate(parties)}
-    address = Address("10.0.0.2", 7777)
-
-    def feed(data: bytes) -> None:
-        keeper = PulseKeeper({parties[1].did: address}, 0.0)
-        carried = keeper.handle_datagram(data, address, 1.0)
-        keeper.datagrams_to_send(2.0, None, finished=False)
-        rtt = keeper.rtt(parties[1].did)
-        assert rtt is None or rtt >= 0
-        if carried is not None:
-            try:
-                verify(carried[1], documents)
-            except FalseStatement:
-                return
-
-    return feed
-
-
 def helper_requests() -> Target:
     """What an agent may ask of the privileged process: one request a line."""
     from agent.network_helper.requests import Order, RequestRefused, parse
@@ -387,9 +308,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
         paths,
         configuration,
         manifest,
-        session,
-        pulse,
         helper_requests,
+        *agreements.TARGETS,
         *relays.TARGETS,
     )
 }
@@ -406,7 +326,7 @@ def _readers(package: object) -> list[Callable[..., object]]:
         for kind in vars(module).values():
             if isinstance(kind, type) and hasattr(kind, "from_message"):
                 readers.append(kind.from_message)
-        if module_info.name.endswith(".session"):
+        if module_info.name.endswith((".session", ".lobby")):
             readers.append(module.from_message)
     return readers
 

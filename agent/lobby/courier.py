@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from agent.errors import MailboxError
-from agent.mail.carrier import Carrier
+from agent.mail.desk import Desk
 from agent.mail.letters import Received
 from agent.mail.mailbox import Mailbox
 from messaging.errors import MalformedMessage
@@ -54,13 +54,14 @@ class Courier:
         self._lobby, self._expires = lobby, expires
         self._on_change, self._save, self._aside = on_change, save, aside
         self._on_trouble = on_trouble
-        self._carrier = Carrier(mailbox, on_trouble, self._undeliverable)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._desk = Desk(mailbox, self._take_in, on_trouble, self._undeliverable)
+        self.failed = self._desk.failed
+        self.start = self._desk.start
+        self.flush = self._desk.flush
 
     async def __aenter__(self) -> Self:
         self.pump()
-        self.start(self._receive())
+        await self._desk.__aenter__()
         self.start(self._tick())
         return self
 
@@ -70,18 +71,7 @@ class Courier:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._carrier.__aexit__(kind, error, trace)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run beside; an error of it is an error of the lobby."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._note_end)
-        return task
+        await self._desk.__aexit__(kind, error, trace)
 
     def pump(self) -> None:
         """Act on what the machine tells, keep its state, and send what it says."""
@@ -93,15 +83,7 @@ class Courier:
     def send(self, did: str, content: LobbyMessage) -> None:
         expires = max(self._expires, int(time.time()) + 60)
         message = to_message(content, frm=self._mailbox.did, to=did, expires_time=expires)
-        self._carrier.put(did, message)
-
-    async def flush(self, seconds: float) -> None:
-        await self._carrier.flush(seconds)
-
-    async def _receive(self) -> None:
-        async for received in self._mailbox.received():
-            if self._take_in(received):
-                await received.acknowledge()
+        self._desk.send(did, message)
 
     def _take_in(self, received: Received) -> bool:
         """Whether this was for our lobby (or for nobody: it cannot be read)."""
@@ -132,10 +114,3 @@ class Courier:
 
     def _undeliverable(self, _: str, error: MailboxError) -> None:
         self._on_trouble(str(error))
-
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and not self.failed.done():
-            error = task.exception()
-            if error is not None:
-                self.failed.set_exception(error)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from agent.errors import MailboxError
 from agent.lobby.code import Door, Doorkeeper, door_of
-from agent.lobby.courier import Courier
 from agent.lobby.events import (
     Began,
     Came,
@@ -25,7 +22,8 @@ from agent.lobby.events import (
     Settling,
 )
 from agent.lobby.host import Host
-from agent.lobby.room import LobbyOver, Room, interruptible
+from agent.lobby.room import LobbyOver, Room
+from agent.lobby.sitting import Sitting
 from agent.lobby.words import called, roster_facts
 from agent.words import new_code
 from messaging.errors import MessagingError
@@ -33,7 +31,6 @@ from messaging.protocols.lobby import Answer, Call, GiveLink, LobbyMessage, Prov
 from resolvers.resolver import ResolutionError
 
 MAX_CODES = 3  # of a lobby: each lets anybody guess once
-LAST_WORDS = 5.0  # seconds to bring what we still have to say
 DOORS = 5  # tried, when others stand in one
 
 
@@ -55,53 +52,41 @@ class Hosting:
     mediator: str  # its DID
     admission: Admission
     called: Sequence[str]  # DIDs that hear of the lobby from us, and are let in
-    _over: asyncio.Future[Any] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
     _keeper: Doorkeeper | None = None
     _door: Door | None = None
     _codes: int = 0
     _told: str = ""
-    _courier: Courier | None = None
+    _sitting: Sitting = field(init=False)
 
-    async def gather(self) -> Gathered:
-        """Until everybody has signed the same roster. Raises: LobbyOver, WentAway."""
+    def __post_init__(self) -> None:
         terms = self.host.terms
-        hint = "agent host --resume goes on with it"
-        async with Courier(
+        self._sitting = Sitting(
+            self.room,
             self.host,
-            self.room.mailbox,
             terms.lobby,
             terms.expires,
             on_change=self._react,
-            on_trouble=self.room.trouble,
-            aside=self._aside,
             save=lambda: self.room.file.write({**self.host.to_json(), "link": self.link}),
-        ) as courier:
-            self._courier = courier
-            self._react()
-            courier.start(self._obey())
-            courier.start(self._open_door())
-            for did in self.called:
-                courier.send(did, Call(self.link))
-            with interruptible(self._over, hint):
-                await asyncio.wait(
-                    {self._over, courier.failed}, return_when=asyncio.FIRST_COMPLETED
-                )
-            try:
-                if not self._over.done():
-                    courier.failed.result()
-                gathered: Gathered = self._over.result()
-            finally:
-                await courier.flush(LAST_WORDS)
-                await self._close_door()
-        return gathered
+            aside=self._aside,
+        )
+
+    async def gather(self) -> Gathered:
+        """Until everybody has signed the same roster. Raises: LobbyOver, WentAway."""
+        try:
+            return await self._sitting.last(self._open, "agent host --resume goes on with it")
+        finally:
+            await self._close_door()
+
+    def _open(self) -> None:
+        self._react()
+        self._sitting.start(self._obey())
+        self._sitting.start(self._open_door())
+        for did in self.called:
+            self._sitting.send(did, Call(self.link))
 
     # what the machine tells
 
     def _react(self) -> None:
-        if self._courier is None:
-            return
         while (event := self.host.next_event()) is not None:
             self._act(event)
         self._tell_waiting()
@@ -118,14 +103,14 @@ class Hosting:
             case Parted(did, reason):
                 room.tell("left", f"{self._called(did)} is gone: {reason}", did=did)
             case Settling():
-                self._start(self._settle(event))
+                self._sitting.start(self._settle(event))
             case Reopened(reason):
                 room.tell("reopened", f"the roster is open again: {reason}")
             case Began(gathered):
                 room.tell("began", "everybody has signed the same roster")
-                self._end(gathered)
+                self._sitting.end(gathered)
             case Over(reason):
-                self._end(LobbyOver(f"the lobby is over: {reason}"))
+                self._sitting.fail(LobbyOver(f"the lobby is over: {reason}"))
 
     def _knocked(self, knock: Knocked) -> None:
         known = self.room.contacts.of(knock.did) is not None
@@ -140,14 +125,14 @@ class Hosting:
         if welcome:
             self._admit(knock.did)
         elif self.room.person.is_there:
-            self._start(self._ask_about(knock.did, who))
+            self._sitting.start(self._ask_about(knock.did, who))
 
     async def _ask_about(self, did: str, who: str) -> None:
         if await self.room.person.agrees(f"Let {who} in?", "admit", did=did):
             self._admit(did)
         else:
             self.host.refuse(did, "the host does not let you in", time.time())
-        self._pump()
+        self._sitting.pump()
 
     def _admit(self, did: str) -> None:
         try:
@@ -167,7 +152,7 @@ class Hosting:
             self.host.confirm(time.time())
         else:
             self.host.close("the words that people read to each other differ", ours=True)
-        self._pump()
+        self._sitting.pump()
 
     # what our owner says
 
@@ -176,7 +161,7 @@ class Hosting:
             words = (await self.room.person.word()).split(maxsplit=1)
             if words:
                 self._do(words[0].lower(), words[1] if len(words) > 1 else "")
-                self._pump()
+                self._sitting.pump()
 
     def _do(self, verb: str, about: str) -> None:
         now = time.time()
@@ -243,11 +228,11 @@ class Hosting:
         if self._keeper is None or not isinstance(content, Speak | Answer | Prove | GiveLink):
             return False
         for did, answer in self._keeper.handle_message(sender, content):
-            self._send(did, answer)
+            self._sitting.send(did, answer)
         if self._keeper.burnt:
             self._keeper = None
             self.room.tell("burnt", "somebody tried a wrong code: it is burnt")
-            self._start(self._another_code())
+            self._sitting.start(self._another_code())
         return True
 
     async def _another_code(self) -> None:
@@ -266,7 +251,7 @@ class Hosting:
         free = roster.seats - len(roster.entries)
         missing = [*waiting, *([f"{free} more to knock"] if free else [])]
         text = str(facts["text"]) + (f". Waiting for {', '.join(missing)}" if missing else "")
-        if text != self._told and not self._over.done():
+        if text != self._told and not self._sitting.is_over:
             self._told = text
             self.room.report.event(
                 "lobby", what="roster", waiting=missing, **{**facts, "text": text}
@@ -275,26 +260,3 @@ class Hosting:
     def _called(self, did: str) -> str:
         guest = self.host.guests.get(did)
         return called(self.room.contacts, did, guest.name if guest else "")
-
-    # plumbing
-
-    def _start(self, work: Any) -> None:
-        if self._courier is None:
-            raise RuntimeError("the lobby is not open")
-        self._courier.start(work)
-
-    def _send(self, did: str, content: LobbyMessage) -> None:
-        if self._courier is not None:
-            self._courier.send(did, content)
-
-    def _pump(self) -> None:
-        if self._courier is not None:
-            self._courier.pump()
-
-    def _end(self, result: Gathered | LobbyOver) -> None:
-        if self._over.done():
-            return
-        if isinstance(result, LobbyOver):
-            self._over.set_exception(result)
-        else:
-            self._over.set_result(result)

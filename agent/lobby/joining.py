@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.errors import AgentError, Exit
 from agent.launch import describing
@@ -15,7 +14,6 @@ from agent.launch.difference import difference
 from agent.launch.inputs import InputError, read_inputs
 from agent.launch.program import Program, ProgramError
 from agent.launch.store import ProgramStore
-from agent.lobby.courier import Courier
 from agent.lobby.events import (
     Admitted,
     Began,
@@ -30,13 +28,12 @@ from agent.lobby.events import (
     Settling,
 )
 from agent.lobby.guest import LobbyGuest
-from agent.lobby.room import LobbyOver, Room, interruptible
+from agent.lobby.room import LobbyOver, Room
+from agent.lobby.sitting import Sitting
 from agent.lobby.words import called, roster_facts
 from agent.session.descriptor import Draft
 from agent.session.start import make_draft
 from messaging.protocols.lobby import Roster
-
-LAST_WORDS = 5.0  # seconds to bring what we still have to say
 
 
 class NotConsented(AgentError):
@@ -63,58 +60,45 @@ class Joining:
     standing: bool = False  # only what its owner allowed for exactly these parties
     program: Program | None = None
     inputs: Mapping[str, int] = field(default_factory=dict)
-    _over: asyncio.Future[Any] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
     _archive: asyncio.Future[bytes] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    _courier: Courier | None = None
+    _sitting: Sitting = field(init=False)
+
+    def __post_init__(self) -> None:
+        link = self.guest.link
+        self._sitting = Sitting(
+            self.room,
+            self.guest,
+            link.lobby,
+            link.expires,
+            on_change=self._react,
+            save=lambda: self.room.file.write(self.guest.to_json()),
+        )
 
     async def gather(self) -> Gathered:
         """Until everybody has signed the same roster.
 
         Raises: LobbyOver, WentAway, NotConsented, InputError.
         """
+        return await self._sitting.last(self._knock, "the same agent join brings you back")
+
+    def _knock(self) -> None:
+        self._react()
+        self._sitting.start(self._obey())
         link = self.guest.link
-        async with Courier(
-            self.guest,
-            self.room.mailbox,
-            link.lobby,
-            link.expires,
-            on_change=self._react,
-            on_trouble=self.room.trouble,
-            aside=lambda *_: False,
-            save=lambda: self.room.file.write(self.guest.to_json()),
-        ) as courier:
-            self._courier = courier
-            self._react()
-            courier.start(self._obey())
-            host = called(self.room.contacts, link.host, "")
-            self.room.tell(
-                "knocked",
-                f"knocked at the lobby of {host}: {link.goal}. Waiting for the host to let you in",
-                host=link.host,
-                goal=link.goal,
-                waiting=[host],
-            )
-            with interruptible(self._over, "the same agent join brings you back"):
-                await asyncio.wait(
-                    {self._over, courier.failed}, return_when=asyncio.FIRST_COMPLETED
-                )
-            try:
-                if not self._over.done():
-                    courier.failed.result()
-                gathered: Gathered = self._over.result()
-            finally:
-                await courier.flush(LAST_WORDS)
-        return gathered
+        host = called(self.room.contacts, link.host, "")
+        self.room.tell(
+            "knocked",
+            f"knocked at the lobby of {host}: {link.goal}. Waiting for the host to let you in",
+            host=link.host,
+            goal=link.goal,
+            waiting=[host],
+        )
 
     # what the machine tells
 
     def _react(self) -> None:
-        if self._courier is None:
-            return
         while (event := self.guest.next_event()) is not None:
             self._act(event)
 
@@ -124,7 +108,7 @@ class Joining:
             case Admitted(roster):
                 room.tell("admitted", f"you are in: {roster.title}", title=roster.title)
                 self._tell_roster(roster)
-                self._start(self._decide(roster))
+                self._sitting.start(self._decide(roster))
             case RosterChanged(roster):
                 self._tell_roster(roster)
             case PieceCame(have, of):
@@ -133,23 +117,22 @@ class Joining:
                 if not self._archive.done():
                     self._archive.set_result(archive)
             case Settling():
-                self._start(self._settle(event))
+                self._sitting.start(self._settle(event))
             case Reopened(reason):
                 room.tell("reopened", f"the roster is open again: {reason}")
             case Began(gathered):
                 room.tell("began", "everybody has signed the same roster")
-                if not self._over.done():
-                    self._over.set_result(gathered)
+                self._sitting.end(gathered)
             case Over(reason):
-                self._fail(LobbyOver(f"the lobby is over for you: {reason}"))
+                self._sitting.fail(LobbyOver(f"the lobby is over for you: {reason}"))
 
     async def _obey(self) -> None:
         """What our owner says."""
         while (await self.room.person.word()).lower() != "leave":
             self.room.tell("help", "say leave to give up your seat")
         self.guest.leave("its owner left")
-        self._fail(LobbyOver("you left the lobby"))
-        self._pump()
+        self._sitting.fail(LobbyOver("you left the lobby"))
+        self._sitting.pump()
 
     async def _decide(self, roster: Roster) -> None:
         """Get the program, have it approved, ask for inputs, and say that we are ready."""
@@ -158,7 +141,7 @@ class Joining:
             self._tell_program(program)
             if not await self._approved(program):
                 self.guest.leave(f"{program.name} is not approved there")
-                self._fail(NotConsented(program.name, program.sha256))
+                self._sitting.fail(NotConsented(program.name, program.sha256))
             else:
                 role = next(seat.role for seat in roster.entries if seat.did == self.room.me)
                 inputs = await self._asked(program, role)
@@ -167,8 +150,8 @@ class Joining:
                 self.room.tell("ready", "you are ready; waiting for the others")
         except (InputError, ProgramError) as error:
             self.guest.leave("it cannot take part with these inputs, or this program")
-            self._fail(error)
-        self._pump()
+            self._sitting.fail(error)
+        self._sitting.pump()
 
     async def _fetched(self, roster: Roster) -> Program:
         sha256 = roster.program.sha256
@@ -176,7 +159,7 @@ class Joining:
             return self.store.get(sha256)
         self.room.tell("fetch", f"fetching {roster.program.name} from the host", sha256=sha256)
         self.guest.fetch(time.time())
-        self._pump()
+        self._sitting.pump()
         return self.store.add_archive(await self._archive, sha256)
 
     def _tell_program(self, program: Program) -> None:
@@ -239,7 +222,7 @@ class Joining:
         sha256 = str(settling.descriptor.content["program"]["sha256"])
         if self.standing and not self.store.consents.allows(sha256, parties, time.time()):
             self.guest.leave("its owner has not allowed this program with these parties")
-            self._pump()
+            self._sitting.pump()
             return
         documents = await self.room.documents(parties)
         self.guest.know(documents, time.time())
@@ -251,22 +234,8 @@ class Joining:
             self.room.tell("signed", "you signed the roster; waiting for everybody's signature")
         else:
             self.guest.leave("the words that people read to each other differ")
-        self._pump()
+        self._sitting.pump()
 
     def _tell_roster(self, roster: Roster) -> None:
         facts = roster_facts(self.room.contacts, roster, self.room.me)
         self.room.report.event("lobby", what="roster", **facts)
-
-    # plumbing
-
-    def _start(self, work: Any) -> None:
-        if self._courier is not None:
-            self._courier.start(work)
-
-    def _pump(self) -> None:
-        if self._courier is not None:
-            self._courier.pump()
-
-    def _fail(self, error: Exception) -> None:
-        if not self._over.done():
-            self._over.set_exception(error)

@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent.contacts import Contacts
 from agent.errors import AgentError, Exit
@@ -65,7 +66,7 @@ def lobby_teller(report: Report, what: str) -> Callable[[str], None]:
 
 
 @contextlib.contextmanager
-def interruptible(over: asyncio.Future[object], hint: str) -> Iterator[None]:
+def interruptible(over: asyncio.Future[Any], hint: str) -> Iterator[None]:
     """Let an interrupt end the wait for `over`, rather than the process."""
 
     def stop() -> None:

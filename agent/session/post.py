@@ -1,19 +1,15 @@
-"""Carries the session's messages between its machine and the mailbox.
-
-What was taken in is acknowledged afterwards, so that a crash in between only means to see it again.
-"""
+"""Carries the session's messages between its machine and the mailbox."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from agent.errors import MailboxError
-from agent.mail.carrier import Carrier
+from agent.mail.desk import Desk
 from agent.mail.letters import Received
 from agent.mail.mailbox import Mailbox
 from agent.session.machine import SessionMachine
@@ -42,18 +38,16 @@ class Post:
         lifetime: int,
     ) -> None:
         self._machine = machine
-        self._mailbox = mailbox
         self._me = me
         self._on_change = on_change
         self._changed = changed
         self._lifetime = lifetime
-        self._carrier = Carrier(mailbox, on_trouble, self._undeliverable)
-        self._tasks: list[asyncio.Task[None]] = []
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._desk = Desk(mailbox, self._take_in, on_trouble, self._undeliverable)
+        self.failed = self._desk.failed
 
     async def __aenter__(self) -> Post:
-        self._start(self._receive())
-        self._start(self._collect())
+        await self._desk.__aenter__()
+        self._desk.start(self._collect())
         return self
 
     async def __aexit__(
@@ -62,20 +56,12 @@ class Post:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._carrier.__aexit__(kind, error, trace)
+        await self._desk.__aexit__(kind, error, trace)
 
     async def flush(self, timeout: float) -> None:
         """Until everything the machine said has been brought, or this many seconds."""
         self._empty_outbox()
-        await self._carrier.flush(timeout)
-
-    async def _receive(self) -> None:
-        async for received in self._mailbox.received():
-            if self._take_in(received):
-                await received.acknowledge()
+        await self._desk.flush(timeout)
 
     def _take_in(self, received: Received) -> bool:
         """Whether this was for our session (or for nobody: it cannot be read)."""
@@ -104,20 +90,7 @@ class Post:
     def _empty_outbox(self) -> None:
         expires = int(time.time()) + self._lifetime
         for did, content in self._machine.messages_to_send():
-            message = to_message(content, frm=self._me, to=did, expires_time=expires)
-            self._carrier.put(did, message)
+            self._desk.send(did, to_message(content, frm=self._me, to=did, expires_time=expires))
 
     def _undeliverable(self, _: str, error: MailboxError) -> None:
-        if not self.failed.done():
-            self.failed.set_exception(error)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._note_end)
-        self._tasks.append(task)
-
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self.failed.done():
-            error = task.exception()
-            if error is not None:
-                self.failed.set_exception(error)
+        self._desk.fail(error)

@@ -1,0 +1,200 @@
+"""What parties say while they agree and compute; see `targets` for what a target is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+Target = Callable[[bytes], None]
+
+
+def session() -> Target:
+    """What an insider may say to the other parties, in any order: `rank type body` a line."""
+    from agent.session.machine import SessionMachine
+    from agent.session.transcript import NotATranscript, check
+    from messaging.errors import MessagingError
+    from messaging.message import Message
+    from messaging.protocols.session import PROTOCOL, Say, from_message
+    from tests.support.sessions import NOW as START
+    from tests.support.sessions import draft_of, make_parties, start
+    from traversal.candidate import BadCandidate, RemoteSide
+
+    parties = make_parties(3)
+    documents = {party.did: party.document for party in parties}
+    draft = draft_of(parties)
+
+    def say(machine: SessionMachine, sender: str, line: bytes, now: float) -> None:
+        kind, _, text = line.partition(b" ")
+        # A seed names the parties that are drawn anew in every process.
+        for rank, party in enumerate(parties):
+            text = text.replace(b"{%d}" % rank, party.did.encode())
+        try:
+            body = json.loads(text)
+            said = from_message(Message(f"{PROTOCOL}/{kind.decode(errors='replace')}", body))
+        except (MessagingError, ValueError, RecursionError):
+            return
+        if said is None:
+            return
+        machine.handle_message(sender, said, now)
+        if isinstance(said, Say):
+            machine.handle_pulse(sender, said.statement, now)
+        try:
+            RemoteSide.from_json(body.get("side"))
+        except BadCandidate:
+            return
+
+    def feed(data: bytes) -> None:
+        machine = start(parties[0], parties, draft)
+        now = START
+        for line in data.splitlines()[:20]:
+            say(machine, parties[1 + len(line) % 2].did, line, now)
+            now += 1.0
+            machine.handle_timer(now)
+            machine.messages_to_send()
+            while machine.next_event() is not None:
+                pass
+        try:
+            check(json.loads(data), documents)
+        except (NotATranscript, ValueError, RecursionError):
+            return
+
+    return feed
+
+
+def lobby() -> Target:
+    """What a guest may say to a host, a host to a guest, and anybody at a door: `to type body`."""
+    from agent.errors import AgentError
+    from agent.lobby.code import Caller, Doorkeeper, WrongCode
+    from agent.lobby.events import Admitted, GuestState, HostState, Knocked, Settling
+    from agent.lobby.guest import LobbyGuest
+    from agent.lobby.host import MAX_GUESTS, Host
+    from agent.lobby.link import LobbyLink, parse_link
+    from agent.lobby.seats import Terms
+    from messaging.errors import MessagingError
+    from messaging.message import Attachment, Message
+    from messaging.protocols import lobby as wire
+    from tests.support.lobbies import ARCHIVE, PROGRAM, draft_for
+    from tests.support.sessions import NOW, make_parties
+
+    parties = make_parties(3)
+    me, other = parties[:2]
+    documents = {party.did: party.document for party in parties}
+    expires = int(NOW) + 3600
+    terms = Terms("L" * 22, "T" * 22, "", PROGRAM, 3, 2, ("party",) * 3, expires)
+    link = LobbyLink(terms.lobby, me.did, "", expires, terms.token)
+    code = "lemon-river-stone"
+
+    def new_host() -> Host:
+        return Host(
+            terms,
+            me=me.did,
+            name="",
+            nonce="H" * 43,
+            speaker=me.speaker,
+            draft_for=draft_for,
+            pieces=wire.pieces_of(ARCHIVE),
+        )
+
+    def new_guest() -> LobbyGuest:
+        return LobbyGuest(
+            link,
+            me=other.did,
+            name="",
+            role="",
+            nonce="G" * 43,
+            created=1,
+            speaker=other.speaker,
+            now=NOW,
+        )
+
+    def read(kind: bytes, text: bytes) -> wire.LobbyMessage | None:
+        for rank, party in enumerate(parties):
+            text = text.replace(b"{%d}" % rank, party.did.encode())
+        try:
+            body = json.loads(text)
+            data = body.pop("data", None)
+            attached = (Attachment(id="piece", base64=data),) if type(data) is str else ()
+            type_ = f"{wire.PROTOCOL}/{kind.decode(errors='replace')}"
+            return wire.from_message(Message(type_, body, attachments=attached))
+        except (MessagingError, AttributeError, ValueError, RecursionError):
+            return None
+
+    def oblige(machine: Host | LobbyGuest, now: float) -> None:
+        """An owner that agrees to everything, and a machine that is kept and read again."""
+        while (event := machine.next_event()) is not None:
+            match event, machine:
+                case Settling(), _:
+                    machine.know(documents, now)
+                    machine.confirm(now)
+                case Admitted(), LobbyGuest():
+                    machine.fetch(now)
+                    machine.approve(draft_for, now)
+                case Knocked(did), Host():
+                    try:
+                        machine.admit(did, now)
+                    except ValueError:
+                        continue
+        machine.messages_to_send()
+        machine.handle_timer(now)
+
+    def feed(data: bytes) -> None:
+        host, guest = new_host(), new_guest()
+        keeper, caller = Doorkeeper(code, me.did, "link"), Caller(code, other.did)
+        now = NOW
+        for line in data.splitlines()[:30]:
+            to, _, rest = line.partition(b" ")
+            kind, _, text = rest.partition(b" ")
+            said = read(kind, text)
+            now += len(line) % 40
+            if isinstance(said, wire.CodeMessage):
+                keeper.handle_message(other.did, said)
+                try:
+                    caller.handle_message(me.did, said)
+                except WrongCode:
+                    continue
+            elif isinstance(said, wire.FromHost):
+                guest.handle_message(me.did, said, now)
+                oblige(guest, now)
+            elif isinstance(said, wire.FromGuest):
+                host.handle_message(parties[1 + (to == b"cy")].did, said, now)
+                oblige(host, now)
+        assert guest.state is not GuestState.BEGUN, "it began without the host's signature"
+        assert host.state is not HostState.BEGUN, "it began without its guests' signatures"
+        assert caller.link is None, "it took a link from who does not know the code"
+        assert len(host.guests) <= MAX_GUESTS
+        new_host().restore(json.loads(json.dumps(host.to_json())), now)
+        new_guest().restore(json.loads(json.dumps(guest.to_json())), now)
+        try:
+            parse_link(data.decode(errors="replace"), NOW)
+        except AgentError:
+            return
+
+    return feed
+
+
+def pulse() -> Target:
+    from agent.session.pulse import PulseKeeper
+    from agent.session.statements import FalseStatement, verify
+    from tests.support.sessions import make_parties
+    from traversal.candidate import Address
+
+    parties = make_parties(2)
+    documents = {rank: party.document for rank, party in enumerate(parties)}
+    address = Address("10.0.0.2", 7777)
+
+    def feed(data: bytes) -> None:
+        keeper = PulseKeeper({parties[1].did: address}, 0.0)
+        carried = keeper.handle_datagram(data, address, 1.0)
+        keeper.datagrams_to_send(2.0, None, finished=False)
+        rtt = keeper.rtt(parties[1].did)
+        assert rtt is None or rtt >= 0
+        if carried is not None:
+            try:
+                verify(carried[1], documents)
+            except FalseStatement:
+                return
+
+    return feed
+
+
+TARGETS = (session, lobby, pulse)
