@@ -5,7 +5,7 @@ import sys
 
 BENCHES = (
     *("commands", "envelopes", "mediator", "peers", "stores", "cluster", "model", "sockets"),
-    *("mesh", "meeting", "parties", "relay", "lobby", "crash", "fuzzing"),
+    *("mesh", "meeting", "parties", "relay", "lobby", "gathering", "crash", "fuzzing"),
 )
 
 
