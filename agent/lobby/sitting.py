@@ -51,10 +51,9 @@ class Sitting:
         """
         async with self._courier as courier:
             begin()
+            ends: set[asyncio.Future[Any]] = {self._over, courier.failed}
             with interruptible(self._over, hint):
-                await asyncio.wait(
-                    {self._over, courier.failed}, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             try:
                 if not self._over.done():
                     courier.failed.result()
