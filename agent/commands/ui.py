@@ -34,7 +34,7 @@ Examples:
 
 The page is for you alone: it is served on this machine's loopback, to whoever has the token in its
 address, and nothing in it comes from anywhere else. It runs the same commands that you could type.
-Ctrl-C ends it, and the session that it runs.""",
+Without a profile it begins with making one. Ctrl-C ends it, and the session that it runs.""",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Instead of a free one.")
 @click.option("--no-open", is_flag=True, help="Print the address and open no browser.")
@@ -44,7 +44,7 @@ def command(choice: Choice, port: int, no_open: bool, as_json: bool) -> None:
     """Host, join, run and verify on a page in your browser."""
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None
     with acting_as(user):
-        passphrase = choice.passphrase()
+        passphrase = choice.passphrase() if choice.exists() else None
     helpers = Helpers.apart(user)
     if passphrase is not None:
         os.environ[PASSPHRASE_VARIABLE] = passphrase  # for the commands that the page starts

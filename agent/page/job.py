@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.network_helper.client import HANDED_OVER
 from agent.page.orders import Order
+from agent.profile import PASSPHRASE_VARIABLE
 
 MAX_LINE = 16 * 1024 * 1024  # bytes of an event; a result is the longest
 MAX_EVENTS = 20_000  # kept for a page that is loaded again
@@ -107,11 +108,15 @@ class Job:
 
 async def ask(order: Order) -> tuple[int, str]:
     """A command that ends by itself: its exit code, and its standard output."""
+    environment = dict(os.environ)
+    if order.passphrase is not None:
+        environment[PASSPHRASE_VARIABLE] = order.passphrase
     process = await asyncio.create_subprocess_exec(
         *AGENT,
         *order.words,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
+        env=environment,
     )
     try:
         async with asyncio.timeout(SECONDS_TO_ANSWER):

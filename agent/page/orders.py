@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAX_TEXT = 8192  # characters; a link is the longest
@@ -24,6 +24,7 @@ class Order:
 
     words: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    passphrase: str | None = field(default=None, repr=False)  # of a profile that is to be made
 
 
 def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
@@ -44,11 +45,21 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
     raise BadOrder("there is no such command")
 
 
+def identity_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
+    """Making keys and a DID, sealed unless the page says in so many words not to. Raises: BadOrder."""
+    words = ("create-did", *profile, "--json", f"--mediator={_text(asked, 'mediator')}")
+    if asked.get("unencrypted") is True:
+        return Order((*words, "--unencrypted"))
+    return Order(words, passphrase=_text(asked, "passphrase"))
+
+
 def short_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
     """A command that answers at once with JSON. Raises: BadOrder."""
     match _text(asked, "command"):
         case "me":
             return Order(("show", *profile, "--json"))
+        case "register":
+            return Order(("create-did", *profile, "--json"))
         case "status":
             return Order(("status", *profile, "--json"))
         case "programs":

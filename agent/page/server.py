@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -22,8 +23,16 @@ from agent.lobby.files import newest_hosted
 from agent.page.guard import HEADERS, Forbidden, Guard
 from agent.page.helpers import Helpers
 from agent.page.job import Job, ask
-from agent.page.orders import MAX_TEXT, BadOrder, Order, session_order, short_order, transcript_name
-from agent.profile import Choice
+from agent.page.orders import (
+    MAX_TEXT,
+    BadOrder,
+    Order,
+    identity_order,
+    session_order,
+    short_order,
+    transcript_name,
+)
+from agent.profile import PASSPHRASE_VARIABLE, Choice
 from agent.running import running_sessions
 
 MAX_BODY = 64 * 1024  # bytes of a request
@@ -66,6 +75,7 @@ class PageServer:
             "answer": self._answer,
             "stop": self._stop,
             "ask": self._ask,
+            "create": self._create,
             "verify": self._verify,
             "qr": self._qr,
         }.items():
@@ -159,6 +169,16 @@ class PageServer:
     async def _ask(self, request: web.Request) -> web.Response:
         return await self._answered(short_order(await _body(request), self.profile))
 
+    async def _create(self, request: web.Request) -> web.Response:
+        """The profile of somebody who has none; what opens it is for the commands that follow."""
+        order = identity_order(await _body(request), self.profile)
+        if self.choice.exists():
+            raise BadOrder("there is an identity already: load the page again")
+        answer = await self._answered(order)
+        if order.passphrase is not None and self.choice.exists():
+            os.environ[PASSPHRASE_VARIABLE] = order.passphrase
+        return answer
+
     async def _verify(self, request: web.Request) -> web.Response:
         path = self._transcripts / transcript_name(await _body(request))
         return await self._answered(Order(("verify", "--json", "--", str(path))))
@@ -178,8 +198,13 @@ class PageServer:
     async def _kept(self, _: web.Request) -> web.Response:
         """What lies on the disk: transcripts, the newest first, and a lobby to go on with."""
         found = sorted(self._transcripts.glob("*.json"), key=_age, reverse=True)
-        resumable = newest_hosted(self.choice.folder, self.choice.name)
-        return _json({"transcripts": [path.name for path in found[:100]], "lobby": resumable})
+        return _json(
+            {
+                "profile": self.choice.exists(),
+                "transcripts": [path.name for path in found[:100]],
+                "lobby": newest_hosted(self.choice.folder, self.choice.name),
+            }
+        )
 
     async def _qr(self, request: web.Request) -> web.Response:
         text = (await _body(request)).get("text")

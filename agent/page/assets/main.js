@@ -3,17 +3,19 @@
 import { ask, get } from "./api.js";
 import { contactsView } from "./contacts.js";
 import { h, short, trouble } from "./dom.js";
+import { newIdentityView, youView } from "./identity.js";
 import { programsView } from "./programs.js";
 import { recordsView } from "./records.js";
 import { SessionView } from "./session.js";
 import { startView } from "./start.js";
 import { empty, fold } from "./state.js";
 
-const VIEWS = { Compute: null, Programs: programsView, Contacts: contactsView, Transcripts: recordsView };
+const VIEWS = { Compute: null, Programs: programsView, Contacts: contactsView, Transcripts: recordsView, You: youView };
 const WAIT = 20;  // seconds; the server answers sooner when there is news
 
 const main = document.getElementById("main");
-let me = null, current = "Compute";
+const views = document.querySelector("#views").closest("nav");
+let me = null, invited = "", current = "Compute";
 let job = { job: null, code: null }, state = empty(), view = null;
 let seen = null;  // the session whose end we have left behind
 
@@ -38,7 +40,7 @@ async function show(name, focus = true) {
 }
 
 async function compute() {
-  if (job.job === null || job.job === seen) return startView(() => { seen = null; });
+  if (job.job === null || job.job === seen) return startView(invited, () => { seen = null; });
   view.draw(state, job);
   return view.nodes;
 }
@@ -78,12 +80,24 @@ const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseco
 document.getElementById("views").append(...Object.keys(VIEWS).map((name) =>
   h("li", {}, h("button", { type: "button", onclick: () => show(name) }, name))));
 try {
-  me = await ask("me");
-  const name = document.getElementById("me");
-  name.append("You are ", h("code", { title: me.did }, short(me.did)));
-  const first = await get("news");
-  if (first.job === null) await show("Compute", false);
-  follow();
+  views.hidden = !(await get("kept")).profile;
+  if (views.hidden) main.replaceChildren(...newIdentityView((link) => begin(link).catch(giveUp)));
+  else await begin("");
 } catch (error) {
+  giveUp(error);
+}
+
+// `link` is what a newcomer was sent, if that led here.
+async function begin(link) {
+  me = await ask("me");
+  invited = link;
+  views.hidden = false;
+  document.getElementById("me").replaceChildren("You are ", h("code", { title: me.did }, short(me.did)));
+  const first = await get("news");
+  if (first.job === null) await show("Compute", link !== "");
+  follow();
+}
+
+function giveUp(error) {
   main.replaceChildren(h("h1", {}, "The page cannot be opened"), trouble(error));
 }

@@ -1,9 +1,10 @@
 // A session while it lives: who is there, what is asked, how the parties are reached, how it ended.
 
 import { ask, post } from "./api.js";
-import { copyButton, field, form, h, plain, say, short, svg, trouble } from "./dom.js";
+import { copyButton, field, form, h, plain, say, short, trouble } from "./dom.js";
 import { drawMesh } from "./mesh.js";
 import { programFacts } from "./program.js";
+import { qrOf } from "./qr.js";
 import { verdict } from "./records.js";
 import { waitingFor } from "./state.js";
 
@@ -174,26 +175,15 @@ function phraseCard(words) {
 }
 
 function inviteCard(state) {
-  const drawing = h("div", { class: "qr" });
-  post("qr", { text: state.link }).then(({ rows }) => drawing.append(drawQr(rows)),
-    (error) => drawing.replaceWith(trouble(error)));
   const link = h("input", { readonly: true, value: state.link, onfocus: (event) => event.target.select() });
   return [
     h("h2", {}, "Invite"),
-    drawing,
+    qrOf(state.link, "The link as a QR code"),
     field("Link", link, "Who has it may knock; you decide who comes in."),
     h("p", { class: "actions" }, copyButton(state.link, "the link")),
     state.code && [h("p", {}, "Or say these words, and which mediator is yours:"),
       h("p", { class: "words" }, plain(state.code.replaceAll("-", " ")))],
   ].flat();
-}
-
-export function drawQr(rows) {
-  const quiet = 2, size = rows.length + 2 * quiet;
-  const dark = rows.flatMap((row, y) => [...row].map((cell, x) =>
-    cell === "1" ? `M${x + quiet} ${y + quiet}h1v1h-1z` : ""));
-  return svg("svg", { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": "The link as a QR code", "shape-rendering": "crispEdges" },
-    svg("path", { d: dark.join(""), fill: "#000" }));
 }
 
 function seatsCard(state, me) {

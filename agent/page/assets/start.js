@@ -2,6 +2,7 @@
 
 import { ask, get, post } from "./api.js";
 import { choice, field, form, h, plain, trouble } from "./dom.js";
+import { mail } from "./identity.js";
 import { programFacts } from "./program.js";
 
 const ADMIT = [
@@ -10,7 +11,8 @@ const ADMIT = [
   ["anyone", "whoever has the link"],
 ];
 
-export async function startView(started) {
+// `link` stands in its place already, if we came by one.
+export async function startView(link, started) {
   const [programs, { contacts }, kept] = await Promise.all([
     ask("programs"), ask("contacts"), get("kept")]);
   const go = async (order) => { await post("start", order); started(); };
@@ -18,19 +20,19 @@ export async function startView(started) {
     h("h1", {}, "Compute together"),
     h("p", { class: "lead" }, "Your input stays on this machine. You see who takes part, and what is opened to whom, before anything runs."),
     h("div", { class: "columns" },
-      h("div", {}, joinCard(go), runCard(programs, go), mailCard()),
+      h("div", {}, joinCard(link, go), runCard(programs, go), mail()),
       h("div", {}, hostCard(programs, contacts, go), kept.lobby && resumeCard(go)),
     ),
   ];
 }
 
-function joinCard(go) {
+function joinCard(link, go) {
   return h("section", { class: "card", "aria-labelledby": "join" },
     h("h2", { id: "join" }, "Join"),
     form({ autocomplete: "off" }, (data) => go({
       command: "join", link: text(data, "link").trim(), mediator: text(data, "mediator"), name: text(data, "name"),
     }),
-      field("Link, or three spoken words", h("input", { name: "link", required: true, autocapitalize: "off", spellcheck: "false" })),
+      field("Link, or three spoken words", h("input", { name: "link", value: link, required: true, autocapitalize: "off", spellcheck: "false" })),
       field("Mediator", h("input", { name: "mediator", inputmode: "url", placeholder: "https://mediator.example" }),
         "Only for spoken words: whoever says them knows it."),
       field("What you call yourself", h("input", { name: "name", maxlength: "64" }), "The others see it in quotes; you may leave it empty."),
@@ -113,18 +115,6 @@ function runCard(programs, go) {
         field("Your role, if there are several", h("input", { name: "role" })),
         field("Your inputs", h("input", { name: "inputs", placeholder: "bid=120" })),
         h("p", { class: "actions" }, h("button", { class: "quiet" }, "Run")))));
-}
-
-// What `agent status` says of our mail; it asks the mediator, so it comes when it comes.
-function mailCard() {
-  const place = h("p", { class: "hint", role: "status" }, "Asking your mediator …");
-  ask("status").then(({ mediator }) => place.replaceChildren(plain(
-    mediator === null ? "You have no mediator: nobody can write to you."
-      : !mediator.reachable ? `Your mediator is not reachable: ${mediator.problem}`
-        : !mediator.registered ? "Your mediator does not take mail for you: agent create-did registers you."
-          : `Your mediator is there; ${mediator.queued} messages wait.`)),
-  (error) => place.replaceChildren(plain(error.message)));
-  return place;
 }
 
 function resumeCard(go) {

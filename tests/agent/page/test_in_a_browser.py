@@ -17,6 +17,7 @@ from agent.page.server import PageServer
 from agent.profile import Choice
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
+from tests.support.stub_mediator import StubMediator
 from tests.support.internet import MANIFEST
 
 pytestmark = [
@@ -24,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
 ]
 WIDTHS = {"phone": (390, 844), "wide": (1280, 900)}
-VIEWS = ("Compute", "Programs", "Contacts", "Transcripts")
+VIEWS = ("Compute", "Programs", "Contacts", "Transcripts", "You")
 MARKUP = "<img src=x onerror=document.title='broken'>"
 
 
@@ -47,6 +48,30 @@ async def test_a_reloaded_page_goes_on(browser: Tab) -> None:
     await until(browser, "document.querySelector('form')")
     await browser.call("Page.reload")
     await until(browser, "document.querySelector('form')")
+
+
+async def test_a_newcomer_makes_an_identity_and_finds_the_link_in_its_place(
+    empty_server: PageServer,
+) -> None:
+    async with StubMediator().running() as stub, tab() as browser:
+        await browser.look(*WIDTHS["phone"], phone=True)
+        await browser.open(empty_server.url)
+        await until(browser, "document.querySelector('[name=mediator]')")
+        assert not await browser.evaluate("document.querySelector('#views').offsetHeight > 0")
+        assert await faults(browser) == []
+        link = f"{stub.url}/i/?_oob=eyJ9#hash.token"
+        await type_in(browser, mediator=link, passphrase="one", again="other")
+        await press(browser, "Make it")
+        await until(browser, "document.body.innerText.includes('the two passphrases differ')")
+        assert not empty_server.choice.exists()
+        await type_in(browser, again="one")
+        await press(browser, "Make it")
+        assert await until(browser, "document.querySelector('[name=link]')?.value") == link
+        await show(browser, "You")
+        await until(browser, "document.body.innerText.includes('no message waits')")
+        shown = await browser.evaluate("document.querySelector('main input[readonly]').value")
+        assert shown == empty_server.choice.card().did
+        assert browser.complaints == []
 
 
 async def test_without_the_token_the_page_shows_nothing(server: PageServer) -> None:
@@ -159,6 +184,20 @@ async def show(browser: Tab, view: str) -> None:
     )
     if view == "Compute":
         await until(browser, "document.querySelector('[name=seats]')")
+
+
+async def type_in(browser: Tab, **values: str) -> None:
+    for name, value in values.items():
+        field = f"document.querySelector('main [name={name}]')"
+        await browser.evaluate(f"{field}.value = {json.dumps(value)}")
+
+
+async def press(browser: Tab, words: str) -> None:
+    button = (
+        "[...document.querySelectorAll('main button')]"
+        f".find(one => one.textContent === {json.dumps(words)})"
+    )
+    await browser.evaluate(f"{button}.click()")
 
 
 async def until(browser: Tab, expression: str) -> Any:

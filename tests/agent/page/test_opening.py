@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from agent.cli import run
 from agent.commands import ui
 
 URL = "http://127.0.0.1:4711/#a-token"
@@ -32,11 +34,11 @@ def test_the_browsers_arguments_hold_no_token_but_a_file_that_is_ours_alone(
     assert not file.exists()
 
 
-def test_without_a_profile_it_says_how_to_get_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DIDMESH_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("DIDMESH_USER", str(os.geteuid() or 65534))
-    monkeypatch.setattr(os, "geteuid", lambda: 1)
-    assert run(["ui", "--no-open"]) == 1
-    assert "agent create-did" in capsys.readouterr().err
+def test_without_a_profile_it_opens_too_and_makes_one() -> None:
+    environment = {**os.environ, "DIDMESH_HOME": "/nonexistent", "DIDMESH_USER": "65534"}
+    words = [sys.executable, "-m", "agent", "ui", "--no-open", "--json"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["url"].startswith("http://127.0.0.1:")
+        process.terminate()
+    assert process.returncode == 0

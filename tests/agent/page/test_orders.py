@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from agent.page.orders import BadOrder, Order, session_order, short_order, transcript_name
+from agent.page.orders import (
+    BadOrder,
+    Order,
+    identity_order,
+    session_order,
+    short_order,
+    transcript_name,
+)
 
 PROFILE = ("--profile=work",)
 
@@ -21,6 +28,25 @@ def test_inputs_stand_in_no_argument() -> None:
     order = session_order(asked, PROFILE)
     assert "120" not in " ".join(order.words)
     assert order.inputs == ("bid=120",)
+
+
+def test_a_passphrase_stands_in_no_argument_and_no_description() -> None:
+    asked = {"command": "create-did", "mediator": "https://m.example", "passphrase": "open sesame"}
+    order = identity_order(asked, PROFILE)
+    words = ("create-did", "--profile=work", "--json", "--mediator=https://m.example")
+    assert order.words == words
+    assert order.passphrase == "open sesame"
+    assert "sesame" not in repr(order)
+
+
+def test_keys_are_sealed_unless_the_page_says_not_to() -> None:
+    asked: dict[str, Any] = {"mediator": "https://m.example"}
+    for one in ({}, {"unencrypted": "true"}, {"unencrypted": 1}, {"passphrase": "a\nb"}):
+        with pytest.raises(BadOrder):
+            identity_order({**asked, **one}, PROFILE)
+    order = identity_order({**asked, "unencrypted": True, "passphrase": ""}, PROFILE)
+    assert order.words[-1] == "--unencrypted"
+    assert order.passphrase is None
 
 
 @pytest.mark.parametrize("name", ["--help", "--passphrase-file=/etc/shadow", "-v"])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import Any
 
 import aiohttp
 import pytest
 
 from agent.page.server import PageServer
+from agent.profile import PASSPHRASE_VARIABLE
+from tests.support.stub_mediator import StubMediator
 
 FILES = ("", "main.js", "style.css", "icon.svg")
 CALLS = {
     "GET": ("news", "kept"),
-    "POST": ("start", "answer", "stop", "ask", "verify", "qr"),
+    "POST": ("start", "answer", "stop", "ask", "create", "verify", "qr"),
 }
 
 
@@ -109,6 +112,35 @@ async def test_a_command_answers_as_it_does_with_json(server: PageServer) -> Non
     status, refused = await told(server, "POST", "ask", {"command": "program", "program": "none"})
     assert status == 400
     assert "none" in refused["error"]
+
+
+async def test_who_has_no_identity_makes_one_and_goes_on_without_being_asked_again(
+    empty_server: PageServer,
+) -> None:
+    assert not (await told(empty_server, "GET", "kept"))[1]["profile"]
+    async with StubMediator().running() as stub:
+        asked = {"mediator": stub.url, "passphrase": "open sesame"}
+        status, made = await told(empty_server, "POST", "create", asked)
+        assert (status, made["registered"]) == (200, True)
+        status, mail = await told(empty_server, "POST", "ask", {"command": "status"})
+        assert (status, mail["did"]) == (200, made["did"])  # its keys were opened
+    assert (await told(empty_server, "GET", "kept"))[1]["profile"]
+    [keys] = (empty_server.choice.folder / "profiles").glob("default.age")
+    assert keys.read_bytes().startswith(b"age-encryption.org/")
+    status, refused = await told(empty_server, "POST", "create", asked)
+    assert status == 400
+    assert "already" in refused["error"]
+
+
+async def test_a_mediator_that_is_not_there_leaves_no_identity_behind(
+    empty_server: PageServer,
+) -> None:
+    asked = {"mediator": "http://127.0.0.1:1", "passphrase": "open sesame"}
+    status, refused = await told(empty_server, "POST", "create", asked)
+    assert status == 400
+    assert "127.0.0.1:1" in refused["error"]
+    assert not (await told(empty_server, "GET", "kept"))[1]["profile"]
+    assert PASSPHRASE_VARIABLE not in os.environ
 
 
 async def test_a_session_tells_its_events_and_how_it_ended(server: PageServer) -> None:
