@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,21 @@ class Consents:
                 if one.until > now and (one.sha256, one.parties) != (new.sha256, new.parties)
             ]
             self._write(replace(record, standing=(*kept, new)))
+
+    def revoke(self, sha256: str, parties: Collection[str], now: float) -> bool:
+        """Ask again before this group runs this program, or any group, if `parties` is empty.
+
+        Whether anything was allowed that now is not.
+        """
+        with self._changing() as record:
+            holding = [one for one in record.standing if one.until > now]
+            kept = tuple(
+                one
+                for one in holding
+                if one.sha256 != sha256 or (parties and one.parties != frozenset(parties))
+            )
+            self._write(replace(record, standing=kept))
+            return len(kept) < len(holding)
 
     def allows(self, sha256: str, parties: Iterable[str], now: float) -> bool:
         """Whether nobody needs to be asked: same program, same parties, not yet over."""

@@ -69,6 +69,14 @@ def short_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
             return Order(("program", name, "--json", "--", _text(asked, "program")))
         case "add-program":
             return Order(("program", "add", "--json", "--", _text(asked, "path")))
+        case "allowed":
+            return Order(("allow", *profile, "--json"))
+        case "allow":
+            words = ("allow", *profile, "--json", *_named(asked, "days"), *_others(asked))
+            return Order((*words, "--", _text(asked, "program")))
+        case "revoke":
+            words = ("allow", *profile, "--json", "--revoke", *_others(asked))
+            return Order((*words, "--", _text(asked, "program")))
         case "contacts":
             return Order(("contacts", "list", "--json"))
         case "name":

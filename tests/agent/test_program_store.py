@@ -143,6 +143,20 @@ def test_a_standing_consent_is_for_one_program_one_group_and_a_time(tmp_path: Pa
     assert len(consents.standing(NOW)) == 1
 
 
+def test_a_standing_consent_is_taken_back_for_one_group_or_for_all(tmp_path: Path) -> None:
+    consents = Consents(tmp_path)
+    for sha256, group in (("ab", [ALICE, BOB]), ("ab", [ALICE, CAROL]), ("cd", [ALICE, BOB])):
+        consents.allow(sha256 * 32, group, NOW + 60, NOW)
+    assert not consents.revoke("ab" * 32, [ALICE, BOB, CAROL], NOW)
+    assert consents.revoke("ab" * 32, [BOB, ALICE], NOW)
+    assert not consents.allows("ab" * 32, [ALICE, BOB], NOW)
+    assert consents.allows("ab" * 32, [ALICE, CAROL], NOW)
+    consents.allow("ab" * 32, [ALICE, BOB], NOW + 60, NOW)
+    assert consents.revoke("ab" * 32, (), NOW)
+    assert [one.sha256 for one in consents.standing(NOW)] == ["cd" * 32]
+    assert not consents.revoke("cd" * 32, (), NOW + 60), "it is over by itself"
+
+
 def test_a_damaged_file_of_consents_allows_nothing(tmp_path: Path) -> None:
     for content in ("", "[]", '{"programs": {"x": 1}, "standing": []}', json.dumps({})):
         (tmp_path / "consents.json").write_text(content)

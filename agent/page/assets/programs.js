@@ -1,6 +1,7 @@
 // The programs on this machine: look, approve, add, forget.
 
 import { ask } from "./api.js";
+import { consentsCard } from "./consents.js";
 import { field, form, h, plain, trouble } from "./dom.js";
 import { programFacts } from "./program.js";
 
@@ -10,6 +11,7 @@ export async function programsView(again) {
     h("h1", {}, "Programs"),
     h("p", { class: "lead" }, "A program is known by its hash. What does not come along runs only after you approved exactly it."),
     h("ul", { class: "rows" }, programs.map((one) => row(one, again))),
+    await consentsCard(programs, again),
     h("section", { class: "card", "aria-labelledby": "add" },
       h("h2", { id: "add" }, "Add one"),
       form({}, async (data) => { await ask("add-program", { path: data.get("path") }); again(); },

@@ -13,6 +13,7 @@ import pytest
 
 from agent.cli import run
 from agent.contacts import Contacts
+from agent.launch.consents import Consents
 from agent.page.server import PageServer
 from agent.profile import Choice
 from tests.support.axe import faults
@@ -134,6 +135,28 @@ async def test_words_of_strangers_are_never_markup(
     await until(browser, "document.body.innerText.includes('<img src=x')")
     assert await browser.evaluate("document.title") == "Programs – didmesh"
     assert browser.complaints == []
+
+
+async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
+    choice: Choice, browser: Tab
+) -> None:
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    Contacts(choice.folder).name(did, "bob")
+    await show(browser, "Programs")
+    date = time.strftime("%Y-%m-%d", time.localtime(time.time() + 3 * 86_400))
+    await type_in(browser, until=date, program="second_price_auction")
+    await press(browser, "Allow it")
+    await until(browser, "document.body.innerText.includes('With whom?')")
+    await browser.evaluate("document.querySelector('main [name=with]').click()")
+    await press(browser, "Allow it")
+    await until(browser, "document.body.innerText.includes('with bob, you until')")
+    [one] = Consents(choice.folder).standing(time.time())
+    assert one.parties == {did, choice.card().did}
+    assert time.strftime("%Y-%m-%d %H:%M", time.localtime(one.until)) == f"{date} 23:59"
+    assert await faults(browser) == []
+    await browser.evaluate("document.querySelector('#standing ~ ul button').click()")
+    await until(browser, "document.body.innerText.includes('Nothing: you are asked each time')")
+    assert Consents(choice.folder).standing(time.time()) == ()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

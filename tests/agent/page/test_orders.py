@@ -59,6 +59,8 @@ def test_a_value_that_looks_like_an_option_is_none(name: str) -> None:
     for asked in (
         {"command": "program", "program": name},
         {"command": "approve", "program": name},
+        {"command": "allow", "program": name, "with": [], "days": "3"},
+        {"command": "revoke", "program": name, "with": []},
         {"command": "name", "did": name, "name": name},
         {"command": "verify-contact", "name": name},
         {"command": "forget", "name": name},
