@@ -45,8 +45,14 @@ def command(files: tuple[Path, ...], as_json: bool) -> None:
     contents = {str(file): _read(file) for file in files}
     verdicts = {name: asyncio.run(_check(content, name)) for name, content in contents.items()}
     differing = differences(verdicts)
-    verdict = next(iter(verdicts.values()))
-    if len(verdicts) > 1 and not any(found.forged for found in verdicts.values()):
+    forged = [name for name, found in verdicts.items() if found.forged]
+    verdict = verdicts[forged[0]] if forged else next(iter(verdicts.values()))
+    if len(verdicts) > 1 and forged:
+        differing = [
+            *(f"{name} holds statements that do not verify" for name in forged),
+            *differing,
+        ]
+    elif len(verdicts) > 1:
         if any("of another session" in words for words in differing):
             raise AgentError(differing[0])
         verdict = asyncio.run(_check(merge([*contents.values()]), "all together"))
@@ -54,7 +60,6 @@ def command(files: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps({**to_json(verdict), "differences": differing}))
     else:
         click.echo(_words(verdict, len(verdicts), differing))
-    forged = any(found.forged for found in verdicts.values())
     good = verdict.complete and not differing
     code = Exit.IDENTITY if forged else Exit.OK if good else Exit.FAILED
     click.get_current_context().exit(int(code))

@@ -10,7 +10,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.network_helper.client import HANDED_OVER
@@ -111,21 +113,35 @@ async def ask(order: Order) -> tuple[int, str]:
     environment = dict(os.environ)
     if order.passphrase is not None:
         environment[PASSPHRASE_VARIABLE] = order.passphrase
-    process = await asyncio.create_subprocess_exec(
-        *AGENT,
-        *order.words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    try:
-        async with asyncio.timeout(SECONDS_TO_ANSWER):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    with _folder_of(order.files) as folder:
+        process = await asyncio.create_subprocess_exec(
+            *AGENT,
+            *order.words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=folder,
+            env=environment,
+        )
+        try:
+            async with asyncio.timeout(SECONDS_TO_ANSWER):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     return int(process.returncode or 0), output.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _folder_of(files: Mapping[str, str]) -> Iterator[str | None]:
+    """A folder that holds just these for a while, if there are any."""
+    if not files:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="didmesh-") as folder:
+        for name, text in files.items():
+            Path(folder, name).write_text(text, "utf-8", "replace")
+        yield folder
 
 
 def _memory_file(lines: Sequence[str]) -> int | None:

@@ -5,12 +5,16 @@ Values stand behind "--option=" or behind "--", so that none of them can be an o
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 MAX_TEXT = 8192  # characters; a link is the longest
+MAX_FILES = 64  # compared at a time: one of each party
+MAX_NAME = 60  # characters of a file's
 _TRANSCRIPT = re.compile(r"[0-9a-f]{16}[\w.-]{0,32}\.json")
 
 
@@ -25,6 +29,7 @@ class Order:
     words: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)  # of a profile that is to be made
+    files: Mapping[str, str] = field(default_factory=dict)  # to be there for it, by their names
 
 
 def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
@@ -46,7 +51,7 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
 
 
 def identity_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
-    """Making keys and a DID, sealed unless the page says in so many words not to. Raises: BadOrder."""
+    """Keys and a DID, sealed unless the page says in so many words not to. Raises: BadOrder."""
     words = ("create-did", *profile, "--json", f"--mediator={_text(asked, 'mediator')}")
     if asked.get("unencrypted") is True:
         return Order((*words, "--unencrypted"))
@@ -90,12 +95,28 @@ def short_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
     raise BadOrder("there is no such command")
 
 
-def transcript_name(asked: Mapping[str, Any]) -> str:
-    """The name of a file among our transcripts. Raises: BadOrder."""
-    name = _text(asked, "transcript")
-    if not _TRANSCRIPT.fullmatch(name):
+def verify_order(asked: Mapping[str, Any], transcripts: Path) -> Order:
+    """One of our transcripts, files of others, or all of them compared. Raises: BadOrder."""
+    own = _text(asked, "transcript", "")
+    if own and not _TRANSCRIPT.fullmatch(own):
         raise BadOrder("this is not the name of a transcript")
-    return name
+    files = asked.get("files", [])
+    if not isinstance(files, list) or len(files) > MAX_FILES or not (own or files):
+        raise BadOrder("there is nothing to verify")
+    given: dict[str, str] = {}
+    for file in files:
+        if not isinstance(file, dict) or not isinstance(text := file.get("text"), str):
+            raise BadOrder("this is no file")
+        given[_file_name(_text(file, "name"), given)] = text
+    names = [*([str(transcripts / own)] if own else []), *given]
+    return Order(("verify", "--json", "--", *names), files=given)
+
+
+def _file_name(wanted: str, taken: Collection[str]) -> str:
+    """A name in one folder; everybody's transcript of one session is called the same."""
+    plain = wanted.replace("/", "_").lstrip(".")[-MAX_NAME:] or "file"
+    names = itertools.chain([plain], (f"{plain} ({number})" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _verify(options: Sequence[str], name: str) -> Order:

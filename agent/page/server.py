@@ -30,12 +30,13 @@ from agent.page.orders import (
     identity_order,
     session_order,
     short_order,
-    transcript_name,
+    verify_order,
 )
 from agent.profile import PASSPHRASE_VARIABLE, Choice
 from agent.running import running_sessions
 
 MAX_BODY = 64 * 1024  # bytes of a request
+MAX_COMPARED = 32 * 1024 * 1024  # bytes of one that brings the transcripts of others
 LONGEST_WAIT = 20.0  # seconds until a question for news is answered without any
 PATHS_INTERVAL = 2.0  # seconds between two looks at the paths of a session that runs
 MAX_ASKED = 4  # commands that answer at once, at a time
@@ -180,8 +181,8 @@ class PageServer:
         return answer
 
     async def _verify(self, request: web.Request) -> web.Response:
-        path = self._transcripts / transcript_name(await _body(request))
-        return await self._answered(Order(("verify", "--json", "--", str(path))))
+        asked = await _body(request.clone(client_max_size=MAX_COMPARED))
+        return await self._answered(verify_order(asked, self._transcripts))
 
     async def _answered(self, order: Order) -> web.Response:
         """The command's JSON, or its error in the same words; 200 also for a bad verdict."""

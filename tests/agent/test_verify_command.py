@@ -9,21 +9,7 @@ from click.testing import CliRunner, Result
 
 from agent.cli import group
 from agent.errors import AgentError
-from agent.session.transcript import Record, to_json
-from tests.support.sessions import finish, make_parties, running
-
-PARTIES = make_parties(3)
-
-
-def session() -> list[dict[str, Any]]:
-    """Everybody's transcript of a session that went well."""
-    found = running(PARTIES)
-    finish(found, "aa", "aa", "aa")
-    return [
-        to_json([Record(machine.descriptor.content, machine.statements())])
-        for machine in found.machines.values()
-        if machine.descriptor is not None
-    ]
+from tests.support.sessions import transcripts
 
 
 def verify(folder: Path, *transcripts: dict[str, Any], words: tuple[str, ...] = ()) -> Result:
@@ -36,14 +22,14 @@ def verify(folder: Path, *transcripts: dict[str, Any], words: tuple[str, ...] = 
 
 
 def test_equal_transcripts_of_a_complete_session_are_told_as_that(tmp_path: Path) -> None:
-    done = verify(tmp_path, *session())
+    done = verify(tmp_path, *transcripts())
     assert done.exit_code == 0
     assert "all 3 transcripts are equal" in done.output
     assert done.output.splitlines()[-1].startswith("complete: every party agreed")
 
 
 def test_what_one_lacks_is_named_and_the_others_make_up_for_it(tmp_path: Path) -> None:
-    one, two, _ = session()
+    one, two, _ = transcripts()
     one["statements"] = one["statements"][:-1]
     done = verify(tmp_path, one, two, words=("--json",))
     told = json.loads(done.output)
@@ -53,15 +39,20 @@ def test_what_one_lacks_is_named_and_the_others_make_up_for_it(tmp_path: Path) -
 
 
 def test_a_forged_statement_in_any_of_them_is_exit_code_5(tmp_path: Path) -> None:
-    one, two, three = session()
+    one, two, three = transcripts()
     header, content, _ = two["statements"][0].split(".")
     two["statements"][0] = f"{header}.{content}.{three['statements'][1].split('.')[2]}"
-    assert verify(tmp_path, one, two, three).exit_code == 5
+    done = verify(tmp_path, one, two, three)
+    assert done.exit_code == 5
+    assert f"{tmp_path / '1.json'} holds statements that do not verify" in done.output
+    assert done.output.splitlines()[-1].startswith("forged: 1 ")
+    told = json.loads(verify(tmp_path, one, two, words=("--json",)).output)
+    assert (told["complete"], told["false_statements"]) == (False, 1)
     assert verify(tmp_path, two).exit_code == 5
 
 
 def test_transcripts_of_two_sessions_are_not_compared(tmp_path: Path) -> None:
-    done = verify(tmp_path, session()[0], session()[0])
+    done = verify(tmp_path, transcripts()[0], transcripts()[0])
     assert isinstance(done.exception, AgentError)
     assert "1.json is of another session than" in str(done.exception)
 

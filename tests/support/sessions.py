@@ -6,12 +6,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from agent.session.descriptor import Draft, KeyAgreement
 from agent.session.events import Continuation, Ended, Event
 from agent.session.machine import SessionMachine
 from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
+from agent.session.transcript import Record, to_json
 from identity import did_peer
 from identity.document import DidDocument
 from identity.keys import Curve, PrivateKey
@@ -210,6 +212,17 @@ def running(parties: Sequence[Party], draft: Draft | None = None) -> Table:
         machine.mesh_ready(found.now)
     found.beat()
     return found
+
+
+def transcripts() -> list[dict[str, Any]]:
+    """Everybody's transcript of a session of three that went well."""
+    found = running(make_parties(3))
+    finish(found, "aa", "aa", "aa")
+    return [
+        to_json([Record(machine.descriptor.content, machine.statements())])
+        for machine in found.machines.values()
+        if machine.descriptor is not None
+    ]
 
 
 def finish(found: Table, *hashes: str) -> None:

@@ -18,8 +18,9 @@ from agent.page.server import PageServer
 from agent.profile import Choice
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
-from tests.support.stub_mediator import StubMediator
 from tests.support.internet import MANIFEST
+from tests.support.sessions import transcripts
+from tests.support.stub_mediator import StubMediator
 
 pytestmark = [
     pytest.mark.slow,
@@ -159,6 +160,25 @@ async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
     assert Consents(choice.folder).standing(time.time()) == ()
 
 
+async def test_the_difference_between_transcripts_is_named(choice: Choice, browser: Tab) -> None:
+    one, two, three = transcripts()
+    folder = choice.folder / "transcripts"
+    folder.mkdir()
+    (folder / f"{one['session'][:16]}.json").write_text(json.dumps(one))
+    await show(browser, "Transcripts")
+    await drop(browser, two, three)
+    await until(browser, "document.body.innerText.includes('All 3 transcripts are equal, yours')")
+    assert await browser.evaluate("document.querySelectorAll('.verdict li.ready').length") == 3
+    assert await faults(browser) == []
+    one["statements"].pop()
+    (folder / f"{one['session'][:16]}.json").write_text(json.dumps(one))
+    await drop(browser, two, three)
+    await until(browser, "document.body.innerText.includes('yours lacks the result of party2')")
+    await drop(browser, transcripts()[0], two)
+    await until(browser, "document.body.innerText.includes('is of another session than')")
+    assert await faults(browser) == []
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_every_view_fits_and_can_be_used_by_everybody(
@@ -213,6 +233,17 @@ async def type_in(browser: Tab, **values: str) -> None:
     for name, value in values.items():
         field = f"document.querySelector('main [name={name}]')"
         await browser.evaluate(f"{field}.value = {json.dumps(value)}")
+
+
+async def drop(browser: Tab, *transcripts: dict[str, Any]) -> None:
+    """As if somebody had dragged files there; everybody's is called the same."""
+    files = json.dumps([json.dumps(one) for one in transcripts])
+    await browser.evaluate(
+        f"(() => {{ const data = new DataTransfer(); for (const text of {files})"
+        " data.items.add(new File([text], 'transcript.json'));"
+        " document.querySelector('.drop').dispatchEvent(new DragEvent('drop',"
+        " { dataTransfer: data, bubbles: true, cancelable: true })); })()"
+    )
 
 
 async def press(browser: Tab, words: str) -> None:

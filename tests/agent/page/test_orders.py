@@ -1,5 +1,6 @@
 """What the page may ask for: known commands, and no word of a stranger becomes an option."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from agent.page.orders import (
     identity_order,
     session_order,
     short_order,
-    transcript_name,
+    verify_order,
 )
 
 PROFILE = ("--profile=work",)
+KEPT = Path("/kept")
 
 
 def test_a_lobby_is_hosted_as_on_the_command_line() -> None:
@@ -100,5 +102,40 @@ def test_everything_else_is_refused(asked: dict[str, Any]) -> None:
 )
 def test_only_transcripts_are_verified(name: str) -> None:
     with pytest.raises(BadOrder):
-        transcript_name({"transcript": name})
-    assert transcript_name({"transcript": "0123456789abcdef.json"})
+        verify_order({"transcript": name}, KEPT)
+    order = verify_order({"transcript": "0123456789abcdef.json"}, KEPT)
+    assert order.words == ("verify", "--json", "--", "/kept/0123456789abcdef.json")
+
+
+def test_files_of_others_that_are_called_the_same_are_told_apart() -> None:
+    files = [{"name": "4f2a.json", "text": text} for text in ("bob's", "carol's", "dave's")]
+    order = verify_order({"files": files}, KEPT)
+    names = ("4f2a.json", "4f2a.json (2)", "4f2a.json (3)")
+    assert order.words == ("verify", "--json", "--", *names)
+    assert order.files == dict(zip(names, ("bob's", "carol's", "dave's"), strict=True))
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", ".", "...", "x" * 300, "a/../b"])
+def test_no_name_of_a_file_leads_out_of_its_folder(name: str) -> None:
+    [kept] = verify_order({"files": [{"name": name, "text": ""}]}, KEPT).files
+    assert "/" not in kept
+    assert kept not in (".", "..", "")
+    assert len(kept) <= 80
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"files": []},
+        {"files": "x"},
+        {"files": [{}]},
+        {"files": [{"name": "a", "text": 7}]},
+        {"files": [{"name": "a\0b", "text": ""}]},
+        {"files": [{"name": "a", "text": ""}] * 65},
+    ],
+    ids=lambda asked: str(asked)[:40],
+)
+def test_what_is_no_file_is_not_verified(asked: dict[str, Any]) -> None:
+    with pytest.raises(BadOrder):
+        verify_order(asked, KEPT)

@@ -12,6 +12,7 @@ import pytest
 
 from agent.page.server import PageServer
 from agent.profile import PASSPHRASE_VARIABLE
+from tests.support.sessions import transcripts
 from tests.support.stub_mediator import StubMediator
 
 FILES = ("", "main.js", "style.css", "icon.svg")
@@ -155,6 +156,35 @@ async def test_a_session_tells_its_events_and_how_it_ended(server: PageServer) -
     assert news["events"][-1]["error"]
     assert news["words"][:2] == ["agent", "host"]
     assert "120" not in " ".join(news["words"])
+
+
+async def test_transcripts_of_several_parties_are_compared(server: PageServer) -> None:
+    one, two, three = map(json.dumps, transcripts())
+    folder = server.choice.folder / "transcripts"
+    folder.mkdir()
+    own = f"{json.loads(one)['session'][:16]}.json"
+    (folder / own).write_text(one)
+    files = [{"name": own, "text": two}, {"name": own, "text": three}]
+    status, same = await told(server, "POST", "verify", {"transcript": own, "files": files})
+    assert (status, same["complete"], same["differences"]) == (200, True, [])
+    lacking = json.loads(two)
+    lacking["statements"].pop()
+    files[0]["text"] = json.dumps(lacking)
+    _, differ = await told(server, "POST", "verify", {"transcript": own, "files": files})
+    assert differ["differences"] == [f"{own} lacks the result of party2"]
+    _, another = await told(
+        server, "POST", "verify", {"files": [*files, {"name": "x", "text": "{}"}]}
+    )
+    assert another["error"].startswith("x is not a transcript")
+
+
+async def test_a_long_transcript_is_taken_and_a_longer_one_is_not(server: PageServer) -> None:
+    for size, status in ((100_000, 400), (33_000_000, 413)):
+        body = {"files": [{"name": "x.json", "text": " " * size}]}
+        got, answer = await told(server, "POST", "verify", body)
+        assert got == status
+        assert ("is not a transcript" in answer["error"]) == (status == 400)
+    assert (await told(server, "POST", "ask", {"command": "me", "x": "x" * 100_000}))[0] == 413
 
 
 async def test_the_link_can_be_drawn(server: PageServer) -> None:
