@@ -29,6 +29,7 @@ class Order:
     words: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)  # of a profile that is to be made
+    rootless: bool = False  # it needs no network helper of ours
     files: Mapping[str, str] = field(default_factory=dict)  # to be there for it, by their names
 
 
@@ -37,17 +38,22 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
 
     `profile` are the words that name ours.
     """
+    rootless = asked.get("rootless") is True
+    options = [*profile, "--json", *(["--rootless"] if rootless else [])]
+    inputs = tuple(_texts(asked, "inputs"))
     match _text(asked, "command"):
         case "host":
-            return _host(asked, profile)
+            words = ["host", *options, "--answers", *_host(asked)]
         case "join":
             link = _text(asked, "link", "")
-            words = ["join", *profile, "--json", "--answers", *_named(asked, "name", "mediator")]
-            return Order((*words, *(["--", link] if link else [])))
+            seat = _named(asked, "name", "mediator", "role")
+            words = ["join", *options, "--answers", *seat, *(["--", link] if link else [])]
         case "run":
-            words = ["run", *profile, "--json", *_others(asked), *_named(asked, "role", "order")]
-            return Order((*words, "--", _text(asked, "program")), _inputs(asked))
-    raise BadOrder("there is no such command")
+            parties = [*_others(asked), *_named(asked, "role", "order")]
+            words = ["run", *options, *parties, "--", _text(asked, "program")]
+        case _:
+            raise BadOrder("there is no such command")
+    return Order(tuple(words), inputs, rootless=rootless)
 
 
 def identity_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
@@ -123,12 +129,13 @@ def _verify(options: Sequence[str], name: str) -> Order:
     return Order(("contacts", "verify", *options, "--json", "--", name))
 
 
-def _host(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
-    words = ["host", *profile, "--json", "--answers", *_named(asked, "name", "admit")]
+def _host(asked: Mapping[str, Any]) -> list[str]:
+    words = _named(asked, "name", "admit")
     if asked.get("resume") is True:
-        return Order((*words, "--resume"), _inputs(asked))
+        return [*words, "--resume"]
     words += [*_named(asked, "seats", "role", "title"), *_others(asked)]
-    return Order((*words, "--", _text(asked, "program")), _inputs(asked))
+    words += ["--again"] if asked.get("again") is True else []
+    return [*words, "--", _text(asked, "program")]
 
 
 def _others(asked: Mapping[str, Any]) -> list[str]:
@@ -138,10 +145,6 @@ def _others(asked: Mapping[str, Any]) -> list[str]:
 def _named(asked: Mapping[str, Any], *names: str) -> list[str]:
     given = ((name, _text(asked, name, "")) for name in names)
     return [f"--{name}={value}" for name, value in given if value]
-
-
-def _inputs(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(_texts(asked, "inputs"))
 
 
 def _texts(asked: Mapping[str, Any], name: str) -> Sequence[str]:

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from agent.page.orders import (
     verify_order,
 )
 from agent.profile import PASSPHRASE_VARIABLE, Choice
+from agent.rootless.probe import find_obstacle
 from agent.running import running_sessions
+from agent.session.records import last_session
 
 MAX_BODY = 64 * 1024  # bytes of a request
 MAX_COMPARED = 32 * 1024 * 1024  # bytes of one that brings the transcripts of others
@@ -114,7 +116,7 @@ class PageServer:
         order = session_order(await _body(request), self.profile)
         if self._running is not None and not self._running.done():
             return _json({"error": "a session runs already: leave or stop it first"}, 409)
-        helper = await self.helpers.new()
+        helper = None if order.rootless else await self.helpers.new()
         self._job = Job(order)
         self._running = asyncio.create_task(self._job.run(helper))
         return _json({"started": True})
@@ -199,13 +201,27 @@ class PageServer:
     async def _kept(self, _: web.Request) -> web.Response:
         """What lies on the disk: transcripts, the newest first, and a lobby to go on with."""
         found = sorted(self._transcripts.glob("*.json"), key=_age, reverse=True)
+        obstacle = await asyncio.to_thread(find_obstacle)
         return _json(
             {
                 "profile": self.choice.exists(),
                 "transcripts": [path.name for path in found[:100]],
                 "lobby": newest_hosted(self.choice.folder, self.choice.name),
+                "last": self._last_session(),
+                "rootless": obstacle and asdict(obstacle),  # what keeps us from it
             }
         )
+
+    def _last_session(self) -> dict[str, Any] | None:
+        """What could be computed again, and with whom."""
+        if not self.choice.exists():
+            return None
+        me = self.choice.card().did
+        last = last_session(self.choice.folder, me)
+        if last is None:
+            return None
+        others = [did for did in last["parties"] if did != me]
+        return {"program": last.get("program"), "others": others}
 
     async def _qr(self, request: web.Request) -> web.Response:
         text = (await _body(request)).get("text")

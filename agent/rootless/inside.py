@@ -31,6 +31,7 @@ SECONDS_TO_END = 10.0
 
 def main() -> None:
     leash, uid, gid, process = map(int, sys.argv[1:5])
+    os.set_inheritable(leash, False)
     ways = [_way(words) for words in sys.argv[5].split(",")]
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the agent, whose end is ours
     signal.signal(signal.SIGHUP, lambda *_: None)
@@ -122,9 +123,10 @@ def _start_agent(
 ) -> "subprocess.Popen[bytes]":
     """The user's own again: in a user namespace that has no power over these namespaces."""
     user = ["unshare", "--user", f"--map-user={uid}", f"--map-group={gid}", "--"]
+    end.set_inheritable(True)
     return subprocess.Popen(
         [*_inside(namespace), *user, sys.executable, "-P", "-m", "agent", *words],
-        pass_fds=[end.fileno()],
+        close_fds=False,  # the user may have handed it files
         env=os.environ | {HANDED_OVER: str(end.fileno()), handover.VARIABLE: str(process)},
     )
 

@@ -46,9 +46,10 @@ def _run(ways: Sequence[WayOut], words: Sequence[str]) -> int:
     leash, theirs = socket.socketpair()
     with leash:
         with theirs:
+            theirs.set_inheritable(True)
             process = subprocess.Popen(
                 [*_first_process(theirs.fileno(), ways), *words],
-                pass_fds=[theirs.fileno()],
+                close_fds=False,  # what was handed to us, `--input @/dev/fd/3`, is for the agent
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
             )
         while process.poll() is None:

@@ -89,6 +89,27 @@ def test_a_rootless_program_reaches_nobody_but_the_parties_and_gains_nothing(
         assert command.wait() == 0, command.told()
 
 
+def test_a_rootless_party_reads_its_input_from_what_was_handed_to_it(internet: Internet) -> None:
+    """As `--input @<(pass show bid)` does in a shell, so that no disk and no argument has it."""
+    one, two = parties = internet.parties("home0", "home1")
+    program, order = internet.rounds(0.1), ",".join(party.did for party in parties)
+    one.allow(program)
+    mine = one.folder / "mine"
+    mine.mkdir()
+    (mine / "bid.txt").write_text("bid=1\n")
+    for path in (mine, mine / "bid.txt"):
+        os.chown(path, one.user, one.user)
+    command = one.start(
+        *("run", program, "--with", two.did, "--order", order, "--input", "@/dev/fd/9"),
+        *("--rootless", "--json"),
+        **ordinary(one, OPEN_TUN, f"exec 9<{mine / 'bid.txt'}"),
+    )
+    other = internet.run_one(program, two, 2, parties, "--json")
+    for each in (command, other):
+        assert each.wait() == 0, each.told()
+        assert each.the("result")["output"] == "sum=3\n"
+
+
 @pytest.mark.parametrize("killed", ["outside", "first inside"])
 def test_nothing_is_left_of_a_rootless_party_that_is_killed(
     internet: Internet, killed: str

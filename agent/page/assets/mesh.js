@@ -15,8 +15,20 @@ export function drawMesh(parties, me, paths) {
       svg("desc", { id: "mesh-desc" }, describe(parties, me, paths)),
       lines(places, me, paths),
       places.map(({ x, y, party, rank }) => node(x, y, party, rank, party.did === me))),
-    h("p", { class: "hint" }, "Dashed: relayed. Grey: between others, who alone know it."),
+    legend(parties, me, paths),
     table(parties, me, paths));
+}
+
+// Only what is in the picture: a sample of each kind of line.
+function legend(parties, me, paths) {
+  const kinds = new Set([...paths.values()].map((path) => path.kind));
+  const samples = [["direct", "direct"], ["relay", "relayed"], ["degraded", "relayed over a stream, slow"]]
+    .filter(([kind]) => kinds.has(kind));
+  if (parties.some(({ did }) => did !== me && !paths.has(did))) samples.push(["missing", "no path yet"]);
+  if (parties.length > 2) samples.push(["others", "between others, who alone know it"]);
+  return h("ul", { class: "legend hint", "aria-hidden": "true" }, samples.map(([kind, words]) =>
+    h("li", {}, svg("svg", { viewBox: "0 0 36 8", width: 36, height: 8 },
+      svg("line", { x1: 0, y1: 4, x2: 36, y2: 4, class: `line ${kind}` })), words)));
 }
 
 function around(parties) {
@@ -35,15 +47,18 @@ function lines(places, me, paths) {
     const path = ours ? paths.get(far.party.did) : null;
     const kind = ours ? path?.kind ?? "missing" : "others";
     drawn.push(svg("line", { x1: one.x, y1: one.y, x2: other.x, y2: other.y, class: `line ${kind}` }));
-    if (path) labels.push(label((one.x + other.x) / 2, (one.y + other.y) / 2, rtt(path)));
+    if (path) labels.push(label((one.x + other.x) / 2, (one.y + other.y) / 2, path));
   }));
   return [...drawn, ...labels];
 }
 
-function label(x, y, text) {
+function label(x, y, path) {
+  const second = path.kind === "direct" ? null : path.kind === "relay" ? "relayed" : "stream";
+  const height = second ? 36 : 22, width = second ? 70 : 60;
   return svg("g", { class: "rtt" },
-    svg("rect", { x: x - 30, y: y - 11, width: 60, height: 22, rx: 11 }),
-    svg("text", { x, y: y + 4.5, "text-anchor": "middle" }, text));
+    svg("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 11 }),
+    svg("text", { x, y: second ? y - 3 : y + 4.5, "text-anchor": "middle" }, rtt(path)),
+    second && svg("text", { x, y: y + 12, "text-anchor": "middle" }, second));
 }
 
 function node(x, y, party, rank, ours) {
@@ -80,9 +95,11 @@ function again(path) {
 
 const rtt = (path) => `${path.rtt_ms < 10 ? path.rtt_ms.toFixed(1) : Math.round(path.rtt_ms)} ms`;
 
+// The picture in words, for who does not see it.
 function describe(parties, me, paths) {
   return parties.filter((party) => party.did !== me).map((party) => {
     const path = paths.get(party.did);
-    return `You to ${plain(party.name)}: ${path ? `${KINDS[path.kind] ?? path.kind}, ${rtt(path)}` : "no path yet"}.`;
+    const how = path ? `${KINDS[path.kind] ?? plain(path.kind)}, ${rtt(path)}` : "no path yet";
+    return `You to ${plain(party.name)}: ${how}${path?.why ? `, since ${plain(path.why)}` : ""}.`;
   }).join(" ");
 }

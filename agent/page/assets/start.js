@@ -1,7 +1,7 @@
 // Before a session: host one, join one, or run one with parties who know each other.
 
 import { ask, get, post } from "./api.js";
-import { choice, field, form, h, plain, trouble } from "./dom.js";
+import { choice, field, form, h, plain, short, trouble } from "./dom.js";
 import { mail } from "./identity.js";
 import { programFacts } from "./program.js";
 
@@ -11,17 +11,20 @@ const ADMIT = [
   ["anyone", "whoever has the link"],
 ];
 
+let rootless = false;  // chosen once for all that is started here
+
 // `link` stands in its place already, if we came by one.
 export async function startView(link, started) {
-  const [programs, { contacts }, kept] = await Promise.all([
+  const [programs, people, kept] = await Promise.all([
     ask("programs"), ask("contacts"), get("kept")]);
-  const go = async (order) => { await post("start", order); started(); };
+  const go = async (order) => { await post("start", { ...order, rootless }); started(); };
   return [
     h("h1", {}, "Compute together"),
     h("p", { class: "lead" }, "Your input stays on this machine. You see who takes part, and what is opened to whom, before anything runs."),
     h("div", { class: "columns" },
-      h("div", {}, joinCard(link, go), runCard(programs, go), mail()),
-      h("div", {}, hostCard(programs, contacts, go), kept.lobby && resumeCard(go)),
+      h("div", {}, joinCard(link, go), runCard(programs, go), rootlessCard(kept.rootless), mail()),
+      h("div", {}, kept.lobby && resumeCard(go), kept.last && againCard(kept.last, programs, people, go),
+        hostCard(programs, people.contacts, go)),
     ),
   ];
 }
@@ -30,12 +33,14 @@ function joinCard(link, go) {
   return h("section", { class: "card", "aria-labelledby": "join" },
     h("h2", { id: "join" }, "Join"),
     form({ autocomplete: "off" }, (data) => go({
-      command: "join", link: text(data, "link").trim(), mediator: text(data, "mediator"), name: text(data, "name"),
+      command: "join", link: text(data, "link").trim(), mediator: text(data, "mediator"),
+      name: text(data, "name"), role: text(data, "role"),
     }),
       field("Link, or three spoken words", h("input", { name: "link", value: link, required: true, autocapitalize: "off", spellcheck: "false" })),
       field("Mediator", h("input", { name: "mediator", inputmode: "url", placeholder: "https://mediator.example" }),
         "Only for spoken words: whoever says them knows it."),
       field("What you call yourself", h("input", { name: "name", maxlength: "64" }), "The others see it in quotes; you may leave it empty."),
+      field("Role you would like", h("input", { name: "role", maxlength: "64", autocapitalize: "off" }), "Only where the seats differ; empty: any."),
       h("p", { class: "actions" }, h("button", {}, "Knock"))),
     form({}, () => go({ command: "join" }),
       h("p", { class: "hint" }, "Or wait until one of your contacts calls you."),
@@ -44,10 +49,6 @@ function joinCard(link, go) {
 
 function hostCard(programs, contacts, go) {
   const details = h("div", { class: "chosen" });
-  const programChoice = choice("program", programs.map((one) =>
-    [one.comes_along ? one.name : one.sha256, `${plain(one.title)}${one.approved ? "" : " (not approved)"}`]));
-  programChoice.addEventListener("change", () => show(details, programChoice.value));
-  show(details, programChoice.value);
   return h("section", { class: "card", "aria-labelledby": "host" },
     h("h2", { id: "host" }, "Open a lobby"),
     form({ autocomplete: "off" }, (data, element) => go({
@@ -55,7 +56,7 @@ function hostCard(programs, contacts, go) {
       title: text(data, "title"), admit: text(data, "admit"), name: text(data, "name"),
       role: text(data, "role"), with: data.getAll("with"), inputs: inputsOf(element),
     }),
-      field("Program", programChoice),
+      field("Program", programChoice(programs, details, seatsField)),
       details,
       field("Title", h("input", { name: "title", maxlength: "64" }), "What this is, for the people you invite."),
       field("What you call yourself", h("input", { name: "name", maxlength: "64" })),
@@ -67,26 +68,55 @@ function hostCard(programs, contacts, go) {
       h("p", { class: "actions" }, h("button", {}, "Open the lobby"))));
 }
 
+function againCard(last, programs, { contacts, met }, go) {
+  const names = new Map([...met.map((one) => [one.did, one.called && `“${one.called}”`]), ...contacts.map((one) => [one.did, one.name])]);
+  const details = h("div", { class: "chosen" });
+  return h("section", { class: "card", "aria-labelledby": "again" },
+    h("h2", { id: "again" }, "The same people again"),
+    h("p", {}, `Calls ${last.others.map((did) => names.get(did) ? plain(names.get(did)) : short(did)).join(", ")} and lets them in. They wait for a call, or get the link from you.`),
+    form({ autocomplete: "off" }, (data, element) => go({
+      command: "host", again: true, program: text(data, "program"), role: text(data, "role"), inputs: inputsOf(element),
+    }),
+      field("Program", programChoice(programs, details, () => null, last.program?.sha256)),
+      details,
+      h("p", { class: "actions" }, h("button", {}, "Call them again"))));
+}
+
+// A program, and in `place` all that depends on which it is.
+function programChoice(programs, place, seats, sha256) {
+  const word = (one) => (one.comes_along ? one.name : one.sha256);
+  const chosen = choice("program", programs.map((one) =>
+    [word(one), `${plain(one.title)}${one.approved ? "" : " (not approved)"}`]));
+  const before = programs.find((one) => one.sha256 === sha256);
+  if (before) chosen.value = word(before);
+  chosen.addEventListener("change", () => show(place, chosen.value, seats));
+  show(place, chosen.value, seats);
+  return chosen;
+}
+
 // What depends on the program: seats, our role, our inputs, and what it opens.
-async function show(place, word) {
+async function show(place, word, seats) {
   try {
     const program = await ask("program", { program: word });
-    const { min, max } = program.parties;
     const roles = program.roles.map((role) => [role.name, plain(role.name)]);
     const role = choice("role", roles);
     const inputs = h("div");
     const renew = () => inputs.replaceChildren(...inputFields(program, role.value));
     role.addEventListener("change", renew);
     renew();
-    place.replaceChildren(
-      field("Seats, yours among them", h("input", {
-        name: "seats", type: "number", required: true, min, max, value: Math.min(Math.max(3, min), max) })),
-      ...(roles.length > 1 ? [field("Your role", role)] : []),
+    place.replaceChildren(...[
+      seats(program),
+      roles.length > 1 && field("Your role", role),
       inputs,
-      h("details", {}, h("summary", {}, "What will run, and what it opens"), programFacts(program)));
+      h("details", {}, h("summary", {}, "What will run, and what it opens"), programFacts(program))].filter(Boolean));
   } catch (error) {
     place.replaceChildren(trouble(error));
   }
+}
+
+function seatsField({ parties: { min, max } }) {
+  return field("Seats, yours among them", h("input", {
+    name: "seats", type: "number", required: true, min, max, value: Math.min(Math.max(3, min), max) }));
 }
 
 function inputFields(program, role) {
@@ -115,6 +145,18 @@ function runCard(programs, go) {
         field("Your role, if there are several", h("input", { name: "role" })),
         field("Your inputs", h("input", { name: "inputs", placeholder: "bid=120" })),
         h("p", { class: "actions" }, h("button", { class: "quiet" }, "Run")))));
+}
+
+// `obstacle`: what this machine lacks for it, and what to change.
+function rootlessCard(obstacle) {
+  const box = h("input", { type: "checkbox", id: "rootless", checked: rootless && !obstacle, disabled: Boolean(obstacle), "aria-describedby": "rootless-hint" });
+  box.addEventListener("change", () => { rootless = box.checked; });
+  if (obstacle) rootless = false;
+  return h("section", { class: "card", "aria-label": "Rootless" },
+    h("label", { class: "check", for: "rootless" }, box, " Rootless: without sudo or a service, in namespaces of your own"),
+    h("p", { class: "hint", id: "rootless-hint" }, obstacle
+      ? `Not possible on this machine: ${plain(obstacle.reason)}. To change that: ${plain(obstacle.change)}`
+      : "For all that you start here. Choose it where the network helper does not start."));
 }
 
 function resumeCard(go) {

@@ -14,8 +14,10 @@ import pytest
 from agent.cli import run
 from agent.contacts import Contacts
 from agent.launch.consents import Consents
+from agent.launch.program import load_shipped, shipped
 from agent.page.server import PageServer
 from agent.profile import Choice
+from agent.rootless.probe import Obstacle
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
 from tests.support.internet import MANIFEST
@@ -160,6 +162,51 @@ async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
     assert Consents(choice.folder).standing(time.time()) == ()
 
 
+async def test_the_same_people_are_called_again_with_the_same_program(
+    choice: Choice, browser: Tab
+) -> None:
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    Contacts(choice.folder).name(did, "bob")
+    [program] = [one for one in programs() if one["name"] == "private_match"]
+    descriptor = {"parties": [did, choice.card().did], "program": program}
+    (choice.folder / "transcripts").mkdir()
+    (choice.folder / "transcripts" / "x.json").write_text(json.dumps({"descriptor": descriptor}))
+    await show(browser, "Compute")
+    again = "document.querySelector('[aria-labelledby=again]')"
+    await until(browser, f"{again}.innerText.includes('Calls bob and lets them in')")
+    await until(browser, f"{again}.querySelector('[name=role]')")
+    assert await browser.evaluate(f"{again}.querySelector('[name=program]').value") == (
+        "private_match"
+    )
+    await browser.evaluate(f"{again}.querySelector('[data-input]').value = '1'")
+    await press(browser, "Call them again")
+    words = await until(browser, "document.querySelector('#now code')?.innerText")
+    assert "--again" in words
+    assert "--role=voter" in words
+    assert "--seats" not in words
+
+
+async def test_rootless_is_a_choice_where_the_machine_allows_it_and_a_sentence_where_not(
+    browser: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.page.server.find_obstacle", lambda: None)
+    await show(browser, "Compute")
+    await browser.evaluate("document.getElementById('rootless').click()")
+    await press(browser, "Wait for a call")
+    words = await until(browser, "document.querySelector('#now code')?.innerText")
+    assert "--rootless" in words
+    await until(browser, "document.querySelector('#now h2')?.innerText === 'Ended'")
+    obstacle = Obstacle("there is no /dev/net/tun", "sudo modprobe tun")
+    monkeypatch.setattr("agent.page.server.find_obstacle", lambda: obstacle)
+    await press(browser, "Back")
+    await until(browser, "document.getElementById('rootless')?.disabled")
+    hint = await browser.evaluate("document.getElementById('rootless-hint').innerText")
+    assert "there is no /dev/net/tun" in hint
+    assert "sudo modprobe tun" in hint
+    assert not await browser.evaluate("document.getElementById('rootless').checked")
+    assert await faults(browser) == []
+
+
 async def test_the_difference_between_transcripts_is_named(choice: Choice, browser: Tab) -> None:
     one, two, three = transcripts()
     folder = choice.folder / "transcripts"
@@ -213,6 +260,11 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Ta
         )
         assert outline, reached
     assert {"Programs", "link", "Knock", "program", "seats", "Open the lobby"} <= reached
+
+
+def programs() -> list[dict[str, str]]:
+    found = [load_shipped(name) for name in shipped()]
+    return [{"name": one.name, "sha256": one.sha256} for one in found if one is not None]
 
 
 async def show(browser: Tab, view: str) -> None:

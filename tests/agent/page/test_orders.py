@@ -25,6 +25,35 @@ def test_a_lobby_is_hosted_as_on_the_command_line() -> None:
     assert order == Order(("host", "--profile=work", "--json", "--answers", *words), ("bid=120",))
 
 
+def test_the_same_people_are_called_again_by_one_word() -> None:
+    asked = {"command": "host", "program": "auction", "again": True, "inputs": ["bid=120"]}
+    assert session_order(asked, PROFILE).words[-3:] == ("--again", "--", "auction")
+
+
+def test_a_guest_says_which_seat_it_would_like() -> None:
+    order = session_order({"command": "join", "link": "x", "role": "helper"}, PROFILE)
+    assert order.words[-3:] == ("--role=helper", "--", "x")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"command": "host", "program": "auction"},
+        {"command": "host", "resume": True},
+        {"command": "join", "link": "x"},
+        {"command": "join"},
+        {"command": "run", "program": "auction", "with": ["did:a"]},
+    ],
+    ids=str,
+)
+def test_every_session_runs_rootless_if_that_is_chosen(asked: dict[str, Any]) -> None:
+    assert not session_order(asked, PROFILE).rootless
+    assert "--rootless" not in session_order({**asked, "rootless": "yes"}, PROFILE).words
+    order = session_order({**asked, "rootless": True}, PROFILE)
+    assert order.rootless
+    assert "--rootless" in order.words[:4]
+
+
 def test_inputs_stand_in_no_argument() -> None:
     asked = {"command": "run", "program": "auction", "with": ["did:a"], "inputs": ["bid=120"]}
     order = session_order(asked, PROFILE)
