@@ -70,21 +70,23 @@ def name_(did: str, name: str) -> None:
 def verify(choice: Choice, name: str, compared: bool, as_json: bool) -> None:
     """Compare four words with NAME, on the telephone or face to face.
 
-    Both of you run this; the words are the same if each has the other's true DID.
+    Both of you run this; the words are the same if each has the other's true DID. With --json
+    nobody is asked: --yes says that they are.
     """
     contacts = Contacts(choice.folder)
     contact = contacts.named(name)
     words = phrase(pair_id(choice.card().did, contact.did))
     if not as_json:
         click.echo(words)
-    if not compared:
+    if not compared and not as_json:
         if not sys.stdin.isatty():
             raise UsageMistake("nobody is there to compare the words", "--yes, once you have")
         compared = click.confirm(f"Does {plain(name)} read the same words?", err=True)
     if compared:
         contacts.verify(name)
     if as_json:
-        print_json({"name": name, "words": words, "verified": compared})
+        verified = contacts.named(name).verified
+        print_json({"name": name, "words": words, "verified": verified})
     elif not compared:
         remark(f"{name} stays unverified; if the words differ, one of you has another's DID")
 

@@ -63,6 +63,129 @@ async def test_three_people_compute_on_their_pages(internet: Internet) -> None:
             assert one.tab.complaints == []
 
 
+async def test_people_who_have_nothing_yet_compute_by_the_keyboard_alone(
+    internet: Internet,
+) -> None:
+    """From `agent ui` to the proof: identities, a lobby, the words, a result."""
+    alice_, bob_ = internet.newcomer("home0"), internet.newcomer("home1")
+    folder = internet.rounds(0.1)
+    for party in (alice_, bob_):
+        party.allow(folder)
+    async with keyboard(alice_) as alice, keyboard(bob_) as bob:
+        await alice.type("[name=mediator]", internet.near.url)
+        for name in ("passphrase", "again"):
+            await alice.type(f"[name={name}]", "read aloud to nobody")
+        await alice.picture("welcome")
+        await alice.enter("Make it")
+        await alice.choose("[aria-labelledby=host] [name=program]", "again and again")
+        await alice.type("[name=seats]", "2")
+        await alice.type("[data-input=bid]", "1")
+        await alice.enter("Open the lobby")
+        link = await alice.value("#invite input")
+        await bob.type("[name=mediator]", link)
+        await bob.toggle("[name=unencrypted]")
+        await bob.enter("Make it")
+        assert await bob.value("[name=link]") == link
+        await bob.enter("Knock")
+        await alice.enter("Let in")
+        await bob.type("[name=value]", "2")
+        await bob.enter("Use it")
+        for one in (alice, bob):
+            await one.enter("Everybody reads the same")
+        for one in (alice, bob):
+            assert await one.text("pre.output") == "sum=3"
+            assert await one.text(".verdict .good")
+            assert one.tab.complaints == []
+        await alice.enter("Back")
+        await alice.enter("You")
+        await alice.sees("Your DID")
+
+
+async def test_roles_are_chosen_on_the_page_and_the_helper_learns_nothing(
+    internet: Internet,
+) -> None:
+    parties = internet.parties("home0", "home1", "home2")
+    async with page(parties[0]) as alice, page(parties[1]) as bob, page(parties[2]) as carol:
+        await alice.fill({"[aria-labelledby=host] [name=program]": "private_match"})
+        await alice.fill({"[aria-labelledby=host] [name=role]": "helper"})
+        await alice.press("Open the lobby")
+        link = await alice.value("#invite input")
+        for guest, role in ((bob, "voter"), (carol, "")):
+            await guest.fill({"link": link, "role": role})
+            await guest.press("Knock")
+            await alice.press("Let in")
+            await guest.fill({"value": "1"})
+            await guest.press("Use it")
+        await alice.sees("as voter")
+        await alice.picture("roles")
+        for one in (alice, bob, carol):
+            await one.press("Everybody reads the same")
+        for voter in (bob, carol):
+            assert await voter.text("pre.output") == "match"
+        await alice.sees("agreed, ready, result")
+        assert "match" not in await alice.text("#result")
+
+
+async def test_who_knows_everybody_computes_without_a_lobby(internet: Internet) -> None:
+    parties = internet.parties("home0", "home1", "home2")
+    dids = [party.did for party in parties]
+    async with page(parties[0]) as alice, page(parties[1]) as bob, page(parties[2]) as carol:
+        for one, did, bid in zip((alice, bob, carol), dids, ("120", "150", "135"), strict=True):
+            await one.tab.evaluate(
+                "document.querySelector('[aria-label=\"Without a lobby\"] details').open = true"
+            )
+            await one.fill(
+                {
+                    "[aria-label='Without a lobby'] [name=program]": "second_price_auction",
+                    "[aria-label='Without a lobby'] [name=with]": "\n".join({*dids} - {did}),
+                    "[aria-label='Without a lobby'] [name=inputs]": f"bid={bid}",
+                }
+            )
+            await one.press("Run")
+        for one in (alice, bob, carol):
+            assert (await one.text("pre.output")).endswith("price=135")
+            await one.sees("agreed, ready, result")
+        await alice.picture("mesh")
+
+
+async def test_a_lobby_goes_on_after_its_host_went_away(internet: Internet) -> None:
+    one, two, three = internet.parties("home0", "home1", "home2")
+    async with page(one) as alice, page(two) as bob:
+        await alice.fill({"[aria-labelledby=host] [name=program]": "second_price_auction"})
+        await alice.fill({"admit": "anyone", "[data-input=bid]": "120"})
+        await alice.press("Open the lobby")
+        link = await alice.value("#invite input")
+        await bob.fill({"link": link})
+        await bob.press("Knock")
+        await bob.fill({"value": "150"})
+        await bob.press("Use it")
+        await alice.sees("ready")
+        await alice.press("Go away for now")
+        await alice.press("Back")
+        await alice.fill({"[aria-labelledby=resume] [name=inputs]": "bid=120"})
+        await alice.press("Go on")
+        assert await alice.value("#invite input") == link
+        await bob.press("Go away for now")
+        await bob.press("Back")
+        await bob.fill({"link": link})
+        await bob.press("Knock")
+        await bob.fill({"value": "150"})
+        await bob.press("Use it")
+        async with page(three) as carol:
+            await carol.fill({"link": link})
+            await carol.press("Knock")
+            await alice.press("Let in")
+            await carol.fill({"value": "135"})
+            await carol.press("Use it")
+            for each in (alice, bob, carol):
+                await each.press("Everybody reads the same")
+            for each in (alice, bob, carol):
+                assert await each.text("pre.output") == RESULT
+                await each.sees("agreed, ready, result")
+        await alice.press("Back")
+        await alice.sees("The same people again")
+
+
 async def test_a_strangers_program_is_shown_and_runs_only_after_a_yes(internet: Internet) -> None:
     alice, bob = internet.parties("home0", "home1")
     folder = internet.rounds(0.1)
@@ -160,6 +283,51 @@ class Page:
                 await self.tab.look(width, height, dark=dark, phone=phone)
                 name = f"{what}-{self._name}-{width}-{'dark' if dark else 'light'}.png"
                 await self.tab.picture(Path(PICTURES) / name)
+
+
+class Keyboard(Page):
+    """The same by Tab, Enter, Space and arrows alone; what the keyboard cannot reach fails."""
+
+    async def go_to(self, where: str) -> None:
+        """`where` is an expression that gives the element."""
+        await self.until(f"({where}) && !({where}).disabled")
+        for _ in range(200):
+            if await self.tab.evaluate(f"document.activeElement === ({where})"):
+                return
+            await self.tab.key("Tab")
+        raise AssertionError(f"the keyboard does not reach {where}")
+
+    async def type(self, selector: str, text: str) -> None:
+        await self.go_to(f"document.querySelector({json.dumps(f'main {selector}')})")
+        await self.tab.type(text)
+
+    async def choose(self, selector: str, words: str) -> None:
+        """The option that has these words."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        await self.go_to(field)
+        chosen = f"{field}.selectedOptions[0].textContent.includes({json.dumps(words)})"
+        for _ in range(await self.tab.evaluate(f"{field}.length")):
+            if await self.tab.evaluate(chosen):
+                return
+            await self.tab.key("ArrowDown")
+        assert await self.tab.evaluate(chosen)
+
+    async def toggle(self, selector: str) -> None:
+        await self.go_to(f"document.querySelector({json.dumps(selector)})")
+        await self.tab.key(" ")
+
+    async def enter(self, words: str) -> None:
+        await self.go_to(
+            "[...document.querySelectorAll('button')]"
+            f".find(one => one.textContent === {json.dumps(words)})"
+        )
+        await self.tab.key("Enter")
+
+
+@asynccontextmanager
+async def keyboard(party: Party) -> AsyncIterator[Keyboard]:
+    async with page(party) as shown:
+        yield Keyboard(shown.tab, party.host.name)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ import aiohttp
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "")}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -91,6 +92,18 @@ class Tab:
         )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    async def key(self, name: str) -> None:
+        """Press and let go."""
+        number, text = KEYS[name]
+        about = {"key": name, "code": name.strip() or "Space", "windowsVirtualKeyCode": number}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    async def type(self, text: str) -> None:
+        """Where the keyboard is now, in place of what stands there."""
+        await self.evaluate("document.activeElement.select?.()")
+        await self.call("Input.insertText", text=text)
 
     async def picture(self, file: Path) -> None:
         """Of the whole page."""

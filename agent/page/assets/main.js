@@ -91,10 +91,11 @@ try {
 async function begin(link) {
   me = await ask("me");
   invited = link;
+  const newcomer = views.hidden;
   views.hidden = false;
   document.getElementById("me").replaceChildren("You are ", h("code", { title: me.did }, short(me.did)));
   const first = await get("news");
-  if (first.job === null) await show("Compute", link !== "");
+  if (first.job === null) await show("Compute", newcomer);
   follow();
 }
 

@@ -162,6 +162,26 @@ async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
     assert Consents(choice.folder).standing(time.time()) == ()
 
 
+async def test_words_are_compared_with_a_contact_who_is_verified_then(
+    choice: Choice, browser: Tab
+) -> None:
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    contacts = Contacts(choice.folder)
+    contacts.name(did, "bob")
+    await show(browser, "Contacts")
+    await press(browser, "Compare words with bob")
+    words = await until(browser, "document.querySelector('main .words')?.innerText")
+    assert len(words.split()) == 4
+    assert not contacts.named("bob").verified
+    assert await faults(browser) == []
+    await press(browser, "The same")
+    await until(browser, "document.querySelector('main li .stage').innerText === 'verified'")
+    assert contacts.named("bob").verified
+    await press(browser, "Forget bob")
+    await until(browser, "!document.querySelector('main ul.rows li')")
+    assert contacts.all() == ()
+
+
 async def test_the_same_people_are_called_again_with_the_same_program(
     choice: Choice, browser: Tab
 ) -> None:
@@ -245,10 +265,7 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Ta
     await show(browser, "Compute")
     reached = set()
     for _ in range(60):
-        for kind in ("keyDown", "keyUp"):
-            await browser.call(
-                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
-            )
+        await browser.key("Tab")
         reached.add(
             await browser.evaluate(
                 "(e => e.name || e.textContent.trim().slice(0, 30))(document.activeElement)"
