@@ -255,7 +255,7 @@ class _Guest:
                 self.report.event("lobby", what="called", text=text, host=link.host)
                 asks = person.is_there and not (self.wishes.manner.trusting or self.wishes.standing)
                 wanted = not asks or await person.agrees(
-                    "Knock?", "knock", host=link.host, text=text
+                    f"{text}. Knock there?", "knock", host=link.host, goal=link.goal
                 )
             if wanted:
                 return link

@@ -19,7 +19,7 @@ import segno
 from aiohttp import web
 
 from agent.errors import AgentError
-from agent.lobby.files import newest_hosted
+from agent.lobby.files import LobbyFile, newest_hosted
 from agent.page.guard import HEADERS, Forbidden, Guard
 from agent.page.helpers import Helpers
 from agent.page.job import Job, ask
@@ -206,11 +206,20 @@ class PageServer:
             {
                 "profile": self.choice.exists(),
                 "transcripts": [path.name for path in found[:100]],
-                "lobby": newest_hosted(self.choice.folder, self.choice.name),
+                "lobby": self._hosted(),
                 "last": self._last_session(),
                 "rootless": obstacle and asdict(obstacle),  # what keeps us from it
             }
         )
+
+    def _hosted(self) -> dict[str, Any] | None:
+        """What the host that goes on has to know of its lobby."""
+        lobby = newest_hosted(self.choice.folder, self.choice.name)
+        kept = lobby and LobbyFile(self.choice.folder, self.choice.name, lobby).read()
+        if not kept:
+            return None
+        terms = kept["terms"]
+        return {"title": terms["title"], "program": terms["program"], "role": terms["roles"][0]}
 
     def _last_session(self) -> dict[str, Any] | None:
         """What could be computed again, and with whom."""

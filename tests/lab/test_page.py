@@ -96,9 +96,18 @@ async def test_people_who_have_nothing_yet_compute_by_the_keyboard_alone(
             assert await one.text("pre.output") == "sum=3"
             assert await one.text(".verdict .good")
             assert one.tab.complaints == []
-        await alice.enter("Back")
-        await alice.enter("You")
-        await alice.sees("Your DID")
+            await one.enter("Back")
+        await bob.enter("Wait for a call")
+        await bob.sees("waiting until a contact calls")
+        await alice.type("[aria-labelledby=again] [data-input=bid]", "3")
+        await alice.enter("Call them again")
+        await bob.enter("Knock")
+        await bob.type("[name=value]", "4")
+        await bob.enter("Use it")
+        for one in (alice, bob):
+            await one.enter("Everybody reads the same")
+        for one in (alice, bob):
+            assert await one.text("pre.output") == "sum=7"
 
 
 async def test_roles_are_chosen_on_the_page_and_the_helper_learns_nothing(
@@ -138,7 +147,7 @@ async def test_who_knows_everybody_computes_without_a_lobby(internet: Internet) 
                 {
                     "[aria-label='Without a lobby'] [name=program]": "second_price_auction",
                     "[aria-label='Without a lobby'] [name=with]": "\n".join({*dids} - {did}),
-                    "[aria-label='Without a lobby'] [name=inputs]": f"bid={bid}",
+                    "[aria-label='Without a lobby'] [data-input=bid]": bid,
                 }
             )
             await one.press("Run")
@@ -162,7 +171,7 @@ async def test_a_lobby_goes_on_after_its_host_went_away(internet: Internet) -> N
         await alice.sees("ready")
         await alice.press("Go away for now")
         await alice.press("Back")
-        await alice.fill({"[aria-labelledby=resume] [name=inputs]": "bid=120"})
+        await alice.fill({"[aria-labelledby=resume] [data-input=bid]": "120"})
         await alice.press("Go on")
         assert await alice.value("#invite input") == link
         await bob.press("Go away for now")

@@ -3,7 +3,7 @@
 import { h, plain, short, svg } from "./dom.js";
 
 const SIZE = { width: 420, height: 300 };
-const KINDS = { direct: "direct", relay: "relayed", degraded: "relayed over a stream" };
+const KINDS = { direct: "direct", relay: "relayed", degraded: "relayed over a stream", none: "no path" };
 
 // parties: [{did, name}], ours among them; paths: did -> facts
 export function drawMesh(parties, me, paths) {
@@ -21,10 +21,10 @@ export function drawMesh(parties, me, paths) {
 
 // Only what is in the picture: a sample of each kind of line.
 function legend(parties, me, paths) {
-  const kinds = new Set([...paths.values()].map((path) => path.kind));
+  const kinds = new Set([...paths.values()].map(kindOf));
   const samples = [["direct", "direct"], ["relay", "relayed"], ["degraded", "relayed over a stream, slow"]]
     .filter(([kind]) => kinds.has(kind));
-  if (parties.some(({ did }) => did !== me && !paths.has(did))) samples.push(["missing", "no path yet"]);
+  if (parties.some(({ did }) => did !== me && kindOf(paths.get(did)) === "missing")) samples.push(["missing", "no path yet"]);
   if (parties.length > 2) samples.push(["others", "between others, who alone know it"]);
   return h("ul", { class: "legend hint", "aria-hidden": "true" }, samples.map(([kind, words]) =>
     h("li", {}, svg("svg", { viewBox: "0 0 36 8", width: 36, height: 8 },
@@ -45,9 +45,9 @@ function lines(places, me, paths) {
     const far = [one, other].find(({ party }) => party.did !== me);
     const ours = [one, other].some(({ party }) => party.did === me);
     const path = ours ? paths.get(far.party.did) : null;
-    const kind = ours ? path?.kind ?? "missing" : "others";
+    const kind = ours ? kindOf(path) : "others";
     drawn.push(svg("line", { x1: one.x, y1: one.y, x2: other.x, y2: other.y, class: `line ${kind}` }));
-    if (path) labels.push(label((one.x + other.x) / 2, (one.y + other.y) / 2, path));
+    if (path && kind !== "missing") labels.push(label((one.x + other.x) / 2, (one.y + other.y) / 2, path));
   }));
   return [...drawn, ...labels];
 }
@@ -75,10 +75,10 @@ function table(parties, me, paths) {
     const path = paths.get(party.did);
     return h("tr", {},
       h("th", { scope: "row" }, plain(party.name)),
-      h("td", {}, path ? KINDS[path.kind] ?? plain(path.kind) : "no path yet",
+      h("td", {}, wordsOf(path),
         path?.why && h("span", { class: "hint" }, `: ${plain(path.why)}${again(path)}`)),
       h("td", { class: "number" }, path ? rtt(path) : "–"),
-      h("td", {}, path ? h("code", {}, plain(path.endpoint)) : "–"));
+      h("td", {}, path?.endpoint ? h("code", {}, plain(path.endpoint)) : "–"));
   });
   const heads = ["Party", "Path", "Round trip", "Reached at"];
   return h("div", { class: "wide", role: "region", tabindex: "0", "aria-label": "Paths" },
@@ -93,13 +93,23 @@ function again(path) {
   return wait > 0 ? `; tries again in ${Math.ceil(wait)} s` : "";
 }
 
-const rtt = (path) => `${path.rtt_ms < 10 ? path.rtt_ms.toFixed(1) : Math.round(path.rtt_ms)} ms`;
+const kindOf = (path) => (path && path.kind !== "none" ? path.kind : "missing");
+const wordsOf = (path) => (path ? `${KINDS[path.kind] ?? plain(path.kind)}${path.by ? ` (${plain(path.by)})` : ""}` : "no path yet");
+
+// All of a path that is drawn, to see whether it must be drawn anew.
+export const shownOf = (path) => [kindOf(path), path.endpoint, rtt(path), path.why, path.by, path.next_try];
+
+// Through the mesh, where that is measured; else what the path's checks took.
+function rtt(path) {
+  const ms = path.mesh_rtt_ms ?? path.rtt_ms;
+  return ms === undefined ? "–" : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
 
 // The picture in words, for who does not see it.
 function describe(parties, me, paths) {
   return parties.filter((party) => party.did !== me).map((party) => {
     const path = paths.get(party.did);
-    const how = path ? `${KINDS[path.kind] ?? plain(path.kind)}, ${rtt(path)}` : "no path yet";
-    return `You to ${plain(party.name)}: ${how}${path?.why ? `, since ${plain(path.why)}` : ""}.`;
+    const how = kindOf(path) === "missing" ? "" : `, ${rtt(path)}`;
+    return `You to ${plain(party.name)}: ${wordsOf(path)}${how}${path?.why ? `, since ${plain(path.why)}` : ""}.`;
   }).join(" ");
 }

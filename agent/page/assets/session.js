@@ -2,7 +2,7 @@
 
 import { ask, post } from "./api.js";
 import { copyButton, field, form, h, plain, say, short, trouble } from "./dom.js";
-import { drawMesh } from "./mesh.js";
+import { drawMesh, shownOf } from "./mesh.js";
 import { programFacts } from "./program.js";
 import { qrOf } from "./qr.js";
 import { verdict } from "./records.js";
@@ -47,7 +47,7 @@ export class SessionView {
     this.part("seats", [state.roster, state.seats], () => state.roster.length > 0 && seatsCard(state, this.me));
     const parties = partiesOf(state, job, this.me);
     const paths = new Map([...state.paths, ...Object.entries(job.paths?.paths ?? {})]);
-    this.part("mesh", [parties, [...paths]], () => paths.size > 0 && [
+    this.part("mesh", [parties, [...paths].map(([did, path]) => [did, shownOf(path)])], () => paths.size > 0 && [
       h("h2", {}, "Mesh"), drawMesh(parties, this.me, paths)]);
     const program = state.program ?? this.own;
     const deciding = [...state.questions.values()].some((one) => one.kind === "program");
@@ -151,6 +151,8 @@ function questionCard(number, question) {
     case "admit":
       return card("Somebody knocks", h("p", {}, plain(question.text)),
         h("p", { class: "hint" }, "DID ", h("code", {}, short(question.did))), yesNo("Let in", "Refuse"));
+    case "knock":
+      return card("You are called", h("p", {}, plain(question.text)), yesNo("Knock", "Not now"));
     case "program":
       return card("May this program run with your inputs?", programFacts(question.program),
         yesNo("Let it run", "Do not let it run"));

@@ -12,9 +12,11 @@ const ADMIT = [
 ];
 
 let rootless = false;  // chosen once for all that is started here
+const described = new Map();  // what a program is, asked once while the view is drawn
 
 // `link` stands in its place already, if we came by one.
 export async function startView(link, started) {
+  described.clear();
   const [programs, people, kept] = await Promise.all([
     ask("programs"), ask("contacts"), get("kept")]);
   const go = async (order) => { await post("start", { ...order, rootless }); started(); };
@@ -23,7 +25,7 @@ export async function startView(link, started) {
     h("p", { class: "lead" }, "Your input stays on this machine. You see who takes part, and what is opened to whom, before anything runs."),
     h("div", { class: "columns" },
       h("div", {}, joinCard(link, go), runCard(programs, go), rootlessCard(kept.rootless), mail()),
-      h("div", {}, kept.lobby && resumeCard(go), kept.last && againCard(kept.last, programs, people, go),
+      h("div", {}, kept.lobby && resumeCard(kept.lobby, go), kept.last && againCard(kept.last, programs, people, go),
         hostCard(programs, people.contacts, go)),
     ),
   ];
@@ -97,7 +99,7 @@ function programChoice(programs, place, seats, sha256) {
 // What depends on the program: seats, our role, our inputs, and what it opens.
 async function show(place, word, seats) {
   try {
-    const program = await ask("program", { program: word });
+    const program = await describe(word);
     const roles = program.roles.map((role) => [role.name, plain(role.name)]);
     const role = choice("role", roles);
     const inputs = h("div");
@@ -112,6 +114,11 @@ async function show(place, word, seats) {
   } catch (error) {
     place.replaceChildren(trouble(error));
   }
+}
+
+function describe(word) {
+  if (!described.has(word)) described.set(word, ask("program", { program: word }));
+  return described.get(word);
 }
 
 function seatsField({ parties: { min, max } }) {
@@ -132,19 +139,19 @@ function inputsOf(element) {
 }
 
 function runCard(programs, go) {
-  const known = programs.filter((one) => one.approved).map((one) =>
-    [one.comes_along ? one.name : one.sha256, plain(one.title)]);
-  return h("section", { class: "card", "aria-label": "Without a lobby" },
-    h("details", {}, h("summary", {}, "Without a lobby"),
-      form({ autocomplete: "off" }, (data) => go({ command: "run", program: text(data, "program"),
-        role: text(data, "role"), with: words(data, "with"), inputs: words(data, "inputs") }),
-        h("p", { class: "hint" }, "For parties who have each other's DIDs: each of them does the same."),
-        field("Program to run", choice("program", known)),
-        field("The others", h("textarea", { name: "with", rows: "3", required: true, spellcheck: "false" }),
-          "Names of contacts or DIDs, one a line; role=name where parties differ."),
-        field("Your role, if there are several", h("input", { name: "role" })),
-        field("Your inputs", h("input", { name: "inputs", placeholder: "bid=120" })),
-        h("p", { class: "actions" }, h("button", { class: "quiet" }, "Run")))));
+  const details = h("div", { class: "chosen" }), place = h("div");
+  const unfolded = h("details", {}, h("summary", {}, "Without a lobby"),
+    form({ autocomplete: "off" }, (data, element) => go({ command: "run", program: text(data, "program"),
+      role: text(data, "role"), with: words(data, "with"), inputs: inputsOf(element) }),
+      h("p", { class: "hint" }, "For parties who have each other's DIDs: each of them does the same."),
+      place,
+      details,
+      field("The others", h("textarea", { name: "with", rows: "3", required: true, spellcheck: "false" }),
+        "Names of contacts or DIDs, one a line; role=name where parties differ."),
+      h("p", { class: "actions" }, h("button", { class: "quiet" }, "Run"))));
+  unfolded.addEventListener("toggle", () => place.replaceChildren(
+    field("Program to run", programChoice(programs.filter((one) => one.approved), details, () => null))), { once: true });
+  return h("section", { class: "card", "aria-label": "Without a lobby" }, unfolded);
 }
 
 // `obstacle`: what this machine lacks for it, and what to change.
@@ -159,13 +166,18 @@ function rootlessCard(obstacle) {
       : "For all that you start here. Choose it where the network helper does not start."));
 }
 
-function resumeCard(go) {
+function resumeCard(lobby, go) {
+  const inputs = h("div");
+  describe(lobby.program.sha256).then((program) => inputs.replaceChildren(...inputFields(program, lobby.role)),
+    (error) => inputs.replaceChildren(trouble(error)));
   return h("section", { class: "card", "aria-labelledby": "resume" },
     h("h2", { id: "resume" }, "Go on with your last lobby"),
-    form({}, (data) => go({ command: "host", resume: true, inputs: words(data, "inputs") }),
-      field("Your inputs again", h("input", { name: "inputs", placeholder: "bid=120" }), "They were not written down."),
-      h("p", { class: "actions" }, h("button", { class: "quiet" }, "Go on"))));
+    h("p", {}, plain(lobby.title)),
+    form({ autocomplete: "off" }, (data, element) => go({ command: "host", resume: true, inputs: inputsOf(element) }),
+      inputs,
+      h("p", { class: "hint" }, "Your inputs were not written down."),
+      h("p", { class: "actions" }, h("button", {}, "Go on"))));
 }
 
-const words = (data, name) => text(data, name).split(/[\s,]+/).filter(Boolean);
+const words = (data, name) => text(data, name).split(/[\n,]/).map((word) => word.trim()).filter(Boolean);
 const text = (data, name) => data.get(name) ?? "";
