@@ -24,7 +24,7 @@ COMMANDS = {
     "host": "Open a lobby that others join by a link or by three words.",
     "join": "Knock at a lobby, see what will run, and take part.",
     "ui": "Do all of this on a page in your browser.",
-    "allow": "Let a program run again with the same parties.",
+    "allow": "Let a program run again with the same parties, or no longer.",
     "contacts": "Your names for other parties, verified or not.",
     "run": "Compute something together with other parties.",
     "program": "Keep, show and approve the programs that you compute with.",
@@ -44,8 +44,8 @@ EXIT_CODES = (
 )
 EXAMPLES = """\b
 Examples:
+  agent ui
   agent create-did --mediator https://mediator.example
-  agent show --qr
   agent host auction --seats 3 --input bid=120
   agent run auction --with did:peer:2… --with did:peer:2… --input bid=150
 """
@@ -86,7 +86,8 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     name="agent",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"{EXAMPLES}\n{EXIT_CODES} Your keys are kept below $DIDMESH_HOME.",
+    epilog=f"{EXAMPLES}\n{EXIT_CODES} Your keys are kept below $DIDMESH_HOME. "
+    "The --help of each command has more examples.",
 )
 @click.option("-v", "--verbose", count=True, help="Say more on standard error; -vv says it all.")
 @click.version_option(package_name="didmesh", prog_name="agent")

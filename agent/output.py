@@ -6,7 +6,9 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TextIO
 
@@ -87,3 +89,16 @@ def draw_qr(text: str, out: TextIO | None = None) -> None:
 
 def remark(text: str) -> None:
     click.echo(f"agent: {plain(text)}", err=True)
+
+
+@contextmanager
+def patience(text: str, seconds: float = 1.0) -> Iterator[None]:
+    """Remark this to the person at a terminal once what runs inside takes longer than that."""
+    timer = threading.Timer(seconds, remark, [text])
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

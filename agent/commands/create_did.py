@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from agent.first_profile import create_profile
-from agent.output import TooNarrow, did_options, print_did, remark
+from agent.output import TooNarrow, did_options, patience, print_did, remark
 from agent.profile import Choice, profile_options
 
 
@@ -43,7 +43,8 @@ def command(
         profile = choice.load()
     elif not unencrypted:
         passphrase = choice.passphrase_for_new()
-    asyncio.run(create_profile(choice, profile, passphrase, mediator))
+    with patience("asking the mediator"):
+        asyncio.run(create_profile(choice, profile, passphrase, mediator))
     try:
         print_did(choice, choice.card(), qr=qr, as_json=as_json, created=created)
     except TooNarrow as error:

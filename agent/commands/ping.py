@@ -10,7 +10,7 @@ from agent.contacts import Contacts, following
 from agent.errors import Exit, TookTooLong, UsageMistake
 from agent.mail.mailbox import Mailbox
 from agent.mesh_ping import MeshPing, session_with
-from agent.output import json_option, print_json
+from agent.output import json_option, patience, print_json
 from agent.plain import plain
 from agent.profile import Choice, profile_options
 from identity.did import shorten
@@ -91,7 +91,8 @@ def _by_mesh(ping: MeshPing, count: int, seconds: float, *, as_json: bool) -> No
 
 
 def _by_mail(choice: Choice, did: str, count: int, seconds: float, *, as_json: bool) -> None:
-    times, trouble = asyncio.run(_ping(choice, did, count, seconds, quiet=as_json))
+    with patience("waiting for an answer by mail"):
+        times, trouble = asyncio.run(_ping(choice, did, count, seconds, quiet=as_json))
     answers = [ms for ms in times if ms is not None]
     if as_json and answers:
         print_json({"did": did, "sent": count, "received": len(answers), "rtt_ms": times})

@@ -7,7 +7,7 @@ import json
 
 import click
 
-from agent.output import json_option
+from agent.output import json_option, patience
 from resolvers.registry import default_registry
 
 
@@ -25,7 +25,8 @@ Examples:
 @click.pass_context
 def command(context: click.Context, did: str, as_json: bool) -> None:
     """Look up the DID document of any DID."""
-    result = asyncio.run(default_registry().resolve_result(did))
+    with patience("looking it up"):
+        result = asyncio.run(default_registry().resolve_result(did))
     if as_json:
         click.echo(json.dumps(result.to_json()))
         context.exit(0 if result.error is None else 1)

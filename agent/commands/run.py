@@ -44,9 +44,8 @@ Inputs stay on this machine; @FILE keeps them out of the shell's history as well
 carries the program's result and nothing else.
 
 Exit codes: 0 the computation ran and all results are equal; 1 it failed or a party was lost;
-2 usage; 3 somebody did not come in time; 6 another party wants something else, or you
-have not approved the program; 7 privilege
-missing."""
+2 usage; 3 somebody did not come in time; 6 another party wants something else, or you have not
+approved the program; 7 privilege missing."""
 )
 @click.argument("words", nargs=-1, required=True, metavar="PROGRAM")
 @click.option(

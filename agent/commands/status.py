@@ -15,7 +15,7 @@ from agent.errors import MailboxError
 from agent.lobby.words import called
 from agent.mail.account import Account
 from agent.mail.transport import Transport
-from agent.output import json_option, print_json
+from agent.output import json_option, patience, print_json
 from agent.plain import plain
 from agent.profile import Choice, profile_options
 from agent.running import RunningSession, running_sessions
@@ -51,7 +51,8 @@ def command(context: click.Context, choice: Choice, watch: bool, as_json: bool) 
             _watch(choice, as_json=as_json)
         return
     profile = choice.load()
-    mediator = None if profile.mediator is None else asyncio.run(_ask(profile))
+    with patience("asking the mediator"):
+        mediator = None if profile.mediator is None else asyncio.run(_ask(profile))
     sessions = running_sessions(choice.folder)
     if as_json:
         print_json(
