@@ -1,7 +1,7 @@
 """What takes a while says so, once, to a person."""
 
-import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +10,8 @@ from agent.output import patience
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    stderr = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr("agent.output.sys", SimpleNamespace(stderr=stderr))
 
 
 @pytest.mark.usefixtures("terminal")
