@@ -60,9 +60,14 @@ export class SessionView {
     const key = JSON.stringify(shown);
     if (this.drawn.get(name) === key) return;
     this.drawn.set(name, key);
-    const content = make();
-    this.parts[name].hidden = !content;
-    this.parts[name].replaceChildren(...(content ? [content].flat().filter(Boolean) : []));
+    const part = this.parts[name], content = make();
+    const held = part.contains(document.activeElement) ? labelOf(document.activeElement) : null;
+    part.hidden = !content;
+    part.replaceChildren(...(content ? [content].flat().filter(Boolean) : []));
+    if (held !== null) {
+      const same = [...part.querySelectorAll("button, input, [tabindex]")].find((one) => labelOf(one) === held);
+      (same ?? this.heading).focus({ preventScroll: true });
+    }
   }
 
   // Whoever hosts or runs is not told its own program: its last word names it.
@@ -90,7 +95,7 @@ export class SessionView {
             !state.locked && word("Lock", "lock"), word("Close", "close")] : []),
           !host && !state.computing && job.words[1] === "join" && word("Leave", "leave"),
           h("button", { type: "button", class: "quiet", onclick: () => post("stop") },
-            state.computing ? "Stop" : "Go away for now")].filter(Boolean)),
+            state.computing || job.words[1] === "run" ? "Stop" : "Go away for now")].filter(Boolean)),
       h("p", { class: "hint" }, "On the command line: ", h("code", {}, typed(job.words))),
     ];
   }
@@ -99,6 +104,7 @@ export class SessionView {
     const open = over ? new Map() : state.questions;
     for (const [number, node] of this.questions) {
       if (!open.has(number)) {
+        if (node.contains(document.activeElement)) this.heading.focus({ preventScroll: true });
         node.remove();
         this.questions.delete(number);
       }
@@ -121,6 +127,8 @@ export class SessionView {
     }
   }
 }
+
+const labelOf = (element) => element.getAttribute("aria-label") ?? element.textContent;
 
 // What a person would type for the same; inputs and links are long, or nobody else's to see.
 function typed(words) {

@@ -212,6 +212,28 @@ async def test_every_state_fits_and_can_be_used_by_everybody(
     assert browser.complaints == []
 
 
+async def test_what_happens_meanwhile_takes_the_keyboard_from_nobody(
+    server: PageServer, browser: Tab, tmp_path: Path
+) -> None:
+    table = Table(server.choice.card().did)
+    told = tmp_path / "told.json"
+    first = [lobby("open", "the lobby is open", link=LINK), table.roster("ready")]
+    more = [table.roster("ready", "ready"), lobby("ready", "bob is ready")]
+    told.write_text(json.dumps({"events": first, "code": None}))
+    await browser.open(server.url)
+    order = {"command": "host", "program": "auction"}
+    await browser.evaluate(f"import('/api.js').then(({{ post }}) => post('start', {order}))")
+    await until(browser, "document.querySelector('#now button')")
+    lock = "[...document.querySelectorAll('#now button')].find(b => b.textContent === 'Lock')"
+    await browser.evaluate(f"{lock}.focus()")
+    assert server._job is not None
+    server._job.events.extend(more)
+    server._job._tell()
+    await until(browser, "document.body.innerText.includes('Seats: 2 of 5')")
+    assert await browser.evaluate(f"document.activeElement === {lock}")
+    assert await browser.evaluate("document.activeElement.textContent") == "Lock"
+
+
 async def test_the_mesh_is_told_in_words_with_why_a_pair_is_relayed(
     server: PageServer, browser: Tab, tmp_path: Path
 ) -> None:
