@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab.runs import NETNS
+from tests.lab.test_session_rootless import OPEN_TUN, ordinary
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
 from tests.support.internet import Command, Internet, Party
@@ -195,6 +197,31 @@ async def test_a_lobby_goes_on_after_its_host_went_away(internet: Internet) -> N
         await alice.sees("The same people again")
 
 
+@pytest.mark.skipif(shutil.which("pasta") is None, reason="needs Debian's package passt")
+async def test_who_may_do_nothing_on_a_machine_ticks_rootless(internet: Internet) -> None:
+    """Also the input, which no argument shows and no file holds, comes through."""
+    alice, bob = internet.parties("home0", "home1")
+    folder = internet.rounds(0.1)
+    for party in (alice, bob):
+        party.allow(folder)
+    async with page(alice, **ordinary(alice, OPEN_TUN)) as shown:
+        await shown.until("document.getElementById('rootless')?.disabled === false")
+        await shown.tab.evaluate("document.getElementById('rootless').click()")
+        program = await shown.until(
+            "[...document.querySelectorAll('[aria-labelledby=host] option')]"
+            ".find((one) => one.textContent.includes('again and again'))?.value"
+        )
+        await shown.fill({"[aria-labelledby=host] [name=program]": program})
+        await shown.fill({"seats": "2", "admit": "anyone", "[data-input=bid]": "1"})
+        await shown.press("Open the lobby")
+        link = await shown.value("#invite input")
+        guest = bob.start("join", link, "--input", "bid=2", "--json", as_root=True)
+        await shown.press("Everybody reads the same")
+        assert await shown.text("pre.output") == "sum=3"
+        await shown.sees("agreed, ready, result")
+        assert await asyncio.to_thread(guest.wait) == 0, guest.told()
+
+
 async def test_a_strangers_program_is_shown_and_runs_only_after_a_yes(internet: Internet) -> None:
     alice, bob = internet.parties("home0", "home1")
     folder = internet.rounds(0.1)
@@ -340,8 +367,8 @@ async def keyboard(party: Party) -> AsyncIterator[Keyboard]:
 
 
 @asynccontextmanager
-async def page(party: Party) -> AsyncIterator[Page]:
-    command = party.start("ui", "--no-open", "--json", as_root=True)
+async def page(party: Party, **how: Any) -> AsyncIterator[Page]:
+    command = party.start("ui", "--no-open", "--json", **{"as_root": True, **how})
     url = await address(command)
     async with tab(namespace=NETNS / party.host.namespace) as browser:
         await browser.look(1280, 900)
