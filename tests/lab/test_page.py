@@ -9,16 +9,15 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.runs import NETNS
-from tests.lab.test_session_rootless import OPEN_TUN, ordinary
-from tests.support.axe import faults
+from tests.support import looks
 from tests.support.browser import Tab, find_browser, tab
 from tests.support.internet import Command, Internet, Party
+from tests.support.unprivileged import OPEN_TUN, ordinary
 
 pytestmark = [
     pytest.mark.root,
@@ -27,7 +26,6 @@ pytestmark = [
     pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
 ]
 RESULT = "winner=party1 price=135"
-PICTURES = os.environ.get("DIDMESH_PICTURES")  # a folder, for whoever wants to look
 
 
 async def test_three_people_compute_on_their_pages(internet: Internet) -> None:
@@ -205,9 +203,9 @@ async def test_who_may_do_nothing_on_a_machine_ticks_rootless(internet: Internet
     for party in (alice, bob):
         party.allow(folder)
     async with page(alice, **ordinary(alice, OPEN_TUN)) as shown:
-        await shown.until("document.getElementById('rootless')?.disabled === false")
+        await shown.tab.until("document.getElementById('rootless')?.disabled === false")
         await shown.tab.evaluate("document.getElementById('rootless').click()")
-        program = await shown.until(
+        program = await shown.tab.until(
             "[...document.querySelectorAll('[aria-labelledby=host] option')]"
             ".find((one) => one.textContent.includes('again and again'))?.value"
         )
@@ -267,20 +265,11 @@ class Page:
         self.tab = tab
         self._name = name
 
-    async def until(self, expression: str) -> Any:
-        deadline = time.monotonic() + 60
-        while (found := await self.tab.evaluate(expression)) in (None, False, ""):
-            if time.monotonic() > deadline:
-                shown = await self.tab.evaluate("document.body.innerText")
-                raise AssertionError(f"never: {expression}\n{shown}\n{self.tab.complaints}")
-            await asyncio.sleep(0.1)
-        return found
-
     async def fill(self, values: dict[str, str]) -> None:
         for name, value in values.items():
             where = name if name[0] in "[." else f"[name={name}]"
             field = f"[...document.querySelectorAll({json.dumps(where)})].at(0)"
-            await self.until(f"{field}?.form !== undefined")
+            await self.tab.until(f"{field}?.form !== undefined")
             change = f"{field}.dispatchEvent(new Event('change'))"
             await self.tab.evaluate(f"{field}.value = {json.dumps(value)}; {change}")
 
@@ -293,32 +282,24 @@ class Page:
             "[...document.querySelectorAll('main button:not(:disabled)')]"
             f".find(one => one.textContent === {json.dumps(words)})"
         )
-        await self.until(f"{button} && ({button}.click(), true)")
+        await self.tab.until(f"{button} && ({button}.click(), true)")
 
     async def sees(self, words: str) -> None:
-        await self.until(f"document.body.innerText.includes({json.dumps(words)})")
+        await self.tab.until(f"document.body.innerText.includes({json.dumps(words)})")
 
     async def text(self, selector: str) -> str:
-        return str(await self.until(f"document.querySelector({json.dumps(selector)})?.innerText"))
+        return str(
+            await self.tab.until(f"document.querySelector({json.dumps(selector)})?.innerText")
+        )
 
     async def value(self, selector: str) -> str:
-        return str(await self.until(f"document.querySelector({json.dumps(selector)})?.value"))
+        return str(await self.tab.until(f"document.querySelector({json.dumps(selector)})?.value"))
 
     async def can_be_used_by_everybody(self) -> None:
-        for dark in (False, True):
-            for size in ((1280, 900), (390, 844)):
-                await self.tab.look(*size, dark=dark)
-                assert await faults(self.tab) == []
-                assert await self.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await looks.check(self.tab, f"checked-{self._name}")
 
     async def picture(self, what: str) -> None:
-        if PICTURES is None:
-            return
-        for width, height, phone in ((1280, 900, False), (390, 844, True)):
-            for dark in (False, True):
-                await self.tab.look(width, height, dark=dark, phone=phone)
-                name = f"{what}-{self._name}-{width}-{'dark' if dark else 'light'}.png"
-                await self.tab.picture(Path(PICTURES) / name)
+        await looks.picture(self.tab, f"{what}-{self._name}")
 
 
 class Keyboard(Page):
@@ -326,7 +307,7 @@ class Keyboard(Page):
 
     async def go_to(self, where: str) -> None:
         """`where` is an expression that gives the element."""
-        await self.until(f"({where}) && !({where}).disabled")
+        await self.tab.until(f"({where}) && !({where}).disabled")
         for _ in range(200):
             if await self.tab.evaluate(f"document.activeElement === ({where})"):
                 return

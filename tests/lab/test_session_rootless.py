@@ -7,11 +7,11 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.internet import Internet, Party
+from tests.support.internet import Internet
+from tests.support.unprivileged import OPEN_TUN, ordinary
 
 pytestmark = [
     pytest.mark.root,
@@ -20,11 +20,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("pasta") is None, reason="needs Debian's package passt"),
 ]
 WAYS = ("pasta", "slirp4netns")
-OPEN_TUN = """
-mount -t tmpfs -o mode=755 tester /mnt
-mknod -m 666 /mnt/tun c 10 200
-mount --bind /mnt/tun /dev/net/tun
-"""
 
 
 # As if the kernel had said so; that this forbids anything is left to a missing `unshare`.
@@ -191,19 +186,6 @@ def test_without_any_privilege_the_hint_names_the_option(internet: Internet) -> 
     )
     assert command.wait() == 7, command.told()
     assert "agent: hint: add --rootless" in command.errors
-
-
-def ordinary(party: Party, *lines: str) -> dict[str, Any]:
-    """How to start a command as the party's user, on a machine that `lines` of shell have changed.
-
-    All that they mount is in a mount namespace that ends with the command.
-    """
-    become = f"setpriv --reuid={party.user} --regid={party.user} --clear-groups --inh-caps=-all"
-    script = "\n".join(("set -e", *lines, f'exec {become} -- "$@"'))
-    return {
-        "before": ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"],
-        "as_root": True,
-    }
 
 
 def children(process: int) -> list[int]:

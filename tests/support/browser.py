@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ import aiohttp
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "")}
+PATIENCE = 60.0  # seconds
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -92,6 +94,16 @@ class Tab:
         )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    async def until(self, expression: str) -> Any:
+        """What the expression gives once that is something."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := await self.evaluate(expression)) in (None, False, ""):
+            if time.monotonic() > deadline:
+                shown = await self.evaluate("document.body.innerText")
+                raise AssertionError(f"never: {expression}\n{shown}\n{self.complaints}")
+            await asyncio.sleep(0.1)
+        return found
 
     async def key(self, name: str) -> None:
         """Press and let go."""

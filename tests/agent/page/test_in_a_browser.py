@@ -18,6 +18,7 @@ from agent.launch.program import load_shipped, shipped
 from agent.page.server import PageServer
 from agent.profile import Choice
 from agent.rootless.probe import Obstacle
+from tests.support import looks
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
 from tests.support.internet import MANIFEST
@@ -28,7 +29,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
 ]
-WIDTHS = {"phone": (390, 844), "wide": (1280, 900)}
 VIEWS = ("Compute", "Programs", "Contacts", "Transcripts", "You")
 MARKUP = "<img src=x onerror=document.title='broken'>"
 
@@ -36,43 +36,42 @@ MARKUP = "<img src=x onerror=document.title='broken'>"
 @pytest.fixture
 async def browser(server: PageServer) -> AsyncIterator[Tab]:
     async with tab() as opened:
-        await opened.look(*WIDTHS["wide"])
+        await opened.look(*looks.SIZES["wide"])
         await opened.open(server.url)
         yield opened
 
 
 async def test_the_token_leaves_the_address_bar(browser: Tab, server: PageServer) -> None:
-    await until(browser, "document.querySelector('form')")
+    await browser.until("document.querySelector('form')")
     assert server.guard.token not in await browser.evaluate("location.href")
     assert await browser.evaluate("history.length") <= 2
     assert browser.complaints == []
 
 
 async def test_a_reloaded_page_goes_on(browser: Tab) -> None:
-    await until(browser, "document.querySelector('form')")
+    await browser.until("document.querySelector('form')")
     await browser.call("Page.reload")
-    await until(browser, "document.querySelector('form')")
+    await browser.until("document.querySelector('form')")
 
 
 async def test_a_newcomer_makes_an_identity_and_finds_the_link_in_its_place(
     empty_server: PageServer,
 ) -> None:
     async with StubMediator().running() as stub, tab() as browser:
-        await browser.look(*WIDTHS["phone"], phone=True)
         await browser.open(empty_server.url)
-        await until(browser, "document.querySelector('[name=mediator]')")
+        await browser.until("document.querySelector('[name=mediator]')")
         assert not await browser.evaluate("document.querySelector('#views').offsetHeight > 0")
-        assert await faults(browser) == []
+        await looks.check(browser, "newcomer")
         link = f"{stub.url}/i/?_oob=eyJ9#hash.token"
         await type_in(browser, mediator=link, passphrase="one", again="other")
         await press(browser, "Make it")
-        await until(browser, "document.body.innerText.includes('the two passphrases differ')")
+        await browser.until("document.body.innerText.includes('the two passphrases differ')")
         assert not empty_server.choice.exists()
         await type_in(browser, again="one")
         await press(browser, "Make it")
-        assert await until(browser, "document.querySelector('[name=link]')?.value") == link
+        assert await browser.until("document.querySelector('[name=link]')?.value") == link
         await show(browser, "You")
-        await until(browser, "document.body.innerText.includes('no message waits')")
+        await browser.until("document.body.innerText.includes('no message waits')")
         shown = await browser.evaluate("document.querySelector('main input[readonly]').value")
         assert shown == empty_server.choice.card().did
         assert browser.complaints == []
@@ -81,8 +80,8 @@ async def test_a_newcomer_makes_an_identity_and_finds_the_link_in_its_place(
 async def test_without_the_token_the_page_shows_nothing(server: PageServer) -> None:
     async with tab() as stranger:
         await stranger.open(f"http://127.0.0.1:{server.guard.port}/")
-        shown = await until(
-            stranger, "document.querySelector('main .trouble') && document.body.innerText"
+        shown = await stranger.until(
+            "document.querySelector('main .trouble') && document.body.innerText"
         )
     assert "did:" not in shown
     assert "the token is missing or wrong" in shown
@@ -135,7 +134,7 @@ async def test_words_of_strangers_are_never_markup(
         assert await browser.evaluate("document.querySelectorAll('main img').length") == 0
         assert not await browser.evaluate("document.body.innerText.includes('\\u202e')")
     await show(browser, "Programs")
-    await until(browser, "document.body.innerText.includes('<img src=x')")
+    await browser.until("document.body.innerText.includes('<img src=x')")
     assert await browser.evaluate("document.title") == "Programs – didmesh"
     assert browser.complaints == []
 
@@ -149,16 +148,16 @@ async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
     date = time.strftime("%Y-%m-%d", time.localtime(time.time() + 3 * 86_400))
     await type_in(browser, until=date, program="second_price_auction")
     await press(browser, "Allow it")
-    await until(browser, "document.body.innerText.includes('With whom?')")
+    await browser.until("document.body.innerText.includes('With whom?')")
     await browser.evaluate("document.querySelector('main [name=with]').click()")
     await press(browser, "Allow it")
-    await until(browser, "document.body.innerText.includes('with bob, you until')")
+    await browser.until("document.body.innerText.includes('with bob, you until')")
     [one] = Consents(choice.folder).standing(time.time())
     assert one.parties == {did, choice.card().did}
     assert time.strftime("%Y-%m-%d %H:%M", time.localtime(one.until)) == f"{date} 23:59"
     assert await faults(browser) == []
     await browser.evaluate("document.querySelector('#standing ~ ul button').click()")
-    await until(browser, "document.body.innerText.includes('Nothing: you are asked each time')")
+    await browser.until("document.body.innerText.includes('Nothing: you are asked each time')")
     assert Consents(choice.folder).standing(time.time()) == ()
 
 
@@ -170,15 +169,15 @@ async def test_words_are_compared_with_a_contact_who_is_verified_then(
     contacts.name(did, "bob")
     await show(browser, "Contacts")
     await press(browser, "Compare words with bob")
-    words = await until(browser, "document.querySelector('main .words')?.innerText")
+    words = await browser.until("document.querySelector('main .words')?.innerText")
     assert len(words.split()) == 4
     assert not contacts.named("bob").verified
     assert await faults(browser) == []
     await press(browser, "The same")
-    await until(browser, "document.querySelector('main li .stage').innerText === 'verified'")
+    await browser.until("document.querySelector('main li .stage')?.innerText === 'verified'")
     assert contacts.named("bob").verified
     await press(browser, "Forget bob")
-    await until(browser, "!document.querySelector('main ul.rows li')")
+    await browser.until("!document.querySelector('main ul.rows li')")
     assert contacts.all() == ()
 
 
@@ -193,14 +192,14 @@ async def test_the_same_people_are_called_again_with_the_same_program(
     (choice.folder / "transcripts" / "x.json").write_text(json.dumps({"descriptor": descriptor}))
     await show(browser, "Compute")
     again = "document.querySelector('[aria-labelledby=again]')"
-    await until(browser, f"{again}.innerText.includes('Calls bob and lets them in')")
-    await until(browser, f"{again}.querySelector('[name=role]')")
+    await browser.until(f"{again}.innerText.includes('Calls bob and lets them in')")
+    await browser.until(f"{again}.querySelector('[name=role]')")
     assert await browser.evaluate(f"{again}.querySelector('[name=program]').value") == (
         "private_match"
     )
     await browser.evaluate(f"{again}.querySelector('[data-input]').value = '1'")
     await press(browser, "Call them again")
-    words = await until(browser, "document.querySelector('#now code')?.innerText")
+    words = await browser.until("document.querySelector('#now code')?.innerText")
     assert "--again" in words
     assert "--role=voter" in words
     assert "--seats" not in words
@@ -213,13 +212,13 @@ async def test_rootless_is_a_choice_where_the_machine_allows_it_and_a_sentence_w
     await show(browser, "Compute")
     await browser.evaluate("document.getElementById('rootless').click()")
     await press(browser, "Wait for a call")
-    words = await until(browser, "document.querySelector('#now code')?.innerText")
+    words = await browser.until("document.querySelector('#now code')?.innerText")
     assert "--rootless" in words
-    await until(browser, "document.querySelector('#now h2')?.innerText === 'Ended'")
+    await browser.until("document.querySelector('#now h2')?.innerText === 'Ended'")
     obstacle = Obstacle("there is no /dev/net/tun", "sudo modprobe tun")
     monkeypatch.setattr("agent.page.server.find_obstacle", lambda: obstacle)
     await press(browser, "Back")
-    await until(browser, "document.getElementById('rootless')?.disabled")
+    await browser.until("document.getElementById('rootless')?.disabled")
     hint = await browser.evaluate("document.getElementById('rootless-hint').innerText")
     assert "there is no /dev/net/tun" in hint
     assert "sudo modprobe tun" in hint
@@ -234,30 +233,24 @@ async def test_the_difference_between_transcripts_is_named(choice: Choice, brows
     (folder / f"{one['session'][:16]}.json").write_text(json.dumps(one))
     await show(browser, "Transcripts")
     await drop(browser, two, three)
-    await until(browser, "document.body.innerText.includes('All 3 transcripts are equal, yours')")
+    await browser.until("document.body.innerText.includes('All 3 transcripts are equal, yours')")
     assert await browser.evaluate("document.querySelectorAll('.verdict li.ready').length") == 3
     assert await faults(browser) == []
     one["statements"].pop()
     (folder / f"{one['session'][:16]}.json").write_text(json.dumps(one))
     await drop(browser, two, three)
-    await until(browser, "document.body.innerText.includes('yours lacks the result of party2')")
+    await browser.until("document.body.innerText.includes('yours lacks the result of party2')")
     await drop(browser, transcripts()[0], two)
-    await until(browser, "document.body.innerText.includes('is of another session than')")
+    await browser.until("document.body.innerText.includes('is of another session than')")
     assert await faults(browser) == []
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_every_view_fits_and_can_be_used_by_everybody(
-    choice: Choice, browser: Tab, width: str, dark: bool
-) -> None:
+async def test_every_view_fits_and_can_be_used_by_everybody(choice: Choice, browser: Tab) -> None:
     did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
     Contacts(choice.folder).name(did, "bob")
-    await browser.look(*WIDTHS[width], dark=dark, phone=width == "phone")
     for view in VIEWS:
         await show(browser, view)
-        assert await browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-        assert await faults(browser) == [], view
+        await looks.check(browser, f"view-{view.lower()}")
     assert browser.complaints == []
 
 
@@ -288,14 +281,13 @@ async def show(browser: Tab, view: str) -> None:
     button = (
         f"[...document.querySelectorAll('#views button')].find(b => b.textContent === '{view}')"
     )
-    await until(browser, f"document.querySelector('main h1') && {button}")
+    await browser.until(f"document.querySelector('main h1') && {button}")
     await browser.evaluate(f"{button}.click()")
-    await until(
-        browser,
+    await browser.until(
         f"document.title.startsWith('{view}') && !document.querySelector('main[aria-busy]')",
     )
     if view == "Compute":
-        await until(browser, "document.querySelector('[name=seats]')")
+        await browser.until("document.querySelector('[name=seats]')")
 
 
 async def type_in(browser: Tab, **values: str) -> None:
@@ -321,11 +313,3 @@ async def press(browser: Tab, words: str) -> None:
         f".find(one => one.textContent === {json.dumps(words)})"
     )
     await browser.evaluate(f"{button}.click()")
-
-
-async def until(browser: Tab, expression: str) -> Any:
-    deadline = time.monotonic() + 60
-    while (found := await browser.evaluate(expression)) in (None, False, ""):
-        assert time.monotonic() < deadline, expression
-        await asyncio.sleep(0.1)
-    return found

@@ -1,13 +1,12 @@
 """Every state of a session as a person sees it, from the events that commands tell.
 
 The command that runs the session is one that prints events which a test wrote; all other commands
-are real. With DIDMESH_PICTURES=FOLDER each state is kept as four pictures.
+are real.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +19,7 @@ from agent.launch.describing import to_json
 from agent.launch.difference import difference
 from agent.launch.program import load_folder
 from agent.page.server import PageServer
-from tests.agent.page.test_in_a_browser import WIDTHS, until
+from tests.support import looks
 from tests.support.axe import faults
 from tests.support.browser import Tab, find_browser, tab
 from tests.support.internet import MANIFEST
@@ -30,7 +29,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_browser() is None, reason="no Chromium: apt-get install chromium"),
 ]
-PICTURES = os.environ.get("DIDMESH_PICTURES")
 TELLER = """
 import json, os, pathlib, signal, sys
 if sys.argv[1] not in ("host", "join", "run"):
@@ -198,17 +196,8 @@ async def test_every_state_fits_and_can_be_used_by_everybody(
     await browser.open(server.url)
     order = {"command": "join", "link": LINK}
     await browser.evaluate(f"import('/api.js').then(({{ post }}) => post('start', {order}))")
-    await until(browser, f"document.body.innerText.includes({json.dumps(words)})")
-    for width, size in WIDTHS.items():
-        for dark in (False, True):
-            await browser.look(*size, dark=dark, phone=width == "phone")
-            where = (name, width, dark)
-            fits = "document.documentElement.scrollWidth <= innerWidth"
-            assert await browser.evaluate(fits), where
-            assert await faults(browser) == [], where
-            if PICTURES is not None:
-                look = "dark" if dark else "light"
-                await browser.picture(Path(PICTURES) / f"state-{name}-{width}-{look}.png")
+    await browser.until(f"document.body.innerText.includes({json.dumps(words)})")
+    await looks.check(browser, f"state-{name}")
     assert browser.complaints == []
 
 
@@ -223,13 +212,13 @@ async def test_what_happens_meanwhile_takes_the_keyboard_from_nobody(
     await browser.open(server.url)
     order = {"command": "host", "program": "auction"}
     await browser.evaluate(f"import('/api.js').then(({{ post }}) => post('start', {order}))")
-    await until(browser, "document.querySelector('#now button')")
+    await browser.until("document.querySelector('#now button')")
     lock = "[...document.querySelectorAll('#now button')].find(b => b.textContent === 'Lock')"
     await browser.evaluate(f"{lock}.focus()")
     assert server._job is not None
     server._job.events.extend(more)
     server._job._tell()
-    await until(browser, "document.body.innerText.includes('Seats: 2 of 5')")
+    await browser.until("document.body.innerText.includes('Seats: 2 of 5')")
     assert await browser.evaluate(f"document.activeElement === {lock}")
     assert await browser.evaluate("document.activeElement.textContent") == "Lock"
 
@@ -241,7 +230,7 @@ async def test_the_mesh_is_told_in_words_with_why_a_pair_is_relayed(
     (tmp_path / "told.json").write_text(json.dumps({"events": events, "code": code}))
     await browser.open(server.url)
     await browser.evaluate("import('/api.js').then(({ post }) => post('start', {command: 'join'}))")
-    told = await until(browser, "document.querySelector('#mesh desc')?.textContent")
+    told = await browser.until("document.querySelector('#mesh desc')?.textContent")
     assert "You to bob: direct, 23 ms." in told
     assert "relayed, 148 ms, since none of 4 addresses answered" in told
     assert "relayed over a stream, 310 ms, since UDP blocked." in told
@@ -269,7 +258,7 @@ async def test_the_proof_of_a_session_stands_under_its_result(
     (tmp_path / "told.json").write_text(json.dumps({"events": [result], "code": 0}))
     await browser.open(server.url)
     await browser.evaluate("import('/api.js').then(({ post }) => post('start', {command: 'join'}))")
-    await until(browser, "document.querySelector('#result .verdict .good')")
+    await browser.until("document.querySelector('#result .verdict .good')")
     assert await browser.evaluate("document.querySelectorAll('#result li.ready').length") == 3
     assert await faults(browser) == []
 

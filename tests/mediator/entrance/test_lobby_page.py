@@ -7,7 +7,7 @@ import pytest
 
 from agent.lobby.link import LobbyLink, parse_link
 from mediator.app import Mediator
-from tests.support.axe import faults
+from tests.support import looks
 from tests.support.browser import find_browser, tab
 from tests.support.sessions import make_parties
 
@@ -79,10 +79,5 @@ async def test_any_other_query_gets_the_general_words(mediator: Mediator, query:
 async def test_it_fits_phones_and_desks_and_can_be_used_by_everybody(mediator: Mediator) -> None:
     async with tab() as browser:
         await browser.open(link_to(mediator))
-        for width, height in ((390, 844), (1280, 900)):
-            for dark in (False, True):
-                await browser.look(width, height, dark=dark)
-                fits = "document.documentElement.scrollWidth <= innerWidth"
-                assert await browser.evaluate(fits), (width, dark)
-                assert await faults(browser) == [], (width, dark)
+        await looks.check(browser, "lobby-link")
         assert browser.complaints == []
