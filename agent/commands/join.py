@@ -30,7 +30,7 @@ from agent.lobby.words import called
 from agent.mail.invitation import find_mediator
 from agent.mail.mailbox import Mailbox
 from agent.mail.transport import Transport
-from agent.network_helper.client import NetworkHelper
+from agent.network_helper.client import HANDED_OVER, NetworkHelper
 from agent.person import Person
 from agent.privileges import drop_root, ordinary_user
 from agent.profile import Choice, session_options
@@ -99,7 +99,8 @@ def command(
     target = _target(link, mediator)
     if isinstance(target, LobbyLink):
         mediator = mediator_of(str(link))
-    if standing and not is_inside():
+    # A helper that is handed over serves one session: who handed it over starts the turns.
+    if standing and not is_inside() and HANDED_OVER not in os.environ:
         _take_turns()
     run_inside(rootless)
     user = ordinary_user(os.environ) if os.geteuid() == 0 else None

@@ -34,6 +34,7 @@ class Job:
         self.events: list[dict[str, Any]] = []
         self.code: int | None = None
         self.changed = asyncio.Event()
+        self.interrupted = False
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
 
@@ -83,6 +84,7 @@ class Job:
                 self._process.stdin.write(json.dumps(told).encode() + b"\n")
 
     def interrupt(self) -> None:
+        self.interrupted = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)

@@ -30,6 +30,7 @@ class Order:
     inputs: tuple[str, ...] = ()
     passphrase: str | None = field(default=None, repr=False)  # of a profile that is to be made
     rootless: bool = False  # it needs no network helper of ours
+    standing: bool = False  # it waits for one session after the other
     files: Mapping[str, str] = field(default_factory=dict)  # to be there for it, by their names
 
 
@@ -47,13 +48,14 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
         case "join":
             link = _text(asked, "link", "")
             seat = _named(asked, "name", "mediator", "role")
+            seat += ["--standing"] if asked.get("standing") is True else []
             words = ["join", *options, "--answers", *seat, *(["--", link] if link else [])]
         case "run":
             parties = [*_others(asked), *_named(asked, "role", "order")]
             words = ["run", *options, *parties, "--", _text(asked, "program")]
         case _:
             raise BadOrder("there is no such command")
-    return Order(tuple(words), inputs, rootless=rootless)
+    return Order(tuple(words), inputs, rootless=rootless, standing="--standing" in words)
 
 
 def identity_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:

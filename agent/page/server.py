@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -18,7 +19,8 @@ from typing import Any
 import segno
 from aiohttp import web
 
-from agent.errors import AgentError
+from agent.errors import AgentError, Exit
+from agent.launch.consents import Consents
 from agent.lobby.files import LobbyFile, newest_hosted
 from agent.page.guard import HEADERS, Forbidden, Guard
 from agent.page.helpers import Helpers
@@ -41,6 +43,8 @@ MAX_BODY = 64 * 1024  # bytes of a request
 MAX_COMPARED = 32 * 1024 * 1024  # bytes of one that brings the transcripts of others
 LONGEST_WAIT = 20.0  # seconds until a question for news is answered without any
 PATHS_INTERVAL = 2.0  # seconds between two looks at the paths of a session that runs
+PAUSE = 15.0  # seconds until a turn that failed is followed by another
+GOES_ON = (Exit.OK, Exit.FAILED, Exit.TIMEOUT, Exit.REFUSED)  # after which a next turn has sense
 MAX_ASKED = 4  # commands that answer at once, at a time
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -118,8 +122,17 @@ class PageServer:
             return _json({"error": "a session runs already: leave or stop it first"}, 409)
         helper = None if order.rootless else await self.helpers.new()
         self._job = Job(order)
-        self._running = asyncio.create_task(self._job.run(helper))
+        self._running = asyncio.create_task(self._run(order, self._job, helper))
         return _json({"started": True})
+
+    async def _run(self, order: Order, job: Job, helper: socket.socket | None) -> None:
+        """The command; if it is to go on waiting, once more with each new helper of ours."""
+        await job.run(helper)
+        while helper and order.standing and not job.interrupted and job.code in GOES_ON:
+            await asyncio.sleep(0 if job.code == Exit.OK else PAUSE)
+            helper = await self.helpers.new()
+            self._job = job = Job(order)
+            await job.run(helper)
 
     async def _news(self, request: web.Request) -> web.Response:
         """What happened after the first `since` events of job number `job`."""
@@ -208,6 +221,7 @@ class PageServer:
                 "transcripts": [path.name for path in found[:100]],
                 "lobby": self._hosted(),
                 "last": self._last_session(),
+                "standing": len(Consents(self.choice.folder).standing(time.time())),
                 "rootless": obstacle and asdict(obstacle),  # what keeps us from it
             }
         )

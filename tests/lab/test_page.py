@@ -195,6 +195,28 @@ async def test_a_lobby_goes_on_after_its_host_went_away(internet: Internet) -> N
         await alice.sees("The same people again")
 
 
+async def test_what_was_allowed_goes_on_without_a_click(internet: Internet) -> None:
+    alice, bob = internet.parties("home0", "home1")
+    assert bob.agent("contacts", "name", alice.did, "alice").wait() == 0
+    folder = internet.rounds(0.1)
+    for party in (alice, bob):
+        party.allow(folder)
+    assert bob.agent("allow", folder, "--with", "alice").wait() == 0
+    host = ("host", folder, "--with", bob.did, "--yes", "--json", "--input", "bid=7")
+    async with page(bob) as shown:
+        await shown.fill({"inputs": "bid=5"})
+        await shown.press("Take part without asking")
+        for _ in range(2):
+            await shown.sees("waiting until a contact calls")
+            command = alice.start(*host, as_root=True)
+            assert await asyncio.to_thread(command.wait) == 0, command.told()
+            assert command.the("result")["output"] == "sum=12\n"
+            await shown.sees("The last result")
+            await shown.sees("sum=12")
+        await shown.press("Stop")
+        await shown.press("Back")
+
+
 @pytest.mark.skipif(shutil.which("pasta") is None, reason="needs Debian's package passt")
 async def test_who_may_do_nothing_on_a_machine_ticks_rootless(internet: Internet) -> None:
     """Also the input, which no argument shows and no file holds, comes through."""

@@ -11,7 +11,7 @@ export async function consentsCard(programs, again) {
   const names = new Map([[me.did, "you"], ...contacts.map((one) => [one.did, one.name])]);
   return h("section", { class: "card", "aria-labelledby": "standing" },
     h("h2", { id: "standing" }, "What may run without asking"),
-    h("p", { class: "hint" }, "One program, with exactly these people, until a date. It holds for ", h("code", {}, "agent join --standing"), ", which waits for calls and takes part without asking."),
+    h("p", { class: "hint" }, "One program, with exactly these people, until a date. It holds while you wait for calls, under Compute."),
     allowed.length ? h("ul", { class: "seats" }, allowed.map((one) => standing(one, names, again)))
       : h("p", {}, "Nothing: you are asked each time."),
     contacts.length ? granting(programs, contacts, again)

@@ -8,7 +8,7 @@ import { programsView } from "./programs.js";
 import { recordsView } from "./records.js";
 import { SessionView } from "./session.js";
 import { startView } from "./start.js";
-import { empty, fold } from "./state.js";
+import { empty, fold, renewed } from "./state.js";
 
 const VIEWS = { Compute: null, Programs: programsView, Contacts: contactsView, Transcripts: recordsView, You: youView };
 const WAIT = 20;  // seconds; the server answers sooner when there is news
@@ -56,7 +56,7 @@ async function follow() {
       const news = await get(`news?since=${state.count ?? 0}&job=${job.job}&wait=${job.job && job.code === null ? WAIT : 1}`);
       const another = news.job !== job.job;
       if (another) {
-        state = empty();
+        state = news.words?.includes("--standing") ? renewed(state) : empty();
         view = new SessionView(me.did, leave);
       }
       for (const event of news.events) fold(state, event);

@@ -41,7 +41,8 @@ export class SessionView {
     this.drawQuestions(state, over);
     const asked = [...state.questions.values()].some((one) => one.kind === "phrase");
     this.part("phrase", [state.phrase, over, asked], () => !over && !asked && state.phrase && phraseCard(state.phrase));
-    this.part("result", [state.result, over], () => state.result && resultCard(state));
+    const last = state.result ?? state.earlier;
+    this.part("result", [last, over], () => last && resultCard(last, state.result ? "Result" : "The last result"));
     this.part("invite", [state.link, state.code, state.computing, over],
       () => state.link && !state.computing && !over && inviteCard(state));
     this.part("seats", [state.roster, state.seats], () => state.roster.length > 0 && seatsCard(state, this.me));
@@ -95,7 +96,7 @@ export class SessionView {
             !state.locked && word("Lock", "lock"), word("Close", "close")] : []),
           !host && !state.computing && job.words[1] === "join" && word("Leave", "leave"),
           h("button", { type: "button", class: "quiet", onclick: () => post("stop") },
-            state.computing || job.words[1] === "run" ? "Stop" : "Go away for now")].filter(Boolean)),
+            state.computing || job.words[1] === "run" || job.words.includes("--standing") ? "Stop" : "Go away for now")].filter(Boolean)),
       h("p", { class: "hint" }, "On the command line: ", h("code", {}, typed(job.words))),
     ];
   }
@@ -227,15 +228,14 @@ function programCard(program, pieces) {
     program && programFacts(program)];
 }
 
-function resultCard(state) {
-  const { output, transcript } = state.result;
+function resultCard({ output, transcript }, title) {
   const checked = h("div", { "aria-live": "polite" });
   const name = transcript?.split("/").pop();
   if (name) {
     post("verify", { transcript: name }).then((told) => checked.replaceChildren(verdict(told)),
       (error) => checked.replaceChildren(trouble(error)));
   }
-  return [h("h2", {}, "Result"),
+  return [h("h2", {}, title),
     output === null ? h("p", {}, "none") : h("pre", { class: "output", tabindex: "0", "aria-label": "What the program printed" }, output.split("\n").map((line) => `${plain(line)}\n`).join("").trimEnd()),
     name && h("h3", {}, "Transcript"), name && h("p", { class: "hint" }, h("code", {}, plain(transcript))), checked];
 }

@@ -24,14 +24,14 @@ export async function startView(link, started) {
     h("h1", {}, "Compute together"),
     h("p", { class: "lead" }, "Your input stays on this machine. You see who takes part, and what is opened to whom, before anything runs."),
     h("div", { class: "columns" },
-      h("div", {}, joinCard(link, go), runCard(programs, go), rootlessCard(kept.rootless), mail()),
+      h("div", {}, joinCard(link, kept.standing, go), runCard(programs, go), rootlessCard(kept.rootless), mail()),
       h("div", {}, kept.lobby && resumeCard(kept.lobby, go), kept.last && againCard(kept.last, programs, people, go),
         hostCard(programs, people.contacts, go)),
     ),
   ];
 }
 
-function joinCard(link, go) {
+function joinCard(link, standing, go) {
   return h("section", { class: "card", "aria-labelledby": "join" },
     h("h2", { id: "join" }, "Join"),
     form({ autocomplete: "off" }, (data) => go({
@@ -46,7 +46,11 @@ function joinCard(link, go) {
       h("p", { class: "actions" }, h("button", {}, "Knock"))),
     form({}, () => go({ command: "join" }),
       h("p", { class: "hint" }, "Or wait until one of your contacts calls you."),
-      h("p", { class: "actions" }, h("button", { class: "quiet" }, "Wait for a call"))));
+      h("p", { class: "actions" }, h("button", { class: "quiet" }, "Wait for a call"))),
+    standing > 0 && form({ autocomplete: "off" }, (data) => go({ command: "join", standing: true, inputs: words(data, "inputs") }),
+      h("p", { class: "hint" }, "Or take part in what you allowed (under Programs) each time that it is called, without being asked."),
+      field("Your inputs, each time", h("input", { name: "inputs", placeholder: "bid=120" })),
+      h("p", { class: "actions" }, h("button", { class: "quiet" }, "Take part without asking"))));
 }
 
 function hostCard(programs, contacts, go) {

@@ -3,8 +3,11 @@
 export const empty = () => ({
   link: null, code: null, goal: null, roster: [], seats: 0, free: 0, waiting: [], locked: false,
   program: null, pieces: null, phrase: null, questions: new Map(), paths: new Map(), mesh: null,
-  log: [], now: "starting", result: null, error: null, cleanup: null, computing: false,
+  log: [], now: "starting", result: null, error: null, cleanup: null, computing: false, earlier: null,
 });
+
+// For who takes part again and again: the next time, with what came of the last.
+export const renewed = (state) => ({ ...empty(), log: state.log, earlier: state.result ?? state.earlier });
 
 const MAX_LOG = 500;
 
@@ -47,6 +50,7 @@ const HANDLERS = {
 };
 
 const LOBBY = {
+  waiting: (state) => Object.assign(state, renewed(state), { now: state.now }),
   open: (state, event) => { state.link = event.link; state.expires = event.expires; },
   code: (state, event) => { state.code = event.code; },
   burnt: (state) => { state.code = null; },

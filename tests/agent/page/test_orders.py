@@ -30,6 +30,15 @@ def test_the_same_people_are_called_again_by_one_word() -> None:
     assert session_order(asked, PROFILE).words[-3:] == ("--again", "--", "auction")
 
 
+def test_what_was_allowed_is_taken_part_in_again_and_again() -> None:
+    asked = {"command": "join", "standing": True, "inputs": ["bid=120"]}
+    order = session_order(asked, PROFILE)
+    assert order.standing
+    assert order.words[-1] == "--standing"
+    assert order.inputs == ("bid=120",)
+    assert not session_order({"command": "join", "name": "--standing"}, PROFILE).standing
+
+
 def test_a_guest_says_which_seat_it_would_like() -> None:
     order = session_order({"command": "join", "link": "x", "role": "helper"}, PROFILE)
     assert order.words[-3:] == ("--role=helper", "--", "x")
