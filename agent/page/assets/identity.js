@@ -26,7 +26,7 @@ export function newIdentityView(made) {
         made(given.includes(LOBBY) ? given : "");
       },
         field("Mediator, or the link that you were sent", h("input", {
-          name: "mediator", required: true, inputmode: "url", autocapitalize: "off", spellcheck: "false", placeholder: "https://mediator.example",
+          name: "mediator", required: true, autocomplete: "off", inputmode: "url", autocapitalize: "off", spellcheck: "false", placeholder: "https://mediator.example",
         }), "A mediator keeps your mail while you are away, and cannot read it. Others may use another one."),
         field("Passphrase", passphrase, "Opens your keys. Nobody can give you another one."),
         field("The same passphrase again", again),

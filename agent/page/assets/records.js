@@ -66,8 +66,8 @@ function ours(files, transcripts) {
 
 // The command names files by where they lie; ours is "yours".
 function mine(words, { transcript }) {
-  const place = `/transcripts/${transcript}`, at = transcript ? words.indexOf(place) : -1;
-  return at < 0 ? words : `yours${words.slice(at + place.length)}`;
+  if (!transcript) return words;
+  return words.replace(new RegExp(`(^|than )/.*/transcripts/${transcript.replaceAll(".", "\\.")}`), "$1yours");
 }
 
 export function verdict(told, asked = {}) {

@@ -146,6 +146,7 @@ async def test_a_standing_consent_is_given_until_a_date_and_taken_back(
     Contacts(choice.folder).name(did, "bob")
     await show(browser, "Programs")
     date = time.strftime("%Y-%m-%d", time.localtime(time.time() + 3 * 86_400))
+    await browser.evaluate("document.querySelector('#standing ~ details').open = true")
     await type_in(browser, until=date, program="second_price_auction")
     await press(browser, "Allow it")
     await browser.until("document.body.innerText.includes('With whom?')")
@@ -241,7 +242,7 @@ async def test_the_difference_between_transcripts_is_named(choice: Choice, brows
     await drop(browser, two, three)
     await browser.until("document.body.innerText.includes('yours lacks the result of party2')")
     await drop(browser, transcripts()[0], two)
-    await browser.until("document.body.innerText.includes('is of another session than')")
+    await browser.until("document.body.innerText.includes('is of another session than yours')")
     assert await faults(browser) == []
 
 
