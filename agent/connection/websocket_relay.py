@@ -34,8 +34,11 @@ from traversal.relay_frames import (
     datagrams_of,
     frame,
 )
+from traversal.relay_server import is_bind
+from traversal.segments import Segments
 
 READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
+GATHER = 0.001  # seconds in which a stream's datagrams are gathered
 MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
 CONNECT_TIME = 10.0  # seconds
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before connecting again
@@ -77,11 +80,13 @@ class WebSocketRelay:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
         self._socket.bind((LOOPBACK, 0))
+        self._deliveries = Segments(self._socket.sendmsg, self._wireguard)
         self.local = Address(*self._socket.getsockname())
         self.binding = RelayBinding(ticket, self.local, time.monotonic())
         self.dropped = 0  # datagrams that found the connection full or missing
         self.fault: str | None = None  # why there is no connection now
         self._writer: asyncio.StreamWriter | None = None
+        self._gathering: asyncio.TimerHandle | None = None
 
     @property
     def bound(self) -> bool:
@@ -99,6 +104,8 @@ class WebSocketRelay:
         traceback: TracebackType | None,
     ) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
+        if self._gathering is not None:
+            self._gathering.cancel()
         if self._writer is not None:
             self.binding.release(time.monotonic())
             self._send_binds(self._writer)
@@ -145,11 +152,11 @@ class WebSocketRelay:
             writer.transport.abort()  # whoever does not agree that it is over
 
     def _deliver(self, content: bytes) -> None:
-        now, send = time.monotonic(), self._socket.sendto
+        now, for_wireguard = time.monotonic(), []
         for data in datagrams_of(content):
-            if not self.binding.handle_datagram(data, self.local, now):
-                with contextlib.suppress(OSError):  # a full queue, or nobody there yet
-                    send(data, self._wireguard)
+            if not is_bind(data) or not self.binding.handle_datagram(data, self.local, now):
+                for_wireguard.append(data)
+        self._deliveries.send(for_wireguard)
 
     async def _keep_bound(self, writer: asyncio.StreamWriter) -> None:
         while (at := self.binding.next_timer()) is not None:
@@ -162,20 +169,38 @@ class WebSocketRelay:
             writer.write(frame(batch([each.data for each in binds]), os.urandom(4)))
 
     def _read_local(self) -> None:
-        """All that waits becomes one frame."""
+        """Something waits. Where more than one does there is a stream, and what a moment brings
+        goes in one frame: frames cost, their size hardly."""
+        if self._send_what_waits() > 1:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._gather(GATHER)
+
+    def _gather(self, seconds: float) -> None:
+        self._gathering = asyncio.get_running_loop().call_later(seconds, self._look_again)
+
+    def _look_again(self) -> None:
+        number = self._send_what_waits()
+        if number:
+            self._gather(GATHER if number < READ_AT_ONCE else 0)
+        else:
+            asyncio.get_running_loop().add_reader(self._socket, self._read_local)
+
+    def _send_what_waits(self) -> int:
+        """In one frame; how many datagrams there were."""
         read: list[bytes] = []
-        receive = self._socket.recvfrom
-        for _ in range(READ_AT_ONCE):
+        receive, wireguard = self._socket.recvfrom, self._wireguard
+        number = 0
+        while number < READ_AT_ONCE:
             try:
                 data, source = receive(MAX_DATAGRAM)
             except OSError:  # nothing more, or an ICMP error for something we sent
                 break
-            if source == self._wireguard:
+            number += 1
+            if source == wireguard:
                 read.append(data)
         writer = self._writer
-        if not read:
-            return
         if writer is None or writer.transport.get_write_buffer_size() > MAX_BUFFER:
             self.dropped += len(read)
-        else:
+        elif read:
             writer.write(frame(batch(read), os.urandom(4)))
+        return number

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import socket
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 from aiohttp import WSMsgType, web
@@ -83,20 +84,30 @@ class RelaySocket:
             self._connection.finished(len(data) if isinstance(data, bytes) else 0)
 
     def _forward(self, content: bytes) -> None:
-        flow = self._relay.flow_of(self._channel)
+        datagrams: list[bytes] = []
         for data in datagrams_of(content):
             if is_bind(data):
-                if self._binds.take(None):
-                    raise _TooManyBinds
-                answer = self._relay.handle_bind(data, self._channel, None)
-                if answer is not None:
-                    self._send(answer)
-                flow = self._relay.flow_of(self._channel)
-            elif flow is not None:
-                flow.forward(data)
+                self._pass_on(datagrams)
+                datagrams = []
+                self._hear_bind(data)
+            else:
+                datagrams.append(data)
+        self._pass_on(datagrams)
 
-    def _send(self, data: bytes) -> None:
-        self._waiting.append(data)
+    def _pass_on(self, datagrams: list[bytes]) -> None:
+        flow = self._relay.flow_of(self._channel)
+        if flow is not None:
+            flow.forward(datagrams)
+
+    def _hear_bind(self, data: bytes) -> None:
+        if self._binds.take(None):
+            raise _TooManyBinds
+        answer = self._relay.handle_bind(data, self._channel, None)
+        if answer is not None:
+            self._send([answer])
+
+    def _send(self, datagrams: Sequence[bytes]) -> None:
+        self._waiting.extend(datagrams)
         if not self._planned:
             self._planned = True
             self._loop.call_soon(self._flush)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from traversal.relay_server import admits
 
@@ -12,7 +12,7 @@ WIREGUARD = frozenset(bytes([kind, 0, 0, 0]) for kind in range(1, 5))
 
 
 class Flow:
-    """`send` brings one datagram to the other side; `now` is the loop's clock in seconds."""
+    """`send` brings datagrams to the other side; `now` is the loop's clock in seconds."""
 
     __slots__ = (
         "_allowed",
@@ -26,7 +26,9 @@ class Flow:
         "packets",
     )
 
-    def __init__(self, send: Callable[[bytes], None], rate: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, send: Callable[[Sequence[bytes]], None], rate: int, now: Callable[[], float]
+    ) -> None:
         self.packets = 0
         self.bytes = 0
         self.dropped = 0  # over the rate, or nothing that a relay passes on
@@ -37,18 +39,23 @@ class Flow:
         self._allowed = self._most
         self._at = now()
 
-    def forward(self, data: bytes) -> None:
+    def forward(self, datagrams: Sequence[bytes]) -> None:
         """This runs for every datagram that Python relays."""
+        allowed = [data for data in datagrams if self._allows(data)]
+        self.dropped += len(datagrams) - len(allowed)
+        if allowed:
+            self.packets += len(allowed)
+            self.bytes += sum(map(len, allowed))
+            self._send(allowed)
+
+    def _allows(self, data: bytes) -> bool:
         size = len(data)
         if self._allowed < size:
             self._refill()
         if self._allowed < size or not ((data[:4] in WIREGUARD and size >= 32) or admits(data)):
-            self.dropped += 1
-            return
+            return False
         self._allowed -= size
-        self.packets += 1
-        self.bytes += size
-        self._send(data)
+        return True
 
     def _refill(self) -> None:
         now = self._now()

@@ -11,6 +11,7 @@ from typing import Any
 from mediator.relay.flow import MAX_DATAGRAM, Flow
 from traversal.candidate import Address
 from traversal.relay_server import is_bind
+from traversal.segments import Segments
 
 READ_AT_ONCE = 64  # datagrams taken from the kernel before others have their turn
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel; it gives what its own limits allow
@@ -56,16 +57,10 @@ class Port:
         self._sockets.clear()
         self._flows.clear()
 
-    def sender(self, to: Address) -> Callable[[bytes], None]:
-        """What sends a datagram to whoever bound from there, from where it bound at."""
+    def sender(self, to: Address) -> Callable[[Sequence[bytes]], None]:
+        """What sends datagrams to whoever bound from there, from where it bound at."""
         through, destination = self._heard_by[to]
-        sendto = through.sendto
-
-        def send(data: bytes) -> None:
-            with contextlib.suppress(OSError):  # a full queue loses datagrams like any other
-                sendto(data, destination)
-
-        return send
+        return Segments(through.sendmsg, destination).send
 
     def route(self, flows: dict[Address, Flow]) -> None:
         """From now on datagrams from these addresses go along these flows, and no others."""
@@ -84,19 +79,22 @@ class Port:
 
     def _read(self, through: socket.socket) -> None:
         receive, flows = through.recvfrom, self._flows
+        read: dict[Flow, list[bytes]] = {}
         for _ in range(READ_AT_ONCE):
             try:
                 data, source = receive(MAX_DATAGRAM)
             except BlockingIOError:
-                return
+                break
             except OSError:  # an ICMP error for something we sent
                 continue
             flow = flows.get(source)
             if flow is not None and not is_bind(data):
-                flow.forward(data)
+                read.setdefault(flow, []).append(data)
             elif is_bind(data):
                 self._hear_bind(data, source, through)
                 flows = self._flows
+        for flow, datagrams in read.items():
+            flow.forward(datagrams)
 
     def _hear_bind(self, data: bytes, source: tuple[Any, ...], through: socket.socket) -> None:
         address = Address(source[0], source[1])
