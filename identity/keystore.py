@@ -134,6 +134,11 @@ class Keystore:
             return age.unseal(data, passphrase)
         except age.WrongPassphraseError:
             raise WrongPassphrase(self.path) from None
+        except age.TooBusyError:
+            raise KeystoreError(
+                self.path,
+                "the passphrase cannot be tried, this machine is too busy: try again later",
+            ) from None
         except ValueError as error:
             raise KeystoreCorrupt(self.path, f"the encrypted profile is damaged: {error}") from None
 

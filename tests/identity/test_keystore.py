@@ -58,6 +58,43 @@ def test_a_wrong_passphrase_and_a_missing_one_are_told_apart(sealed: Path) -> No
         Keystore(sealed).load(None)
 
 
+EXCESSIVE = "Excessive work parameter for passphrase.\nDecryption would take around 32 seconds."
+
+
+def test_a_busy_machine_tries_the_passphrase_again(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decrypt, tries = pyrage.passphrase.decrypt, iter(range(3))
+
+    def busy(data: bytes, passphrase: str) -> bytes:
+        if next(tries, None) is not None:
+            raise pyrage.DecryptError(EXCESSIVE)
+        return bytes(decrypt(data, passphrase))
+
+    monkeypatch.setattr(pyrage.passphrase, "decrypt", busy)
+    monkeypatch.setattr(age, "PAUSE", 0)
+    assert Keystore(sealed).load(PASSPHRASE) == PROFILE
+
+
+def test_a_machine_that_stays_busy_blames_neither_passphrase_nor_file(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> bytes:
+        raise pyrage.DecryptError(EXCESSIVE)
+
+    monkeypatch.setattr(pyrage.passphrase, "decrypt", busy)
+    monkeypatch.setattr(age, "PAUSE", 0)
+    with pytest.raises(KeystoreError, match="too busy: try again") as caught:
+        Keystore(sealed).load(PASSPHRASE)
+    assert not isinstance(caught.value, KeystoreCorrupt | WrongPassphrase)
+
+
+def test_a_file_that_is_too_costly_for_any_machine_is_told_at_once(sealed: Path) -> None:
+    sealed.write_bytes(sealed.read_bytes().replace(b" 18\n", b" 40\n", 1))
+    with pytest.raises(KeystoreCorrupt, match="work"):
+        Keystore(sealed).load(PASSPHRASE)
+
+
 def test_saving_never_takes_the_encryption_off(sealed: Path) -> None:
     with pytest.raises(PassphraseNeeded):
         Keystore(sealed).save(PROFILE, None)

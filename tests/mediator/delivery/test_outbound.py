@@ -244,7 +244,7 @@ async def test_a_known_sender_is_told_that_its_mail_was_given_up(
         f"mail for {door.url}/ was given up: it answers 410"
     )
     assert (report.pthid, report.frm) == (forward.id, mediator.identity.did)
-    assert carried(mediator, "dropped") == 1
+    await _until(lambda: carried(mediator, "dropped") == 1)
 
 
 async def test_it_is_told_as_soon_as_the_time_of_its_mail_is_over(
