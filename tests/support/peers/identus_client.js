@@ -39,17 +39,18 @@ const matches = (row, selector) =>
     return row[name] === (wanted?.$eq ?? wanted);
   });
 
-let agent, mediator, did;
+let agent, mediator, did, live;
 const heard = [];
 let waiting = null;
 
 const handlers = {
   begin: async (request) => {
     mediator = Domain.DID.fromString(request.mediator);
+    live = request.live ?? false;
     agent = Agent.initialize({
       mediatorDID: mediator,
       pluto: new Pluto(new Store(), new Apollo()),
-      options: { experiments: { liveMode: request.live ?? false } },
+      options: { experiments: { liveMode: live } },
     });
     agent.addListener(ListenerKey.MESSAGE, (messages) => {
       heard.push(...messages.filter(({ piuri }) => piuri === BasicMessage.type));
@@ -59,6 +60,7 @@ const handlers = {
   },
   register: async () => {
     await agent.start();
+    if (!live) agent.stopFetchingMessages(); // it polls and acknowledges every few seconds
     return agent.connections.mediator.routingDID.toString();
   },
   bind: async () => {
