@@ -24,15 +24,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.connection.measuring import Family, measure
+from agent.connection.outer_mtu import OVERHEAD
 from agent.connection.port_mapping import find_gateway, map_port, release
 from agent.connection.udp import UdpPort
+from agent.wireguard.config import LEAST_MTU
 from traversal.behaviour import WORDS, Verdict, verdict_of
 from traversal.candidate import Address
 from traversal.port_mapping import Mapped
 
 VERSION = 1
 MAPPING_SECONDS = 4.0
-NEEDED_MTU = {4: 1340, 6: 1360}  # bytes of WireGuard's packets around 1280 of the mesh's
+# Bytes of WireGuard's packets around the mesh's least.
+NEEDED_MTU = {version: LEAST_MTU + around for version, around in OVERHEAD.items()}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LOOK = 0.2  # seconds between two looks at the files
-COLUMNS = ("party", "path", "endpoint", "RTT", "in", "out", "for", "why, and the next try")
+COLUMNS = ("party", "path", "endpoint", "RTT", "MTU", "in", "out", "for", "why, and the next try")
 USABLE = frozenset({"direct", "relay", "degraded"})
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -73,6 +73,7 @@ def row(party: str, path: Mapping[str, Any], now: float) -> tuple[str, ...]:
         str(path.get("kind", "none")),
         str(path.get("endpoint", "")),
         "" if rtt is None else f"{rtt} ms",
+        str(path.get("mtu", "")),
         _bytes(path.get("rx_bytes")),
         _bytes(path.get("tx_bytes")),
         _span(now - path["since"]) if "since" in path else "",

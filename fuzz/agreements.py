@@ -175,6 +175,7 @@ def lobby() -> Target:
 def pulse() -> Target:
     from agent.session.pulse import PulseKeeper
     from agent.session.statements import FalseStatement, verify
+    from agent.wireguard.config import LEAST_MTU, MOST_MTU
     from tests.support.sessions import make_parties
     from traversal.candidate import Address
 
@@ -184,10 +185,14 @@ def pulse() -> Target:
 
     def feed(data: bytes) -> None:
         keeper = PulseKeeper({parties[1].did: address}, 0.0)
+        keeper.reach(parties[1].did)
+        keeper.search_mtu(parties[1].did, 0.5)
+        keeper.datagrams_to_send(0.5, None, finished=False)
         carried = keeper.handle_datagram(data, address, 1.0)
         keeper.datagrams_to_send(2.0, None, finished=False)
         rtt = keeper.rtt(parties[1].did)
         assert rtt is None or rtt >= 0
+        assert keeper.mtu(parties[1].did) in {LEAST_MTU, MOST_MTU}
         if carried is not None:
             try:
                 verify(carried[1], documents)

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.connection.interfaces import source_towards
+from agent.connection.outer_mtu import route_mtu
 from agent.connection.udp import UdpPort
 from traversal import stun
 from traversal.behaviour import Behaviour, Came, filtering_of, mapping_of, ports_of
@@ -32,8 +33,8 @@ BOTH = CHANGE_ADDRESS | CHANGE_PORT
 MTU_PROBE = stun.MAX_SIZE  # bytes of a datagram, without headers
 PADDING = MTU_PROBE - stun.HEADER.size - stun.ATTRIBUTE_HEADER.size - stun.FINGERPRINT_SIZE
 HEADERS = {4: 28, 6: 48}  # bytes of IP and UDP
-# linux/in.h, linux/in6.h: option level, "never fragment, whatever is known", and what is known
-MTU_OPTIONS = {4: (socket.IPPROTO_IP, 10, 14), 6: (socket.IPPROTO_IPV6, 23, 24)}
+# linux/in.h, linux/in6.h: option level, and "never fragment, whatever is known"
+MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 PMTUDISC_PROBE = 3
 
 
@@ -209,13 +210,12 @@ async def _hairpin(
 
 async def _mtu(server: Address) -> Mtu:
     """What the route to it takes, and whether a long datagram gets there in one piece."""
-    level, discover, known = MTU_OPTIONS[server.version]
     family = socket.AF_INET if server.version == 4 else socket.AF_INET6
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.connect((server.host, server.port))
-        sock.setsockopt(level, discover, PMTUDISC_PROBE)
-        route = sock.getsockopt(level, known)
+        sock.setsockopt(*MTU_DISCOVER[server.version], PMTUDISC_PROBE)
+        route = route_mtu(server)
         probe = Message(Class.REQUEST, secrets.token_bytes(12), {"PADDING": bytes(PADDING)})
         arrives = await _answered(sock, stun.serialize(probe))
         return Mtu(route, MTU_PROBE + HEADERS[server.version] if arrives else None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 from agent.network_helper.client import NetworkHelper
-from agent.wireguard.config import MAX_LATE, Endpoint, PeerStatus
+from agent.wireguard.config import LEAST_MTU, MAX_LATE, Endpoint, PeerMtu, PeerStatus
 from agent.wireguard.watch import PeerWatch
 from traversal.candidate import Address
 
@@ -46,6 +46,8 @@ class Steering:
         self._on_aimed = on_aimed
         self._on_distress = on_distress
         self._watches = {party: PeerWatch() for party in keys}
+        self._mtus: dict[str, int] = {}
+        self._set: dict[str, int] = {}  # MTUs as the helper has them
         self._news = asyncio.Event()
         self._look_took = 0.0
 
@@ -61,6 +63,15 @@ class Steering:
             self._waiting[party] = now + FOLLOW
         self._news.set()
 
+    def set_mtu(self, party: str, mtu: int) -> None:
+        """Packets to this party have at most so many bytes; before what is aimed afterwards.
+
+        More bytes wait for the next look, so that those of many parties are one request.
+        """
+        before, self._mtus[party] = self._mtus.get(party, LEAST_MTU), mtu
+        if mtu < before:
+            self._news.set()
+
     def settle(self, party: str) -> None:
         """The end of a redirection is in no hurry: it waits for the next look, with others."""
         self._watches[party].settle(time.monotonic())
@@ -72,11 +83,24 @@ class Steering:
     async def run(self) -> NoReturn:
         """Until cancelled. Raises: HelperFailed."""
         while True:
+            await self._set_mtus()
             await self._set_endpoints()
             await self._wait()
             if not self._news.is_set():
                 await self._look()
             self._news.clear()
+
+    async def _set_mtus(self) -> None:
+        due = {
+            party: mtu
+            for party, mtu in self._mtus.items()
+            if self._set.get(party, LEAST_MTU) != mtu
+        }
+        if due:
+            await self._helper.set_mtus(
+                [PeerMtu(self._keys[party], mtu) for party, mtu in due.items()]
+            )
+            self._set |= due
 
     async def _set_endpoints(self) -> None:
         due = {party: watch for party, watch in self._watches.items() if watch.due}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from agent.errors import AgentError, Exit
-from agent.wireguard.config import Endpoint, Interface, Peer, PeerStatus
+from agent.wireguard.config import Endpoint, Interface, Peer, PeerMtu, PeerStatus
 
 HANDED_OVER = "DIDMESH_HELPER_FD"  # the descriptor of a helper that somebody started for us
 HELPER_SOCKET = Path("/run/didmesh/network-helper.sock")  # where systemd may listen for us
@@ -110,6 +110,13 @@ class NetworkHelper:
                 }
                 for endpoint in endpoints
             ],
+        )
+
+    async def set_mtus(self, mtus: Sequence[PeerMtu]) -> None:
+        """How large packets to some peers may be from now on; 1280 at first."""
+        await self._ask(
+            "mtu",
+            mtus=[{"public_key": _base64(one.public_key), "mtu": one.mtu} for one in mtus],
         )
 
     async def checks(self) -> socket.socket:

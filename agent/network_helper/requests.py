@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NoReturn, cast
 
-from agent.wireguard.config import MAX_LATE, Endpoint, Peer
+from agent.wireguard.config import LEAST_MTU, MAX_LATE, MOST_MTU, Endpoint, Peer, PeerMtu
 
 MAX_REQUEST = 60_000  # bytes; below a pipe's 64 KiB, so that handing on a `launch` never blocks
 MAX_PARTIES = 64
@@ -59,6 +59,13 @@ class Endpoints:
 
 
 @dataclass(frozen=True)
+class Mtu:
+    """How large packets to some of the peers may be from now on."""
+
+    mtus: tuple[PeerMtu, ...]
+
+
+@dataclass(frozen=True)
 class Checks:
     """A local socket for connectivity checks on the port that WireGuard has."""
 
@@ -89,7 +96,7 @@ class Remove:
     """The end of programs, interface and namespace."""
 
 
-Request = Create | Apply | Endpoints | Checks | Status | Socket | Launch | Remove
+Request = Create | Apply | Endpoints | Mtu | Checks | Status | Socket | Launch | Remove
 
 
 def parse(data: bytes, descriptors: int) -> Request:
@@ -122,6 +129,7 @@ TRANSITIONS: dict[tuple[State, type[Request]], State] = {
     (State.CREATED, Socket): State.CREATED,
     (State.CREATED, Remove): State.REMOVED,
     (State.RUNNING, Endpoints): State.RUNNING,
+    (State.RUNNING, Mtu): State.RUNNING,
     (State.RUNNING, Checks): State.RUNNING,
     (State.RUNNING, Status): State.RUNNING,
     (State.RUNNING, Socket): State.RUNNING,
@@ -138,6 +146,7 @@ class Order:
     def __init__(self) -> None:
         self.state = State.NEW
         self._own: tuple[str, ...] = ()
+        self._mtu = 0  # the interface's
         self._peers: frozenset[bytes] = frozenset()
         self._checks = False
 
@@ -147,11 +156,13 @@ class Order:
         if following is None:
             _refuse(f"no {type(request).__name__.lower()} while {self.state.value}")
         if isinstance(request, Create):
-            self._own, self._checks = request.addresses, False
+            self._own, self._mtu, self._checks = request.addresses, request.mtu, False
         elif isinstance(request, Apply):
             self._admit_apply(request)
         elif isinstance(request, Endpoints):
             self._admit_endpoints(request)
+        elif isinstance(request, Mtu):
+            self._admit_mtu(request)
         elif isinstance(request, Checks):
             self._admit_checks()
         self.state = following
@@ -164,6 +175,12 @@ class Order:
     def _admit_endpoints(self, request: Endpoints) -> None:
         if not self._peers.issuperset(endpoint.public_key for endpoint in request.endpoints):
             _refuse("endpoints: of somebody who is no peer")
+
+    def _admit_mtu(self, request: Mtu) -> None:
+        if not self._peers.issuperset(one.public_key for one in request.mtus):
+            _refuse("mtu: of somebody who is no peer")
+        if any(one.mtu > self._mtu for one in request.mtus):
+            _refuse("mtu: more than the interface's")
 
     def _admit_checks(self) -> None:
         if self._checks:
@@ -226,6 +243,21 @@ def _endpoint(words: object) -> Endpoint:
     )
 
 
+def _mtu(words: dict[str, Any]) -> Mtu:
+    (mtus,) = _members(words, "mtus")
+    if not isinstance(mtus, list) or not 1 <= len(mtus) < MAX_PARTIES:
+        _refuse("mtus: wants a list of 1 to 63")
+    made = tuple(map(_peer_mtu, mtus))
+    if len({one.public_key for one in made}) < len(made):
+        _refuse("mtus: a public key twice")
+    return Mtu(made)
+
+
+def _peer_mtu(words: object) -> PeerMtu:
+    public_key, mtu = _members(words, "public_key", "mtu")
+    return PeerMtu(_key(public_key), _number(mtu, "mtu", LEAST_MTU, MOST_MTU))
+
+
 def _checks(words: dict[str, Any]) -> Checks:
     _members(words)
     return Checks()
@@ -264,6 +296,7 @@ READERS = {
     "create": _create,
     "apply": _apply,
     "endpoints": _endpoints,
+    "mtu": _mtu,
     "checks": _checks,
     "status": _status,
     "socket": _socket,

@@ -15,6 +15,7 @@ from agent.network_helper.requests import (
     Create,
     Endpoints,
     Launch,
+    Mtu,
     Remove,
     Request,
     RequestRefused,
@@ -52,6 +53,9 @@ class Session:
                 return self._apply(request)
             case Endpoints():
                 return self._set_endpoints(request)
+            case Mtu():
+                self._mesh.set_mtus(request.mtus)
+                return {}, []
             case Checks():
                 self.checks = CheckPort(self._listen_port)
                 return {}, [self.checks.hand_out()]

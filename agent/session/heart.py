@@ -13,10 +13,13 @@ from collections.abc import Callable
 from agent.network_helper.client import NetworkHelper
 from agent.session.descriptor import Descriptor
 from agent.session.machine import SessionMachine
-from agent.session.pulse import MAX_PULSE, PulseKeeper
+from agent.session.pulse import MAX_DATAGRAM, PulseKeeper
+from agent.wireguard.config import LEAST_MTU
 from traversal.candidate import Address
 
 IP_RECVERR = 11  # <linux/in.h>
+# Probes may be as large as the interface allows, whatever the route's MTU, and in one piece.
+IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 ERRORS = 512  # bytes, for one refusal and what belongs to it
 READ_AT_ONCE = 64  # datagrams; a party that floods us gets no more of the loop at a time
 
@@ -40,7 +43,11 @@ class Heart:
         self._heard_all = asyncio.Event()
         self._finished_all = asyncio.Event()
         self._wake = asyncio.Event()
+        self._limit: Callable[[str], int] = lambda _: LEAST_MTU
+        self._on_mtu: Callable[[str, int], None] = lambda *_: None
+        self._mtus: dict[str, int] = {}
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         asyncio.get_running_loop().add_reader(sock, self._read)
         self._beating = asyncio.create_task(self._beat())
 
@@ -67,6 +74,26 @@ class Heart:
         """WireGuard knows where this party is."""
         self._keeper.reach(did)
         self._wake.set()
+
+    def watch_mtus(self, limit: Callable[[str], int], on_mtu: Callable[[str, int], None]) -> None:
+        """`limit` says how large a packet leaves this machine in one piece towards a party.
+
+        `on_mtu` is told what has turned out to arrive there, whenever that changes.
+        """
+        self._limit, self._on_mtu = limit, on_mtu
+
+    def hold_mtu(self, did: str) -> None:
+        """WireGuard goes another way to this party; the caller knows that, and is not told."""
+        self._keeper.hold_mtu(did)
+        self._mtus.pop(did, None)
+
+    def search_mtu(self, did: str) -> None:
+        """Both sides use the same path."""
+        self._keeper.search_mtu(did, time.monotonic())
+
+    def mtu(self, did: str) -> int:
+        """Bytes of a packet that is known to arrive at this party."""
+        return self._keeper.mtu(did)
 
     async def all_heard(self) -> None:
         """Until every party has answered a pulse of ours: every tunnel works both ways."""
@@ -112,9 +139,13 @@ class Heart:
     async def _beat(self) -> None:
         while True:
             now = time.monotonic()
-            pulses = self._keeper.datagrams_to_send(now, self._statement, finished=self._finished)
-            for data, address in pulses:
+            self._set_limits(now)
+            datagrams = self._keeper.datagrams_to_send(
+                now, self._statement, finished=self._finished
+            )
+            for data, address in datagrams:
                 self._send(data, address)
+            self._tell_mtus()
             if self._heard_all.is_set():
                 for did in self._keeper.lost(now):
                     self._on_lost(did)
@@ -122,6 +153,18 @@ class Heart:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._keeper.next_timer() - now)):
                     await self._wake.wait()
+
+    def _set_limits(self, now: float) -> None:
+        for did in self._keeper.searched(now):
+            self._keeper.limit(did, self._limit(did))
+
+    def _tell_mtus(self) -> None:
+        """Also after what arrived, since that wakes the beat."""
+        for did in self._keeper.addresses:
+            mtu = self._keeper.mtu(did)
+            if mtu != self._mtus.get(did, LEAST_MTU):
+                self._mtus[did] = mtu
+                self._on_mtu(did, mtu)
 
     def _send(self, data: bytes, address: Address) -> None:
         with contextlib.suppress(OSError):  # the tunnel may not be there yet
@@ -134,7 +177,7 @@ class Heart:
         self._read_refusals()
         with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(READ_AT_ONCE):
-                data, source = self._socket.recvfrom(MAX_PULSE + 1)
+                data, source = self._socket.recvfrom(MAX_DATAGRAM + 1)
                 said = self._keeper.handle_datagram(data, Address(*source[:2]), time.monotonic())
                 if said is not None:
                     self._on_said(*said)

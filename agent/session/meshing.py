@@ -27,12 +27,11 @@ from agent.session.paths import Paths
 from agent.session.preshared import Decapsulator, End, NotConfirmed, PairKeys
 from agent.session.stage import Stage
 from agent.telling import answering
-from agent.wireguard.config import Interface
+from agent.wireguard.config import LEAST_MTU, MOST_MTU, Interface
 from traversal.candidate import Address
 from traversal.port_mapping import Mapped
 from traversal.relay import RelayTicket
 
-MTU = 1280
 GATHER_TIMEOUT = 3.0  # seconds
 STUN_TIMEOUT = 1.5  # seconds after which UDP counts as blocked, for now
 MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
@@ -96,7 +95,7 @@ class Meshing:
             endpoints = {peer_key(agreed.offers[did]): at for did, at in paths.endpoints().items()}
             rank = descriptor.rank(self.stage.me)
             return MeshExport(
-                descriptor.content, descriptor.id, rank, MTU, endpoints, interface
+                descriptor.content, descriptor.id, rank, LEAST_MTU, endpoints, interface
             ).text(kind)
 
         async with answering(self.traces.socket, tell):
@@ -175,7 +174,7 @@ class Meshing:
     async def _create_interface(self, descriptor: Descriptor) -> None:
         rank = descriptor.rank(self.stage.me)
         addresses = (descriptor.addresses[rank], descriptor.addresses6[rank])
-        created = await self.stage.helper.create(addresses, MTU)
+        created = await self.stage.helper.create(addresses, MOST_MTU)
         words = f"private network namespace with {created.implementation} is up"
         self.stage.step("interface", words)
 

@@ -15,6 +15,7 @@ from agent.connection.changes import network_changes
 from agent.connection.check_socket import CheckSocket
 from agent.connection.connectivity import Connectivity
 from agent.connection.gathering import Gathered, with_mapped
+from agent.connection.outer_mtu import room_for_packets
 from agent.connection.steering import Steering
 from agent.connection.turn import TurnRelay
 from agent.rootless.handover import process_id
@@ -25,6 +26,7 @@ from agent.session.events import Agreed
 from agent.session.heart import Heart
 from agent.session.offers import OwnSide, check_key, peer_key, with_turn
 from agent.session.stage import Stage
+from agent.wireguard.config import LEAST_MTU
 from resolvers.guarded import Policy
 from traversal.candidate import (
     Address,
@@ -76,6 +78,7 @@ class Paths:
         leads = {did for did in keys if rank(self.stage.me) < rank(did)}
         self._turn = own.turn
         self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, self._distress)
+        self.heart.watch_mtus(self._limit, self._on_mtu)
         for did in agreed.offers:
             self._add(did, own, agreed)
         self._offered = frozenset(found.address for found in own.candidates)
@@ -192,6 +195,8 @@ class Paths:
     def _on_event(self, did: str, event: Event) -> None:
         match event:
             case PathFound(path):
+                self.heart.hold_mtu(did)
+                self._steering.set_mtu(did, LEAST_MTU)
                 late = () if path.relayed else self.connectivity.relays(did)
                 self._steering.aim(did, path.endpoint, late)
                 if self._since.get(did, (None,))[0] != path.endpoint:
@@ -200,6 +205,17 @@ class Paths:
                     self._tell(did)
             case PathSettled():
                 self._steering.settle(did)
+                self.heart.search_mtu(did)
+
+    def _limit(self, did: str) -> int:
+        path = self.connectivity.path(did)
+        return LEAST_MTU if path is None else room_for_packets(path)
+
+    def _on_mtu(self, did: str, mtu: int) -> None:
+        if mtu == LEAST_MTU:
+            words = f"large packets to {self.stage.name(did)} do not arrive any more"
+            self.stage.step("mtu", f"{words}: {mtu} bytes at most, until more are seen to pass")
+        self._steering.set_mtu(did, mtu)
 
     def _tell(self, did: str) -> None:
         facts = self._facts(did)
@@ -225,6 +241,7 @@ class Paths:
 
     def _noted(self, did: str) -> dict[str, object]:
         facts = self._facts(did) or {"kind": "none", **self._trouble(did)}
+        facts["mtu"] = self.heart.mtu(did)
         if did in self._since:
             facts["since"] = round(self._since[did][1], 3)
         answer = self.heart.last_answer(did)

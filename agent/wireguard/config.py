@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAX_LATE = 8  # relays of one pair
+LEAST_MTU = 1280  # bytes of a packet in the mesh that every path carries; IPv6 allows no less
+MOST_MTU = 1420  # with WireGuard's 80 bytes around it (by IPv6) 1500: what an Ethernet takes
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,14 @@ class Endpoint:
     address: tuple[str, int]  # IP literal and port
     keepalive: int  # seconds, 0: none
     late: tuple[tuple[str, int], ...] = ()  # relays left; what still goes there, goes here
+
+
+@dataclass(frozen=True)
+class PeerMtu:
+    """How large packets to a peer may be from now on."""
+
+    public_key: bytes
+    mtu: int  # bytes of an IP packet
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,21 @@ from agent.network_helper.buffers import enlarge
 from agent.network_helper.commands import ENVIRONMENT, CommandFailed, log, run
 from agent.network_helper.namespace import Namespace
 from agent.wireguard import uapi
-from agent.wireguard.config import Endpoint, Peer, PeerStatus, parse_dump, paths, serialize
+from agent.wireguard.config import (
+    LEAST_MTU,
+    Endpoint,
+    Peer,
+    PeerMtu,
+    PeerStatus,
+    parse_dump,
+    paths,
+    serialize,
+)
 
 CONTROL_SOCKETS = "/run/wireguard"
 SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
 QUEUE_LENGTH = 2000  # packets
+TCP_AND_IP = {4: 40, 6: 60}  # bytes of headers
 SECONDS_TO_START = 5.0
 SECONDS_TO_ANSWER = 5.0
 CLONE_NEWNS = 0x20000
@@ -40,6 +50,8 @@ class Device:
         self.name = f"dm{secrets.token_hex(5)}"
         self._where = where
         self._userspace: subprocess.Popen[bytes] | None = None
+        self._mtu = 0  # the interface's
+        self._hosts: dict[bytes, tuple[str, ...]] = {}  # of each peer, by its public key
 
     @property
     def implementation(self) -> Literal["kernel", "wireguard-go"]:
@@ -50,6 +62,7 @@ class Device:
             run("ip", "link", "add", self.name, "netns", self._where.path, "type", "wireguard")
         except CommandFailed:
             self._start_userspace(mtu)
+        self._mtu = mtu
         link = f"dev {self.name}"
         commands = [f"address add {address} {link} nodad" for address in addresses]
         commands += [f"link set {link} mtu {mtu} txqueuelen {QUEUE_LENGTH} up"]
@@ -61,8 +74,9 @@ class Device:
         """Everything but where to send, once; the caller goes on with `set_endpoints`."""
         text = serialize(private_key, listen_port, peers)
         run(*self._where.inside("wg", "setconf", self.name, "/dev/stdin"), text=text, quiet=True)
-        hosts = [address for peer in peers for address in peer.allowed_ips]
-        self._ip([f"route replace {host} dev {self.name}" for host in hosts])
+        self._hosts = {peer.public_key: peer.allowed_ips for peer in peers}
+        first = min(LEAST_MTU, self._mtu)
+        self.set_mtus([PeerMtu(peer.public_key, first) for peer in peers])
         if self._userspace is not None:
             _enlarge_buffers(self._userspace.pid)
 
@@ -71,6 +85,19 @@ class Device:
             self._wg("set", self.name, *paths(endpoints))
         elif errno := uapi.parse_errno(self._ask(uapi.set_endpoints(endpoints))):
             raise CommandFailed(f"wireguard-go: {os.strerror(abs(errno))}")
+
+    def set_mtus(self, mtus: Sequence[PeerMtu]) -> None:
+        """How large packets to these peers may be; open connections follow.
+
+        Others are always told that we take the most that the interface allows (`advmss`), so that
+        a connection which begins with small packets can go on with large ones.
+        """
+        routes = []
+        for one in mtus:
+            for host in self._hosts[one.public_key]:
+                most = self._mtu - TCP_AND_IP[6 if ":" in host else 4]
+                routes.append(f"route replace {host} dev {self.name} mtu {one.mtu} advmss {most}")
+        self._ip(routes)
 
     def status(self) -> tuple[PeerStatus, ...]:
         if self._userspace is None:

@@ -19,6 +19,7 @@ from agent.network_helper.requests import (
     Create,
     Endpoints,
     Launch,
+    Mtu,
     Order,
     Remove,
     Request,
@@ -28,7 +29,7 @@ from agent.network_helper.requests import (
     Status,
     parse,
 )
-from agent.wireguard.config import Endpoint, Peer
+from agent.wireguard.config import Endpoint, Peer, PeerMtu
 
 KEY, OTHER_KEY, PRIVATE = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 
@@ -51,6 +52,10 @@ def test_endpoints_are_read_whole() -> None:
     assert parse(endpoints(), 0) == Endpoints(
         (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25, (("198.51.100.10", 5000),)),),
     )
+
+
+def test_mtus_are_read_whole() -> None:
+    assert parse(mtus(), 0) == Mtu((PeerMtu(b"\1" * 32, 1420),))
 
 
 def test_a_launch_is_read_with_its_three_descriptors() -> None:
@@ -104,6 +109,14 @@ def endpoint(**changes: Any) -> dict[str, Any]:
         "keepalive": 25,
         "late": [["198.51.100.10", 5000]],
     } | changes
+
+
+def mtus(**changes: Any) -> bytes:
+    return encoded({"request": "mtu", "mtus": [peer_mtu()]}, changes)
+
+
+def peer_mtu(**changes: Any) -> dict[str, Any]:
+    return {"public_key": KEY, "mtu": 1420} | changes
 
 
 def launch(**changes: Any) -> bytes:
@@ -205,6 +218,21 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "too many endpoints": (endpoints(endpoints=[endpoint()] * 64), 0),
     "an endpoint twice": (endpoints(endpoints=[endpoint(), endpoint(keepalive=1)]), 0),
     "an endpoint for everybody": (endpoints(endpoints=[endpoint(allowed_ips=["::/0"])]), 0),
+    "no MTUs": (mtus(mtus=[]), 0),
+    "one MTU for all": (mtus(mtus=1420), 0),
+    "too many MTUs": (mtus(mtus=[peer_mtu()] * 64), 0),
+    "a peer's MTU twice": (mtus(mtus=[peer_mtu(), peer_mtu(mtu=1280)]), 0),
+    "a peer's MTU too small": (mtus(mtus=[peer_mtu(mtu=1279)]), 0),
+    "a peer's MTU too large": (mtus(mtus=[peer_mtu(mtu=1421)]), 0),
+    "a peer's MTU as text": (mtus(mtus=[peer_mtu(mtu="1420")]), 0),
+    "a peer's MTU with a command": (mtus(mtus=[peer_mtu(mtu="1420\nlink set lo down")]), 0),
+    "a peer's MTU as truth": (mtus(mtus=[peer_mtu(mtu=True)]), 0),
+    "a peer's MTU with a fraction": (mtus(mtus=[peer_mtu(mtu=1280.0)]), 0),
+    "an MTU of nobody": (mtus(mtus=[{"mtu": 1420}]), 0),
+    "an MTU of an address": (mtus(mtus=[{"address": "10.0.0.2", "mtu": 1420}]), 0),
+    "an MTU by a short key": (mtus(mtus=[peer_mtu(public_key="AAAA")]), 0),
+    "an MTU with a setting": (mtus(mtus=[peer_mtu(advmss=1)]), 0),
+    "an MTU in other words": (mtus(mtu=1420), 0),
     "checks on another port": (b'{"request": "checks", "port": 53}', 0),
     "a raw socket": (b'{"request": "socket", "kind": "raw"}', 0),
     "a socket of many kinds": (b'{"request": "socket", "kind": ["tcp"]}', 0),
@@ -252,7 +280,7 @@ JSON = st.recursive(
 )
 MEMBERS = [
     *("addresses", "mtu", "private_key", "listen_port", "peers"),
-    *("endpoints", "kind", "argv", "env", "cwd"),
+    *("endpoints", "mtus", "kind", "argv", "env", "cwd"),
 ]
 NAMES = st.sampled_from(sorted(READERS))
 
@@ -288,6 +316,12 @@ def test_no_endpoint_crashes_the_reader(words: dict[str, Any]) -> None:
 
 
 @settings(deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(peer_mtu(), JSON)))
+def test_no_mtu_crashes_the_reader(words: dict[str, Any]) -> None:
+    assert_read_or_refused(mtus(mtus=[words]), 0)
+
+
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789abcdefABCDEF:./% \n-", max_size=50))
 def test_every_address_that_is_let_through_is_one_private_host(text: str) -> None:
     try:
@@ -311,12 +345,13 @@ def assert_read_or_refused(data: bytes, descriptors: int) -> None:
 
 CREATE, APPLY, LAUNCH = parse(create(), 0), parse(apply(), 0), parse(launch(), 3)
 ENDPOINTS, CHECKS = parse(endpoints(), 0), Checks()
+MTU = parse(mtus(mtus=[peer_mtu(mtu=1280)]), 0)
 STATUS, SOCKET, REMOVE = Status(), Socket("tcp"), Remove()
 
 
 def test_a_session_goes_from_create_to_remove() -> None:
     order = after(CREATE, SOCKET, STATUS, APPLY, CHECKS, ENDPOINTS, STATUS, LAUNCH, LAUNCH)
-    for request in (ENDPOINTS, SOCKET, REMOVE):
+    for request in (ENDPOINTS, MTU, SOCKET, REMOVE):
         order.admit(request)
     assert order.state is State.REMOVED
 
@@ -324,12 +359,12 @@ def test_a_session_goes_from_create_to_remove() -> None:
 @pytest.mark.parametrize(
     ("done", "refused"),
     [
-        ((), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
-        ((CREATE,), (CREATE, ENDPOINTS, CHECKS, LAUNCH)),
+        ((), (APPLY, ENDPOINTS, MTU, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE,), (CREATE, ENDPOINTS, MTU, CHECKS, LAUNCH)),
         ((CREATE, APPLY), (CREATE, APPLY)),
         ((CREATE, APPLY, CHECKS), (CHECKS,)),
         ((REMOVE,), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
-        ((CREATE, APPLY, REMOVE), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE, APPLY, REMOVE), (APPLY, ENDPOINTS, MTU, CHECKS, LAUNCH, STATUS, SOCKET)),
         ((CREATE, APPLY, CHECKS, REMOVE, CREATE), (CREATE, ENDPOINTS, CHECKS, LAUNCH)),
     ],
 )
@@ -357,6 +392,18 @@ def test_nobody_becomes_a_peer_by_an_endpoint() -> None:
     stranger = endpoints(endpoints=[endpoint(public_key=OTHER_KEY)])
     with pytest.raises(RequestRefused):
         after(CREATE, APPLY).admit(parse(stranger, 0))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(peer_mtu(public_key=OTHER_KEY, mtu=1280), id="of a stranger"),
+        pytest.param(peer_mtu(mtu=1281), id="more than the interface takes"),
+    ],
+)
+def test_an_mtu_fits_a_peer_and_the_interface(hostile: dict[str, Any]) -> None:
+    with pytest.raises(RequestRefused):
+        after(CREATE, APPLY).admit(parse(mtus(mtus=[hostile]), 0))
 
 
 def test_a_peer_cannot_have_our_own_address() -> None:

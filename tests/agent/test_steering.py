@@ -8,7 +8,7 @@ import pytest
 
 from agent.connection import steering
 from agent.connection.steering import KEEPALIVE, Steering
-from agent.wireguard.config import Endpoint, PeerStatus
+from agent.wireguard.config import LEAST_MTU, Endpoint, PeerMtu, PeerStatus
 from traversal.candidate import Address
 
 BEN, CARL = b"b" * 32, b"c" * 32
@@ -20,6 +20,8 @@ class Helper:
 
     def __init__(self) -> None:
         self.told: list[Endpoint] = []
+        self.asked: list[str] = []  # in order: what was set, and for how many parties
+        self.mtus: list[PeerMtu] = []
         self.handshakes: dict[bytes, float] = {}
         self.slowness = 0.0  # seconds that WireGuard's answer takes
         self.looks = 0
@@ -27,7 +29,12 @@ class Helper:
 
     async def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         self.told += endpoints
+        self.asked.append(f"endpoints of {len(endpoints)}")
         self._at |= {endpoint.public_key: endpoint.address for endpoint in endpoints}
+
+    async def set_mtus(self, mtus: Sequence[PeerMtu]) -> None:
+        self.mtus += mtus
+        self.asked.append(f"MTUs of {len(mtus)}")
 
     async def status(self) -> tuple[PeerStatus, ...]:
         self.looks += 1
@@ -102,6 +109,32 @@ async def test_looks_take_no_more_than_a_tenth_of_the_time_while_nothing_is_sure
         steered.aim("ben", DIRECT)
         await asyncio.sleep(1.2)
         assert 1 <= helper.looks <= 3
+
+
+async def test_a_new_path_is_used_only_once_packets_are_small_again() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        steered.aim("ben", RELAY)
+        await turns()
+        steered.set_mtu("ben", 1420)
+        await turns()
+        steered.set_mtu("ben", LEAST_MTU)
+        steered.aim("ben", DIRECT, [RELAY])
+        await turns()
+        assert helper.asked == ["endpoints of 1", "MTUs of 1", "MTUs of 1", "endpoints of 1"]
+        assert helper.mtus == [PeerMtu(BEN, 1420), PeerMtu(BEN, LEAST_MTU)]
+
+
+async def test_mtus_are_set_in_one_request_and_only_where_they_differ() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        steered.set_mtu("carl", LEAST_MTU)
+        await turns()
+        assert helper.asked == []
+        steered.set_mtu("ben", 1408)
+        steered.set_mtu("carl", 1420)
+        await turns()
+        steered.set_mtu("ben", 1408)
+        await turns()
+        assert helper.asked == ["MTUs of 2"]
 
 
 @contextlib.asynccontextmanager

@@ -29,6 +29,7 @@ RELAYED: dict[str, Any] = {
     "endpoint": "198.51.100.10:41000",
     "why": "none of 2 addresses answered; we: symmetric; they: symmetric",
     "mesh_rtt_ms": 31.5,
+    "mtu": 1328,
     "since": 1000.0,
     "next_try": 1042,
     "rx_bytes": 3 * 1024 * 1024,
@@ -46,12 +47,13 @@ def test_a_row_says_path_endpoint_time_bytes_age_reason_and_next_try() -> None:
         "relay",
         "198.51.100.10:41000",
         "31.5 ms",
+        "1328",
         "3.0 MiB",
         "12 B",
         "30 s",
         "none of 2 addresses answered; we: symmetric; they: symmetric; next try in 12 s",
     )
-    assert row("bob", DIRECT, 1030.0)[6:] == ("2 min 10 s", "")
+    assert row("bob", DIRECT, 1030.0)[7:] == ("2 min 10 s", "")
 
 
 def test_a_pair_without_a_path_has_a_reason_too() -> None:

@@ -30,7 +30,7 @@ from agent.network_helper.client import (
     PrivilegeMissing,
     Removed,
 )
-from agent.wireguard.config import Endpoint, Interface, Peer
+from agent.wireguard.config import Endpoint, Interface, Peer, PeerMtu
 
 pytestmark = [
     pytest.mark.root,
@@ -38,7 +38,8 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("wg"), reason="needs wireguard-tools"),
 ]
 USER = 65534
-MTU = 1280
+MTU = 1420
+IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
 STUN = bytes.fromhex("00010000 2112a442") + bytes(12)
 CLEAN = Removed(interfaces=0, namespaces=0, processes=0)
 
@@ -81,6 +82,46 @@ async def test_a_new_endpoint_keeps_the_session(mesh: "Mesh") -> None:
     assert await mesh.exchange(b"after") == b"after"
     (after,) = await mesh.one.status()
     assert after.last_handshake == before.last_handshake
+
+
+async def test_packets_are_small_until_the_peer_is_known_to_get_larger_ones(mesh: "Mesh") -> None:
+    with await mesh.one.socket("udp") as one:
+        one.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        one.connect(("10.7.0.2", 7000))
+        for mtu in (1280, 1420, 1280, 1328):
+            if mtu != one.getsockopt(socket.IPPROTO_IP, IP_MTU):
+                await mesh.one.set_mtus([mesh.mtu_of_two(mtu)])
+            one.send(bytes(mtu - 28))
+            with pytest.raises(OSError, match="too long"):
+                one.send(bytes(mtu - 27))
+            six = json.loads(await printed(mesh.one, PROGRAM_OF_ROUTES))
+            assert six["fd07::2"] == [{"mtu": mtu, "advmss": 1360}]
+
+
+async def test_an_open_connection_follows_the_mtu_both_ways(mesh: "Mesh") -> None:
+    loop = asyncio.get_running_loop()
+    with await mesh.one.socket("tcp") as one, await mesh.two.socket("tcp") as two:
+        two.bind(("10.7.0.2", 7000))
+        two.listen()
+        await loop.sock_connect(one, ("10.7.0.2", 7000))
+        accepted, _ = await loop.sock_accept(two)
+        with accepted:
+            for mtu in (1280, 1420, 1280):
+                await mesh.one.set_mtus([mesh.mtu_of_two(mtu)])
+                for _ in range(3):
+                    await loop.sock_sendall(one, b"hello")
+                    await loop.sock_recv(accepted, 100)
+                timestamps = 12
+                segment = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                assert segment == mtu - 40 - timestamps
+
+
+async def test_no_mtu_is_larger_than_the_interfaces(mesh: "Mesh") -> None:
+    await mesh.one.remove()
+    await mesh.one.create(["10.7.0.1"], 1400)
+    await mesh.one.apply(mesh.interface_of_one())
+    with pytest.raises(HelperRefused):
+        await mesh.one.set_mtus([mesh.mtu_of_two(1420)])
 
 
 async def test_checks_go_from_wireguards_port_and_only_stun_is_heard_there(mesh: "Mesh") -> None:
@@ -367,6 +408,15 @@ print(json.dumps({
 }))
 """
 
+PROGRAM_OF_ROUTES = (
+    f"ip = {shutil.which('ip')!r}\n"
+    + """
+import json, subprocess
+told = subprocess.check_output([ip, "-6", "-j", "route"])
+print(json.dumps({route["dst"]: route.get("metrics") for route in json.loads(told)}))
+"""
+)
+
 PROGRAM_OF_ATTEMPTS = """
 import ctypes, errno, json, os, shutil, socket, subprocess
 libc = ctypes.CDLL(None, use_errno=True)
@@ -462,6 +512,12 @@ class Mesh:
         self, keepalive: int = 25, late: tuple[tuple[str, int], ...] = ()
     ) -> Endpoint:
         return Endpoint(self._key(1), ("192.0.2.2", 50002), keepalive, late)
+
+    def mtu_of_two(self, mtu: int) -> PeerMtu:
+        return PeerMtu(self._key(1), mtu)
+
+    def interface_of_one(self) -> Interface:
+        return self._interface(0)
 
     def _key(self, rank: int) -> bytes:
         return bytes(self._keys[rank].public_key)

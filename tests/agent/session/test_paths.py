@@ -9,9 +9,13 @@ import pytest
 
 from agent.connection.gathering import Gathered
 from agent.session.paths import Paths
+from agent.wireguard.config import LEAST_MTU
 from traversal.candidate import Address, Candidate, Kind, candidate
+from traversal.pairs import Path
+from traversal.paths import PathFound, PathSettled
 from traversal.port_mapping import Gateway, Mapped, Protocol
 
+BEN = "did:example:ben"
 HOST = candidate(Kind.HOST, Address("192.168.1.11", 4000))
 FIRST, SECOND = (
     Mapped(Protocol.PCP, Gateway("192.168.1.1", "192.168.1.11"), 4000, Address(host, 4000), 3600)
@@ -39,6 +43,9 @@ class Network:
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
         self.local.append(candidates)
+
+    def relays(self, party: str) -> tuple[Address, ...]:
+        return ()
 
     def moved(self, candidates: Sequence[dict[str, Any]]) -> None:
         self.offered.append({entry["host"] for entry in candidates})
@@ -74,7 +81,7 @@ def test_a_path_that_dies_has_us_look_for_our_addresses_but_not_all_the_time(
     paths: Paths, network: Network
 ) -> None:
     for _ in range(3):
-        paths._distress("did:example:ben")
+        paths._distress(BEN)
     assert network.distressed == 3
     assert network.looks == 1
 
@@ -83,3 +90,44 @@ def test_what_stays_as_it_was_is_not_offered_twice(paths: Paths, network: Networ
     paths.remap(SECOND)
     paths.remap(SECOND)
     assert len(network.offered) == 1
+
+
+def test_large_packets_are_tried_once_both_use_a_path_and_not_taken_along_to_another(
+    paths: Paths,
+) -> None:
+    done: list[tuple[object, ...]] = []
+    watch: Any = Watch(done)
+    paths.heart = paths._steering = watch
+    paths.stage = SimpleNamespace(name=lambda did: "party1", step=watch.step)  # type: ignore[assignment]
+    first = Path(HOST.address, 0.01, Kind.HOST, Kind.HOST, same_lan=True)
+    paths._on_event(BEN, PathFound(first))
+    assert done == [("hold_mtu", BEN), ("set_mtu", BEN, LEAST_MTU), ("aim", BEN)]
+    done.clear()
+    paths._on_event(BEN, PathSettled(first))
+    assert done == [("settle", BEN), ("search_mtu", BEN)]
+
+
+def test_a_path_that_begins_to_swallow_large_packets_is_told_of(paths: Paths) -> None:
+    done: list[tuple[object, ...]] = []
+    watch: Any = Watch(done)
+    paths._steering = watch
+    paths.stage = SimpleNamespace(name=lambda did: "party1", step=watch.step)  # type: ignore[assignment]
+    paths._on_mtu(BEN, 1420)
+    paths._on_mtu(BEN, LEAST_MTU)
+    (_, (step, name, words), _) = done
+    assert (step, name) == ("step", "mtu")
+    assert str(words).startswith("large packets to party1 do not arrive any more: 1280 bytes")
+    assert done[::2] == [("set_mtu", BEN, 1420), ("set_mtu", BEN, LEAST_MTU)]
+
+
+@dataclass
+class Watch:
+    """Instead of heart and steering: what was asked of them, in order."""
+
+    done: list[tuple[object, ...]]
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def note(*words: object) -> None:
+            self.done.append((name, *(words[:1] if name == "aim" else words)))
+
+        return note
