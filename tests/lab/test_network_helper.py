@@ -85,7 +85,8 @@ async def test_a_new_endpoint_keeps_the_session(mesh: "Mesh") -> None:
 
 
 async def test_packets_are_small_until_the_peer_is_known_to_get_larger_ones(mesh: "Mesh") -> None:
-    with await mesh.one.socket("udp") as one:
+    with await mesh.one.socket("udp") as one, await mesh.two.socket("udp") as two:
+        two.bind(("10.7.0.2", 7000))
         one.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
         one.connect(("10.7.0.2", 7000))
         for mtu in (1280, 1420, 1280, 1328):
