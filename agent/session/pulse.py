@@ -240,6 +240,8 @@ def _handle_probe(peer: _Peer, data: bytes) -> None:
 
 
 def _answers(peer: _Peer) -> list[bytes]:
+    if not peer.owed:
+        return []
     owed, peer.owed = peer.owed, {}
     return [
         _HEADER.pack(_VERSION, _ANSWER, 0, clock, 0) + _SIZE.pack(size)

@@ -49,6 +49,25 @@ def test_on_an_ordinary_path_packets_become_large_both_ways(internet: Internet) 
     assert stream.bytes > 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("places", "kinds"),
+    [
+        pytest.param(["office0", "office1"], ["relay", "relay"], id="a relay"),
+        pytest.param(["walled", "home0"], ["degraded", "relay"], id="a stream"),
+    ],
+)
+def test_packets_become_large_through_others_as_well(
+    internet: Internet, places: list[str], kinds: list[str]
+) -> None:
+    parties = internet.parties(*places)
+    commands = session(internet, parties)
+    until_mtus(parties, 1420)
+    assert [command.all("path")[-1]["kind"] for command in commands] == kinds
+    with streaming(internet, 3.0) as stream:
+        pass
+    assert stream.bytes > 1_000_000
+
+
 def test_a_path_that_swallows_large_packets_carries_smaller_ones_from_the_start(
     internet: Internet,
 ) -> None:
