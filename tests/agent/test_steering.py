@@ -124,6 +124,16 @@ async def test_a_new_path_is_used_only_once_packets_are_small_again() -> None:
         assert helper.mtus == [PeerMtu(BEN, 1420), PeerMtu(BEN, LEAST_MTU)]
 
 
+async def test_smaller_packets_do_not_wait_for_the_next_look() -> None:
+    async with running(leads={"ben", "carl"}) as (steered, helper, _):
+        steered.set_mtu("ben", 1420)
+        await asyncio.sleep(1.2 * steering.LOOK)
+        assert helper.mtus == [PeerMtu(BEN, 1420)]
+        steered.set_mtu("ben", LEAST_MTU)
+        await asyncio.sleep(steering.LOOK / 5)
+        assert helper.mtus[1:] == [PeerMtu(BEN, LEAST_MTU)]
+
+
 async def test_mtus_are_set_in_one_request_and_only_where_they_differ() -> None:
     async with running(leads={"ben"}) as (steered, helper, _):
         steered.set_mtu("carl", LEAST_MTU)

@@ -164,6 +164,13 @@ def test_probes_are_few() -> None:
     assert all(count <= MAX_PROBES for count in probes.values())
 
 
+def test_pulses_that_hurry_bring_no_more_probes() -> None:
+    search = MtuSearch()
+    search.begin(0.0)
+    sent = [search.sizes_to_probe(clock, clock / 10, MOST_MTU) for clock in range(5)]
+    assert sent == [[1420], [], [], [], [1420]]
+
+
 def test_confirmations_of_many_paths_do_not_add_up() -> None:
     addresses = {f"did:{n}": Address(f"10.1.2.{n}", 11364) for n in range(2, 65)}
     many = PulseKeeper(addresses, 100.0)
