@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lab.host import Host
 from lab.link import SMOOTH, Link, Way
-from lab.nat import AD, EIM, Nat, NatKind, Passes
+from lab.nat import AD, APD, EIM, Nat, NatKind, Passes, Ports
 from lab.topology import Lab
 
 WORST_FIRST = ("degraded", "relay", "direct")  # what a path can be
@@ -148,5 +148,6 @@ def _reaches(sender: Nat, receiver: Nat) -> bool:
     if receiver.filtering is EIM:
         return True
     if receiver.mapping is not EIM:  # what it opened for us has another port than STUN saw
-        return False
+        counted = receiver.mapping is APD and receiver.ports is Ports.SEQUENTIAL
+        return counted and sender.mapping is EIM  # and the port is foreseen
     return receiver.filtering is AD or sender.mapping is EIM

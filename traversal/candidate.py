@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 MAX_CANDIDATES = 32
 MAX_NAME = 32
 MAPPED = "mapped"  # the foundation's start of a port that was opened on request
+PREDICTED = "predicted"  # the same of an address that a NAT is only expected to give us
 TURN = "turn"  # the same of an address on a TURN server, and of a way to one
 UFRAG_LENGTH = range(4, 33)
 PASSWORD_LENGTH = range(22, 129)
@@ -112,6 +113,11 @@ class Candidate:
     foundation: str
     related: Address | None = None
 
+    def __str__(self) -> str:
+        """For people."""
+        word = PREDICTED if self.foundation.startswith(PREDICTED) else self.kind
+        return f"{word} {self.address}"
+
     def to_json(self) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "kind": self.kind.value,
@@ -143,6 +149,7 @@ class _Side:
     ufrag: str
     password: str = field(repr=False)
     candidates: tuple[Candidate, ...]
+    birthday: bool = False  # whether this side takes part in a birthday attempt
 
     def __post_init__(self) -> None:
         _check_ice_text(self.ufrag, UFRAG_LENGTH, "ufrag")
@@ -155,14 +162,16 @@ class LocalSide(_Side):
     """What we offer to one party; a fresh one for each, so that no third can speak for either."""
 
     @classmethod
-    def fresh(cls, candidates: Sequence[Candidate]) -> Self:
-        return cls(secrets.token_urlsafe(6), secrets.token_urlsafe(24), tuple(candidates))
+    def fresh(cls, candidates: Sequence[Candidate], *, birthday: bool = False) -> Self:
+        ufrag, password = secrets.token_urlsafe(6), secrets.token_urlsafe(24)
+        return cls(ufrag, password, tuple(candidates), birthday)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "ufrag": self.ufrag,
             "password": self.password,
             "candidates": [candidate.to_json() for candidate in self.candidates],
+            **({"birthday": True} if self.birthday else {}),
         }
 
 
@@ -178,7 +187,8 @@ class RemoteSide(_Side):
         )
         if not (isinstance(ufrag, str) and isinstance(password, str)):
             raise BadCandidate("ufrag and password must be text")
-        return cls(ufrag, password, candidates_from_json(candidates))
+        birthday = fields.get("birthday") is True
+        return cls(ufrag, password, candidates_from_json(candidates), birthday)
 
 
 def candidates_from_json(data: object) -> tuple[Candidate, ...]:

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from traversal.candidate import Address, Candidate, Kind, candidate
+from traversal.candidate import PREDICTED, Address, Candidate, Kind, candidate
 
 ENOUGH = 3  # ports seen, at least: two have a difference, but no regularity
 WIDEST_STEP = 16  # a wider one is not told from chance
@@ -58,7 +58,7 @@ def predicted_candidates(
     """To offer beside what was seen, below it in priority."""
     made = (candidate(Kind.SERVER_REFLEXIVE, address, related) for address in predict(seen))
     return tuple(
-        Candidate(c.kind, c.address, c.priority - 256 * (i + 1), f"predicted-{i + 1}", c.related)
+        Candidate(c.kind, c.address, c.priority - 256 * (i + 1), f"{PREDICTED}-{i + 1}", c.related)
         for i, c in enumerate(made)
     )
 

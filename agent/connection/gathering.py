@@ -1,8 +1,8 @@
 """Gathering: at which addresses others may reach our UDP port.
 
 Host candidates come from the interfaces (netlink; no names are looked up), server-reflexive ones
-from STUN servers asked in parallel. Two ports of one server that see us differently tell of a NAT
-whose mapping varies.
+from STUN servers asked at once, in their order. Two ports of one server that see us differently
+tell of a NAT whose mapping varies; three with equal steps in between, where it shows us next.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from traversal.candidate import (
     mapped_candidate,
 )
 from traversal.port_mapping import Mapped
+from traversal.prediction import predicted_candidates
 from traversal.stun import Class, MalformedStun, Message
 
 RESEND_AFTER = (0.1, 0.2, 0.4, 0.8)  # seconds; then the last of them again
@@ -132,11 +133,17 @@ class Inquiry:
             candidate(Kind.SERVER_REFLEXIVE, address, related.get(address.version))
             for address in sorted(seen)
         ]
+        predicted = predicted_candidates(self._views(), related.get(4))
         return Gathered(
-            tuple((hosts[:MAX_HOST] + reflexive)[:MAX_CANDIDATES]),
+            (*hosts[:MAX_HOST], *reflexive, *predicted)[:MAX_CANDIDATES],
             mapping_of(self._answers),
             min((answer.rtt for answer in self._answers.values()), default=None),
         )
+
+    def _views(self) -> list[Address]:
+        """What was seen of our IPv4 port, in the order in which a NAT made the mappings."""
+        asked = (server for server in self._servers if server.version == 4)
+        return [self._answers[server].seen for server in asked if server in self._answers]
 
 
 def mapping_of(answers: Mapping[Address, _Answer]) -> MappingKind:

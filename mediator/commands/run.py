@@ -29,7 +29,7 @@ A configuration file has the same words:
   listen = "0.0.0.0:8080"
   public_url = "https://mediator.example"
   data = "/var/lib/didmesh/mediator.db"
-  stun_ports = [3478, 3479]
+  stun_ports = [3478, 3479, 3480]
   [limits]
   inbox_messages = 1000
 

@@ -1,9 +1,10 @@
 """The STUN service: tells agents from which address their datagrams come.
 
-Two ports, so that an agent notices a NAT whose mapping depends on the destination. An answer goes
-out only for a well-formed binding request, so that neither strangers' noise nor another server's
-answers are answered. It leaves from the address that was asked, for a NAT lets in no answer of
-another; unless the request asks for just that, to learn what its NAT lets in.
+Two ports, so that an agent notices a NAT whose mapping depends on the destination, and a third, so
+that it sees whether the mappings follow a rule. An answer goes out only for a well-formed binding
+request, so that neither strangers' noise nor another server's answers are answered. It leaves from
+the address that was asked, for a NAT lets in no answer of another; unless the request asks for just
+that, to learn what its NAT lets in.
 Source: RFC 8489, sections 6.3 and 12; RFC 5780.
 """
 

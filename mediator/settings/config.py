@@ -14,7 +14,7 @@ from mediator.settings.places import Place
 from messaging.compat import Leniency
 
 MIB = 1024 * 1024
-DEFAULT_STUN_PORTS = (3478, 3479)
+DEFAULT_STUN_PORTS = (3478, 3479, 3480)
 DEFAULT_DRAIN = 10.0
 DEFAULT_RELAY_PORTS = range(41_000, 41_256)
 RELAY_HELPER_SOCKET = Path("/run/didmesh/relay-helper.sock")  # where systemd may listen for us

@@ -150,7 +150,7 @@ SETTINGS: tuple[Setting, ...] = (
         parsing.ports,
         DEFAULT_STUN_PORTS,
         "N",
-        "UDP ports of its STUN service, two of them",
+        "UDP ports of its STUN service; two show a varying NAT, three which port it gives next",
         flag_name="--stun-port",
         many=True,
     ),

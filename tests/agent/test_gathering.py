@@ -40,6 +40,29 @@ async def test_a_nat_that_varies_its_mapping_is_noticed(port: UdpPort) -> None:
     assert nat_of(gathered.candidates) is Nat.VARYING
 
 
+async def test_ports_that_a_nat_counts_up_are_offered_before_it_gives_them(port: UdpPort) -> None:
+    seen = [Says(SEEN._replace(port=number)) for number in (5000, 5002, 5004)]
+    gathered = await gather_from(port, [*seen, Says(None)])
+    found = reflexive(gathered)
+    assert [one.address.port for one in found] == [5000, 5002, 5004, *range(5006, 5022, 2)]
+    assert [str(one) for one in found[2:4]] == [
+        "srflx 203.0.113.7:5004",
+        "predicted 203.0.113.7:5006",
+    ]
+    assert min(one.priority for one in found[:3]) > max(one.priority for one in found[3:])
+    assert nat_of(gathered.candidates) is Nat.VARYING
+
+
+@pytest.mark.parametrize(
+    "numbers", [(5000, 5001), (5000, 5000, 5000), (5001, 5000, 5002), (5000, 31234, 1777)]
+)
+async def test_nothing_is_offered_that_no_rule_foretells(
+    port: UdpPort, numbers: tuple[int, ...]
+) -> None:
+    gathered = await gather_from(port, [Says(SEEN._replace(port=number)) for number in numbers])
+    assert {found.address.port for found in reflexive(gathered)} == set(numbers)
+
+
 async def test_one_answer_alone_says_nothing_of_the_mapping(port: UdpPort) -> None:
     gathered = await gather_from(port, [Says(SEEN), Says(None)])
     assert gathered.mapping == "unknown"

@@ -118,6 +118,8 @@ CAN_MEET = {
     ("address-restricted", "symmetric"): True,
     ("port-restricted", "symmetric"): False,
     ("port-restricted", "address-symmetric"): False,
+    ("port-restricted", "symmetric-sequential"): True,  # where its next port is foreseen
+    ("symmetric", "symmetric-sequential"): False,
     ("port-restricted", "port-restricted"): True,
     ("port-restricted", "random-port"): True,
     ("port-restricted", "cgnat"): True,

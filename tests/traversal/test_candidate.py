@@ -38,6 +38,16 @@ def test_an_offer_survives_json() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"), [(True, True), (False, False), (None, False), (1, False), ("true", False)]
+)
+def test_who_takes_part_in_a_birthday_attempt_says_so_plainly(said: object, meant: bool) -> None:
+    assert "birthday" not in LocalSide.fresh([HOME]).to_json()
+    offer = LocalSide.fresh([HOME], birthday=True).to_json()
+    assert RemoteSide.from_json(offer).birthday
+    assert RemoteSide.from_json({**offer, "birthday": said}).birthday is meant
+
+
 def test_offers_are_fresh_and_do_not_show_their_password() -> None:
     first, second = LocalSide.fresh([]), LocalSide.fresh([])
     assert first.ufrag != second.ufrag
