@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
+import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
-from agent.network_helper.client import NetworkHelper
+from agent.network_helper.client import HelperFailed, HelperRefused, NetworkHelper
 from agent.wireguard.config import LEAST_MTU, MAX_LATE, Endpoint, PeerMtu, PeerStatus
 from agent.wireguard.watch import PeerWatch
 from traversal.candidate import Address
+
+log = logging.getLogger(__name__)
 
 KEEPALIVE = 20  # seconds; NATs may forget an idle mapping after 30
 FOLLOW = 1.5  # seconds that the side that follows waits for the other's handshake
@@ -48,14 +52,27 @@ class Steering:
         self._watches = {party: PeerWatch() for party in keys}
         self._mtus: dict[str, int] = {}
         self._set: dict[str, int] = {}  # MTUs as the helper has them
+        self._sources: dict[str, int] = {}  # ports that paths lead from
+        self._held: set[int] = set()  # ports that the helper knows as ours
+        self._to_hold: list[socket.socket] = []
         self._news = asyncio.Event()
         self._look_took = 0.0
 
-    def aim(self, party: str, endpoint: Address, late: Sequence[Address] = ()) -> None:
+    def aim(
+        self,
+        party: str,
+        endpoint: Address,
+        late: Sequence[Address] = (),
+        source_port: int | None = None,
+    ) -> None:
         """A path was found; WireGuard sends there within milliseconds.
 
-        What it still sends to a relay in `late` goes there too, until the path has settled.
+        What it still sends to a relay in `late` goes there too, until the path has settled. With a
+        `source_port` that is held, its packets to this party leave from there.
         """
+        self._sources.pop(party, None)
+        if source_port is not None:
+            self._sources[party] = source_port
         now = time.monotonic()
         relays = [(relay.host, relay.port) for relay in late[:MAX_LATE]]
         self._watches[party].aim((endpoint.host, endpoint.port), now, relays)
@@ -72,6 +89,11 @@ class Steering:
         if mtu < before:
             self._news.set()
 
+    def hold(self, source: socket.socket) -> None:
+        """Paths may lead from this socket's port: what of WireGuard's comes there is let in."""
+        self._to_hold.append(source)
+        self._news.set()
+
     def settle(self, party: str) -> None:
         """The end of a redirection is in no hurry: it waits for the next look, with others."""
         self._watches[party].settle(time.monotonic())
@@ -83,6 +105,7 @@ class Steering:
     async def run(self) -> NoReturn:
         """Until cancelled. Raises: HelperFailed."""
         while True:
+            await self._hold_ports()
             await self._set_mtus()
             await self._set_endpoints()
             await self._wait()
@@ -109,12 +132,28 @@ class Steering:
             if watch.wanted is not None:
                 keepalive = 0 if party in self._waiting else KEEPALIVE
                 key = self._keys[party]
-                endpoints.append(Endpoint(key, watch.wanted, keepalive, watch.late))
+                source = self._sources.get(party)
+                source = source if source in self._held else None
+                endpoints.append(Endpoint(key, watch.wanted, keepalive, watch.late, source))
                 watch.done()
         if endpoints:
             await self._helper.set_endpoints(endpoints)
             for party in due.keys() - self._waiting.keys():
                 self._on_aimed(party)
+
+    async def _hold_ports(self) -> None:
+        """Before a path is chosen that leads from there; what the other side sends is not lost."""
+        while self._to_hold:
+            source = self._to_hold.pop()
+            if source.fileno() < 0:  # given back meanwhile
+                continue
+            port = source.getsockname()[1]
+            try:
+                await self._helper.hold(source)
+            except (HelperRefused, HelperFailed) as error:  # a kernel that cannot tell whose it is
+                log.warning("%s", error)
+            else:
+                self._held.add(port)
 
     async def _wait(self) -> None:
         urgent = any(watch.urgent for watch in self._watches.values()) or bool(self._waiting)

@@ -107,6 +107,7 @@ class NetworkHelper:
                     "address": list(endpoint.address),
                     "keepalive": endpoint.keepalive,
                     "late": [list(address) for address in endpoint.late],
+                    "source_port": endpoint.source_port,
                 }
                 for endpoint in endpoints
             ],
@@ -118,6 +119,10 @@ class NetworkHelper:
             "mtu",
             mtus=[{"public_key": _base64(one.public_key), "mtu": one.mtu} for one in mtus],
         )
+
+    async def hold(self, source: socket.socket) -> None:
+        """The port of this UDP socket of ours may be an endpoint's `source_port` from now on."""
+        await self._ask("hold", (source.fileno(),))
 
     async def checks(self) -> socket.socket:
         """Sends and receives checks on WireGuard's own port; once, after `apply`; non-blocking.

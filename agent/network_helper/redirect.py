@@ -1,16 +1,21 @@
-"""WireGuard's late packets for a relay, sent along the direct path: `docs/decisions/roaming.md`.
+"""WireGuard's packets, sent another way than WireGuard knows: `docs/decisions/roaming.md`.
 
-One nftables table of our own before connection tracking. Only what leaves WireGuard's port for a
-relay, in WireGuard's form, is touched; STUN to the relay goes on as it is. The kernel ties the
-table to our netlink socket: it ends with this process, even if that is killed.
+Late ones for a relay go along the direct path. Those of a path that leads from another port of ours
+(`docs/decisions/birthday.md`) leave from there, and what comes there is given to WireGuard.
+
+One nftables table of our own: what leaves is rewritten before connection tracking, what comes after
+it, so that a firewall of this machine sees one flow. Only what is WireGuard's by port and form is
+touched; STUN goes on as it is. The kernel ties the table to our netlink socket: it ends with this
+process, even if that is killed.
 """
 
 import ctypes
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from agent.network_helper.commands import CommandFailed, log
+from agent.wireguard.config import Endpoint
 
 PREFIX = "didmesh_agent_"  # of the names of all such tables
 WIREGUARD = "@th,64,32 { 0x01000000, 0x02000000, 0x03000000, 0x04000000 }"  # its message types
@@ -19,6 +24,9 @@ table inet {name} {{
   flags owner
   chain out {{
     type route hook output priority raw; policy accept;
+  }}
+  chain in {{
+    type filter hook prerouting priority mangle; policy accept;
   }}
 }}
 """
@@ -33,24 +41,25 @@ class Redirect:
         self._name = PREFIX + name
         self._port = port
         self._nft: _Nft | None = None
-        self._rules: dict[Address, Address] = {}
+        self._rules: list[str] = []
 
-    def set(self, rules: Mapping[Address, Address]) -> None:
-        """From now on, what goes to a key goes to its value; addresses are literals.
+    def set(self, endpoints: Iterable[Endpoint], held: Iterable[int] = ()) -> None:
+        """From now on, what these endpoints say of their late relays and their source ports is so.
+
+        What of WireGuard's comes to a `held` port is given to it; it knows its peers.
 
         Where this system cannot do it, packets take the longer way, as its log says.
         """
-        usable = {late: to for late, to in rules.items() if (":" in late[0]) == (":" in to[0])}
-        if usable == self._rules:
-            return
-        self._rules = usable
-        if not usable:
-            self.close()
-            return
+        before, self._rules = self._rules, []
         try:
-            self._replace()
+            self._rules = [rule for to in endpoints for rule in self._rules_of(to)]
+            self._rules += [self._let_in(port) for port in held]
+            if self._rules and self._rules != before:
+                self._replace()
         except (CommandFailed, OSError) as error:
-            log.warning("late packets of a relay are not redirected: %s", error)
+            log.warning("WireGuard's packets are not sent another way: %s", error)
+            self.close()
+        if not self._rules:
             self.close()
 
     def close(self) -> None:
@@ -59,21 +68,42 @@ class Redirect:
             self._nft = None
 
     def _replace(self) -> None:
-        lines = [f"add rule inet {self._name} out {rule}" for rule in map(self._rule, self._rules)]
-        words = f"flush chain inet {self._name} out\n"
+        table = f"inet {self._name}"
+        words = f"flush table {table}\n"
         if self._nft is None:
             self._nft = _Nft()
             words = TABLE.format(name=self._name)
-        self._nft.run(words + "\n".join(lines) + "\n")
+        self._nft.run(words + "".join(f"add rule {table} {rule}\n" for rule in self._rules))
 
-    def _rule(self, late: Address) -> str:
+    def _rules_of(self, to: Endpoint) -> list[str]:
+        """Late ones first: they are to leave from the other port, too."""
+        ip, (host, port) = _version(to.address), to.address
+        late = [self._late(to, relay) for relay in to.late if _version(relay) == ip]
+        if to.source_port is None:
+            return late
+        return [
+            *late,
+            f"out udp sport {self._port} {ip} daddr {host} udp dport {port} {WIREGUARD}"
+            f" udp sport set {to.source_port} accept",
+        ]
+
+    def _let_in(self, held: int) -> str:
+        return f"in udp dport {held} {WIREGUARD} udp dport set {self._port} accept"
+
+    def _late(self, to: Endpoint, relay: Address) -> str:
         """Another way out may need another address of ours."""
-        to = self._rules[late]
-        ip = "ip6" if ":" in to[0] else "ip"
+        ip, (host, port) = _version(relay), to.address
+        source = "" if to.source_port is None else f" udp sport set {to.source_port}"
         return (
-            f"udp sport {self._port} {ip} daddr {late[0]} udp dport {late[1]} {WIREGUARD}"
-            f" {ip} saddr set {_source(to)} {ip} daddr set {to[0]} udp dport set {to[1]} accept"
+            f"out udp sport {self._port} {ip} daddr {relay[0]} udp dport {relay[1]} {WIREGUARD}"
+            f" {ip} saddr set {_source(to.address)} {ip} daddr set {host} udp dport set {port}"
+            f"{source} accept"
         )
+
+
+def _version(address: Address) -> str:
+    """In nftables' words."""
+    return "ip6" if ":" in address[0] else "ip"
 
 
 class _Nft:

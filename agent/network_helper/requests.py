@@ -52,7 +52,9 @@ class Apply:
 class Endpoints:
     """Where some of the peers are reached from now on; the session with them goes on.
 
-    What WireGuard sends to one of the `late` addresses of an endpoint, goes to the endpoint.
+    What WireGuard sends to one of the `late` addresses of an endpoint, goes to the endpoint. With a
+    `source_port`, what it sends to the endpoint leaves from there, and what comes from the endpoint
+    to there is WireGuard's.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -63,6 +65,11 @@ class Mtu:
     """How large packets to some of the peers may be from now on."""
 
     mtus: tuple[PeerMtu, ...]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A port of the caller's may be a `source_port`; comes with its socket, which proves it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Remove:
     """The end of programs, interface and namespace."""
 
 
-Request = Create | Apply | Endpoints | Mtu | Checks | Status | Socket | Launch | Remove
+Request = Create | Apply | Endpoints | Mtu | Hold | Checks | Status | Socket | Launch | Remove
 
 
 def parse(data: bytes, descriptors: int) -> Request:
@@ -108,7 +115,7 @@ def parse(data: bytes, descriptors: int) -> Request:
     reader = READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
         _refuse("no such request")
-    if descriptors != (3 if kind == "launch" else 0):
+    if descriptors != DESCRIPTORS.get(kind, 0):
         _refuse("wrong number of file descriptors")
     return cast(Request, reader(words))
 
@@ -130,6 +137,7 @@ TRANSITIONS: dict[tuple[State, type[Request]], State] = {
     (State.CREATED, Remove): State.REMOVED,
     (State.RUNNING, Endpoints): State.RUNNING,
     (State.RUNNING, Mtu): State.RUNNING,
+    (State.RUNNING, Hold): State.RUNNING,
     (State.RUNNING, Checks): State.RUNNING,
     (State.RUNNING, Status): State.RUNNING,
     (State.RUNNING, Socket): State.RUNNING,
@@ -230,8 +238,8 @@ def _endpoints(words: dict[str, Any]) -> Endpoints:
 
 
 def _endpoint(words: object) -> Endpoint:
-    public_key, address, keepalive, late = _members(
-        words, "public_key", "address", "keepalive", "late"
+    public_key, address, keepalive, late, source_port = _members(
+        words, "public_key", "address", "keepalive", "late", "source_port"
     )
     if not isinstance(late, list) or len(late) > MAX_LATE:
         _refuse(f"late: wants a list of at most {MAX_LATE}")
@@ -240,6 +248,7 @@ def _endpoint(words: object) -> Endpoint:
         _address(address),
         _number(keepalive, "keepalive", 0, 3600),
         tuple(map(_address, late)),
+        None if source_port is None else _number(source_port, "source_port", 1024, 65535),
     )
 
 
@@ -256,6 +265,11 @@ def _mtu(words: dict[str, Any]) -> Mtu:
 def _peer_mtu(words: object) -> PeerMtu:
     public_key, mtu = _members(words, "public_key", "mtu")
     return PeerMtu(_key(public_key), _number(mtu, "mtu", LEAST_MTU, MOST_MTU))
+
+
+def _hold(words: dict[str, Any]) -> Hold:
+    _members(words)
+    return Hold()
 
 
 def _checks(words: dict[str, Any]) -> Checks:
@@ -297,12 +311,14 @@ READERS = {
     "apply": _apply,
     "endpoints": _endpoints,
     "mtu": _mtu,
+    "hold": _hold,
     "checks": _checks,
     "status": _status,
     "socket": _socket,
     "launch": _launch,
     "remove": _remove,
 }
+DESCRIPTORS = {"launch": 3, "hold": 1}
 
 
 def _hosts(value: object) -> tuple[str, ...]:

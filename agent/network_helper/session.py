@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from agent.network_helper.check_port import CheckPort
+from agent.network_helper.held_ports import HeldPorts
 from agent.network_helper.namespace import Namespace
 from agent.network_helper.program import Program, User
 from agent.network_helper.redirect import Redirect
@@ -14,6 +15,7 @@ from agent.network_helper.requests import (
     Checks,
     Create,
     Endpoints,
+    Hold,
     Launch,
     Mtu,
     Remove,
@@ -38,10 +40,11 @@ class Session:
         self._listen_port = 0
         self._redirect: Redirect | None = None
         self._endpoints: dict[bytes, Endpoint] = {}
+        self._held = HeldPorts()
         self.program: Program | None = None
         self.checks: CheckPort | None = None
 
-    def serve(self, request: Request, stdio: Sequence[int]) -> Reply:
+    def serve(self, request: Request, descriptors: Sequence[int]) -> Reply:
         """The reply's descriptors belong to the caller of this function.
 
         Raises: RequestRefused, CommandFailed, OSError.
@@ -56,6 +59,8 @@ class Session:
             case Mtu():
                 self._mesh.set_mtus(request.mtus)
                 return {}, []
+            case Hold():
+                return self._hold(descriptors[0])
             case Checks():
                 self.checks = CheckPort(self._listen_port)
                 return {}, [self.checks.hand_out()]
@@ -64,7 +69,7 @@ class Session:
             case Socket():
                 return {}, [self._inside.socket(request.kind).detach()]
             case Launch():
-                return self._launch(request, stdio)
+                return self._launch(request, descriptors)
             case Remove():
                 return self.remove(), []
         assert_never(request)
@@ -85,12 +90,20 @@ class Session:
         return {}, []
 
     def _set_endpoints(self, request: Endpoints) -> Reply:
+        self._held.check(request.endpoints)
         self._mesh.set_endpoints(request.endpoints)
         self._endpoints |= {endpoint.public_key: endpoint for endpoint in request.endpoints}
-        if self._redirect is not None:
-            current = self._endpoints.values()
-            self._redirect.set({late: to.address for to in current for late in to.late})
+        self._send_another_way()
         return {}, []
+
+    def _hold(self, descriptor: int) -> Reply:
+        self._held.take(descriptor, self._endpoints.values())
+        self._send_another_way()
+        return {}, []
+
+    def _send_another_way(self) -> None:
+        if self._redirect is not None:
+            self._redirect.set(self._endpoints.values(), self._held)
 
     def _status(self) -> Reply:
         peers = [
@@ -141,6 +154,7 @@ class Session:
         redirect, self._redirect, self._endpoints = self._redirect, None, {}
         if redirect is not None:
             redirect.close()
+        self._held.close()
         device, self._device = self._device, None
         namespace, self._namespace = self._namespace, None
         if device is not None:

@@ -26,6 +26,7 @@ class Endpoint:
     address: tuple[str, int]  # IP literal and port
     keepalive: int  # seconds, 0: none
     late: tuple[tuple[str, int], ...] = ()  # relays left; what still goes there, goes here
+    source_port: int | None = None  # of ours, in place of the interface's own
 
 
 @dataclass(frozen=True)

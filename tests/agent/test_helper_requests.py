@@ -18,6 +18,7 @@ from agent.network_helper.requests import (
     Checks,
     Create,
     Endpoints,
+    Hold,
     Launch,
     Mtu,
     Order,
@@ -56,6 +57,14 @@ def test_endpoints_are_read_whole() -> None:
 
 def test_mtus_are_read_whole() -> None:
     assert parse(mtus(), 0) == Mtu((PeerMtu(b"\1" * 32, 1420),))
+
+
+def test_a_source_port_is_read_and_a_socket_comes_with_a_hold() -> None:
+    request = parse(endpoints(endpoints=[endpoint(source_port=40000, late=[])]), 0)
+    assert request == Endpoints(
+        (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25, (), 40000),),
+    )
+    assert parse(b'{"request": "hold"}', 1) == Hold()
 
 
 def test_a_launch_is_read_with_its_three_descriptors() -> None:
@@ -108,6 +117,7 @@ def endpoint(**changes: Any) -> dict[str, Any]:
         "address": ["198.51.100.7", 4500],
         "keepalive": 25,
         "late": [["198.51.100.10", 5000]],
+        "source_port": None,
     } | changes
 
 
@@ -207,6 +217,8 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "an endpoint with port 0": (endpoints(endpoints=[endpoint(address=["192.0.2.1", 0])]), 0),
     "an endpoint of one": (endpoints(endpoints=[endpoint(address=["192.0.2.1"])]), 0),
     "a negative keepalive": (endpoints(endpoints=[endpoint(keepalive=-1)]), 0),
+    "a source port of the system": (endpoints(endpoints=[endpoint(source_port=53)]), 0),
+    "a source port with a rule": (endpoints(endpoints=[endpoint(source_port="1 accept")]), 0),
     "a relay by name": (endpoints(endpoints=[endpoint(late=[["example.org", 1]])]), 0),
     "a relay with a rule": (endpoints(endpoints=[endpoint(late=[["192.0.2.1 accept", 1]])]), 0),
     "a relay's port with a rule": (endpoints(endpoints=[endpoint(late=[["192.0.2.1", "1;"]])]), 0),
@@ -234,6 +246,9 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "an MTU with a setting": (mtus(mtus=[peer_mtu(advmss=1)]), 0),
     "an MTU in other words": (mtus(mtu=1420), 0),
     "checks on another port": (b'{"request": "checks", "port": 53}', 0),
+    "a port without its socket": (b'{"request": "hold"}', 0),
+    "a port with two sockets": (b'{"request": "hold"}', 2),
+    "a port by number": (b'{"request": "hold", "port": 5000}', 1),
     "a raw socket": (b'{"request": "socket", "kind": "raw"}', 0),
     "a socket of many kinds": (b'{"request": "socket", "kind": ["tcp"]}', 0),
     "two descriptors": (launch(), 2),
@@ -344,13 +359,13 @@ def assert_read_or_refused(data: bytes, descriptors: int) -> None:
 # The order of requests
 
 CREATE, APPLY, LAUNCH = parse(create(), 0), parse(apply(), 0), parse(launch(), 3)
-ENDPOINTS, CHECKS = parse(endpoints(), 0), Checks()
+ENDPOINTS, CHECKS, HOLD = parse(endpoints(), 0), Checks(), Hold()
 MTU = parse(mtus(mtus=[peer_mtu(mtu=1280)]), 0)
 STATUS, SOCKET, REMOVE = Status(), Socket("tcp"), Remove()
 
 
 def test_a_session_goes_from_create_to_remove() -> None:
-    order = after(CREATE, SOCKET, STATUS, APPLY, CHECKS, ENDPOINTS, STATUS, LAUNCH, LAUNCH)
+    order = after(CREATE, SOCKET, STATUS, APPLY, CHECKS, HOLD, ENDPOINTS, STATUS, LAUNCH, LAUNCH)
     for request in (ENDPOINTS, MTU, SOCKET, REMOVE):
         order.admit(request)
     assert order.state is State.REMOVED
@@ -359,8 +374,8 @@ def test_a_session_goes_from_create_to_remove() -> None:
 @pytest.mark.parametrize(
     ("done", "refused"),
     [
-        ((), (APPLY, ENDPOINTS, MTU, CHECKS, LAUNCH, STATUS, SOCKET)),
-        ((CREATE,), (CREATE, ENDPOINTS, MTU, CHECKS, LAUNCH)),
+        ((), (APPLY, ENDPOINTS, MTU, HOLD, CHECKS, LAUNCH, STATUS, SOCKET)),
+        ((CREATE,), (CREATE, ENDPOINTS, MTU, HOLD, CHECKS, LAUNCH)),
         ((CREATE, APPLY), (CREATE, APPLY)),
         ((CREATE, APPLY, CHECKS), (CHECKS,)),
         ((REMOVE,), (APPLY, ENDPOINTS, CHECKS, LAUNCH, STATUS, SOCKET)),

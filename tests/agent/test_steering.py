@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from agent.connection import steering
 from agent.connection.steering import KEEPALIVE, Steering
+from agent.network_helper.client import HelperRefused
 from agent.wireguard.config import LEAST_MTU, Endpoint, PeerMtu, PeerStatus
 from traversal.candidate import Address
 
@@ -25,7 +27,14 @@ class Helper:
         self.handshakes: dict[bytes, float] = {}
         self.slowness = 0.0  # seconds that WireGuard's answer takes
         self.looks = 0
+        self.held: list[int] = []
+        self.refuses = False
         self._at: dict[bytes, tuple[str, int]] = {}
+
+    async def hold(self, source: socket.socket) -> None:
+        if self.refuses:
+            raise HelperRefused("hold: a socket of another network")
+        self.held.append(source.getsockname()[1])
 
     async def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         self.told += endpoints
@@ -145,6 +154,45 @@ async def test_mtus_are_set_in_one_request_and_only_where_they_differ() -> None:
         steered.set_mtu("ben", 1408)
         await turns()
         assert helper.asked == ["MTUs of 2"]
+
+
+async def test_a_port_is_held_before_a_path_leads_from_it() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.bind(("127.0.0.1", 0))
+            port = source.getsockname()[1]
+            steered.hold(source)
+            steered.aim("ben", DIRECT, [RELAY], port)
+            await turns()
+            assert helper.held == [port]
+            steered.settle("ben")
+            await turns()
+        steered.aim("ben", RELAY)
+        await turns()
+    assert [endpoint.source_port for endpoint in helper.told] == [port, port, None]
+
+
+async def test_a_port_that_was_given_back_meanwhile_is_not_named() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
+        closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        closed.close()
+        steered.hold(closed)
+        steered.aim("ben", DIRECT, [], 40000)
+        await turns()
+    assert helper.held == []
+    assert [endpoint.source_port for endpoint in helper.told] == [None]
+
+
+async def test_a_port_that_is_not_held_is_not_named_and_ends_nothing() -> None:
+    async with running(leads={"ben"}) as (steered, helper, reached):
+        helper.refuses = True
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.bind(("127.0.0.1", 0))
+            steered.hold(source)
+            steered.aim("ben", DIRECT, [], source.getsockname()[1])
+            await turns()
+    assert reached == ["ben"]
+    assert [endpoint.source_port for endpoint in helper.told] == [None]
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,36 @@ async def test_late_packets_are_redirected_until_the_path_has_settled(mesh: "Mes
     assert "192.0.2.3" in rules_of("dmtest1")
     await mesh.one.set_endpoints([mesh.endpoint_of_two()])
     assert rules_of("dmtest1") == ""
+
+
+async def test_a_tunnel_leads_from_a_port_that_was_held_and_back_to_it(mesh: "Mesh") -> None:
+    with in_home("dmtest1"):
+        source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with source:
+        source.bind(("0.0.0.0", 0))
+        port = source.getsockname()[1]
+        await mesh.one.hold(source)
+        await mesh.one.set_endpoints([replace(mesh.endpoint_of_two(), source_port=port)])
+        assert await mesh.exchange(b"there and back") == b"there and back"
+        (status,) = await mesh.two.status()
+        assert status.endpoint == ("192.0.2.1", port)
+    assert await mesh.one.remove() == CLEAN
+    assert rules_of("dmtest1") == ""
+
+
+async def test_a_port_of_another_network_or_that_nobody_has_shown_is_not_used(
+    mesh: "Mesh",
+) -> None:
+    with (
+        await mesh.one.socket("udp") as inside,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside,
+    ):
+        for other in (inside, outside):
+            other.bind(("0.0.0.0", 0))
+            with pytest.raises(HelperRefused, match="another network"):
+                await mesh.one.hold(other)
+    with pytest.raises(HelperRefused, match="not held"):
+        await mesh.one.set_endpoints([replace(mesh.endpoint_of_two(), source_port=40000)])
 
 
 async def test_a_removal_ends_redirection(mesh: "Mesh") -> None:

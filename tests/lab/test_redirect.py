@@ -20,6 +20,7 @@ pytestmark = [
 REDIRECTED = """
 import os, signal, socket, sys
 from agent.network_helper.redirect import Redirect
+from agent.wireguard.config import Endpoint
 
 here, family = sys.argv[1], socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 
@@ -31,6 +32,7 @@ def bound(port):
 
 relay, direct, wireguard, other = map(bound, (5000, 6000, 7000, 7001))
 redirect = Redirect("test", 7000)
+late = [Endpoint(bytes(32), (here, 6000), 0, ((here, 5000),))]
 
 def where(sender, data):
     sender.sendto(data, (here, 5000))
@@ -45,12 +47,51 @@ def where(sender, data):
 DATA = b"\\4\\0\\0\\0" + bytes(1300)
 STUN = bytes.fromhex("000100002112a442") + bytes(12)
 seen = [where(wireguard, DATA)]
-redirect.set({(here, 5000): (here, 6000)})
+redirect.set(late)
 seen += [where(wireguard, DATA), where(wireguard, STUN), where(other, DATA)]
-redirect.set({})
+redirect.set([])
 seen += [where(wireguard, DATA)]
 print(" ".join(seen), flush=True)
-redirect.set({(here, 5000): (here, 6000)})
+redirect.set(late)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+# What leaves from another port of ours, and what comes there is WireGuard's; with late ones, too.
+FROM_ANOTHER_PORT = """
+import os, signal, socket, sys
+from agent.network_helper.redirect import Redirect
+from agent.wireguard.config import Endpoint
+
+here, family = sys.argv[1], socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+
+def bound(port):
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.bind((here, port))
+    return made
+
+relay, other_side, wireguard, source = map(bound, (5000, 6000, 7000, 8000))
+NAMES = {5000: "relay", 6000: "other", 7000: "wireguard", 8000: "source"}
+redirect = Redirect("test", 7000)
+
+def way(sender, to, data):
+    sender.sendto(data, (here, to))
+    for ear in (relay, other_side, wireguard, source):
+        ear.setblocking(False)
+        try:
+            got, came = ear.recvfrom(2000)
+        except BlockingIOError:
+            continue
+        return NAMES[came[1]] + ">" + NAMES[ear.getsockname()[1]] if got == data else "changed"
+    return "nowhere"
+
+DATA = b"\\4\\0\\0\\0" + bytes(1300)
+STUN = bytes.fromhex("000100002112a442") + bytes(12)
+redirect.set([Endpoint(bytes(32), (here, 6000), 0, ((here, 5000),), 8000)], [8000])
+print(
+    way(wireguard, 6000, DATA), way(wireguard, 5000, DATA), way(wireguard, 5000, STUN),
+    way(other_side, 8000, DATA), way(other_side, 8000, STUN), way(relay, 5000, DATA),
+)
+redirect.set([Endpoint(bytes(32), (here, 6000), 0)])
+print(way(wireguard, 6000, DATA), way(other_side, 8000, DATA), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 WITHOUT_NFTABLES = """
@@ -78,6 +119,20 @@ def test_only_wireguards_packets_for_the_relay_take_the_direct_path(
     told, left = run(host, REDIRECTED, addresses[0])
     assert told == "relay direct relay relay relay"
     assert left == "", "the kernel keeps no table whose maker was killed"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_path_from_another_port_is_wireguards_both_ways_and_nothing_elses(
+    host: Host, version: int
+) -> None:
+    addresses = host.addresses if version == 4 else host.addresses6
+    told, left = run(host, FROM_ANOTHER_PORT, addresses[0])
+    assert told.split() == [
+        *("source>other", "source>other", "wireguard>relay"),
+        *("other>wireguard", "other>source", "relay>relay"),
+        *("wireguard>other", "other>source"),
+    ]
+    assert left == ""
 
 
 def test_a_system_without_nftables_sends_on_as_before(host: Host) -> None:
