@@ -44,6 +44,7 @@ class Choice:
     name: str
     passphrase_file: Path | None
     turn: str | None = None  # URL of a TURN server, in place of the one in `turn_file`
+    try_hard: bool = False  # to take part in birthday attempts
 
     @property
     def turn_file(self) -> Path:
@@ -130,13 +131,13 @@ def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for commands that compute, with --turn."""
+    """The same for commands that compute, with --turn and --try-hard."""
 
     @functools.wraps(command)
-    def with_turn(*, choice: Choice, turn: str | None, **rest: Any) -> Any:
-        return command(choice=replace(choice, turn=turn), **rest)
+    def with_wishes(*, choice: Choice, turn: str | None, try_hard: bool, **rest: Any) -> Any:
+        return command(choice=replace(choice, turn=turn, try_hard=try_hard), **rest)
 
-    return _TURN(profile_options(with_turn))
+    return _TURN(_TRY_HARD(profile_options(with_wishes)))
 
 
 _TURN = click.option(
@@ -145,6 +146,12 @@ _TURN = click.option(
     metavar="URL",
     help="A TURN server as one more relay; user and password in DIDMESH_TURN_USER and"
     " DIDMESH_TURN_PASSWORD, or all three in the profile's .turn file.",
+)
+_TRY_HARD = click.option(
+    "--try-hard",
+    is_flag=True,
+    help="Where only guessing gives a direct path, guess, if the other side does: up to 2048"
+    " datagrams to random ports, or 256 ports of ours. Looks like a port scan.",
 )
 _PROFILE = click.option(
     "--profile", default=DEFAULT, metavar="NAME", help="Which of your profiles.", show_default=True

@@ -189,6 +189,16 @@ class PathFinder:
         """Run the plan once, from ports of ours that the caller holds open (`source_ports`)."""
         self._attempt = Attempt.start(plan, source_ports, now, self._token)
 
+    @property
+    def attempting(self) -> bool:
+        """Whether a birthday attempt is still on its way."""
+        return self._attempt is not None
+
+    def proven_ports(self) -> frozenset[int]:
+        """The source ports, beside the session's own, of paths that work, in use or not yet."""
+        ways = self._pairs.items()
+        return frozenset(port for (_, port), pair in ways if port is not None and pair.works)
+
     def needed_ports(self) -> frozenset[int]:
         """The source ports, beside the session's own, that must stay open."""
         ports = {port for _, port in self._pairs if port is not None}

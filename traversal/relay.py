@@ -37,6 +37,7 @@ REFRESH = 5.0  # seconds between binds: how soon a relay that started again is b
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds for an answer before the bind is sent again
 LOST_AFTER = 10.0  # seconds without an answer after which the side counts as no longer bound
 DOUBT = 0.3  # the same, at least, where there is a reason to think so
+FAILED_AFTER = 3.0  # seconds without an answer after which a side that is not bound wants a ticket
 CHALLENGES = 3  # in a row, after which the relay and we do not understand each other
 UNAUTHENTICATED, STALE_NONCE = 401, 438
 
@@ -177,6 +178,13 @@ class RelayBinding:
         if not self.other_bound:
             return f"the other side does not come to relay {self.server}"
         return f"relay {self.server} has both sides, and no check passes"
+
+    def has_failed(self, now: float) -> bool:
+        """Whether this ticket seems of no use any more: refused, or not answered for a while."""
+        if self.refusal is not None:
+            return True
+        silent = bool(self._in_flight) and now >= self._silent_since + FAILED_AFTER
+        return silent and not self.bound
 
     def awaits(self, transaction: bytes) -> bool:
         """Whether an answer with this transaction is for us."""

@@ -7,6 +7,7 @@ go to the one whose credentials or transaction they name, and what these want se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from agent.connection.gathering import Gathered, Inquiry
+from agent.connection.more_ports import MorePorts
 from agent.connection.port import Arrival, Port
 from agent.connection.streams import Streams
+from agent.connection.trying_hard import TryingHard
 from resolvers.guarded import OPEN_INTERNET, Policy
 from traversal import stun
 from traversal.candidate import (
@@ -31,7 +34,7 @@ from traversal.candidate import (
 )
 from traversal.explanation import Explanation
 from traversal.pairs import Path
-from traversal.paths import Event, PathFinder, State
+from traversal.paths import Datagram, Event, PathFinder, State
 from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 from traversal.stun import Class, MalformedStun
 from traversal.turns import Pacer, Turns
@@ -52,6 +55,7 @@ class _Party:
     patience: float  # seconds until streams are tried
     bindings: list[RelayBinding] = field(default_factory=list)
     offered: set[tuple[Address, bool]] = field(default_factory=set)
+    served: bool = False  # whether a relay of ours has ever had us
     bound_since: float = 0.0  # when binding began
 
     def sources(self) -> list[PathFinder | RelayBinding | RelayProbe]:
@@ -73,6 +77,8 @@ class Connectivity:
         self._asked: dict[bytes, str] = {}  # who is to get the answer, by transaction
         self._pacer = Pacer(time.monotonic())
         self._turns = Turns()
+        self._more = MorePorts(port.inbox)
+        self.trying_hard = TryingHard(self._more)
         self._inquiry: Inquiry | None = None
         self._on_gathered: Callable[[Gathered], None] = lambda _: None
 
@@ -105,6 +111,8 @@ class Connectivity:
             STREAM_SOON if nat_of(local.candidates) is Nat.UNKNOWN else STREAM_AFTER,
         )
         self._by_username[finder.username] = party
+        if local.birthday and remote.birthday:
+            self.trying_hard.add(party, finder, now)
         self._bind(self._parties[party], now)
         self._wake(party)
 
@@ -125,6 +133,35 @@ class Connectivity:
             party.finder.set_local(candidates, now)
             self._bind(party, now)
             self._wake(name)
+
+    def set_tickets(self, party: str, tickets: Sequence[RelayTicket], side: int) -> None:
+        """In place of all that this party and we had of this side; the finder knows no pause."""
+        known, now = self._parties[party], time.monotonic()
+        left = [ticket for ticket in known.tickets if ticket.side == side]
+        known.tickets = (*(one for one in known.tickets if one not in left), *tickets)
+        known.streams.leave(left)
+        known.bindings = [one for one in known.bindings if one.ticket not in left]
+        known.offered.clear()
+        known.bound_since = now
+        known.bindings += self._bindings(tickets, now)
+        self._wake(party)
+
+    def lacks_relay(self, party: str) -> bool:
+        """Whether the relay that we ask for serves this party no more, or never did and is missed.
+
+        Ours are the tickets of side 0.
+        """
+        known, now = self._parties[party], time.monotonic()
+        ours = [ticket for ticket in known.tickets if ticket.side == 0]
+        path = known.finder.path
+        if not known.served and path is not None and not path.relayed:
+            return False
+        by_stream = [known.streams.serve(one, now) for one in ours if one in known.streams]
+        by_udp = [not one.has_failed(now) for one in known.bindings if one.ticket in ours]
+        reached = by_stream or by_udp
+        if ours and not reached:  # it is in a network that we do not speak to
+            return False
+        return not any(reached)
 
     def distress(self, party: str) -> None:
         """WireGuard says that the path in use is dead."""
@@ -163,11 +200,12 @@ class Connectivity:
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as streams:
-            while True:
-                self._turn(streams)
-                for arrival in await self._port.inbox.arrivals(self._next_timer()):
-                    self._handle(arrival)
+        with contextlib.closing(self._more):
+            async with asyncio.TaskGroup() as streams:
+                while True:
+                    self._turn(streams)
+                    for arrival in await self._port.inbox.arrivals(self._next_timer()):
+                        self._handle(arrival)
 
     def _wake(self, party: str) -> None:
         self._turns.wake(party)
@@ -177,9 +215,12 @@ class Connectivity:
         party.offered.clear()
         party.streams.close()
         party.bound_since = now
-        party.bindings = [
+        party.bindings = self._bindings(party.tickets, now)
+
+    def _bindings(self, tickets: Sequence[RelayTicket], now: float) -> list[RelayBinding]:
+        return [
             RelayBinding(ticket, server, now)
-            for ticket in party.tickets
+            for ticket in tickets
             if (server := self._server_of(ticket)) is not None
         ]
 
@@ -191,6 +232,8 @@ class Connectivity:
     def _turn(self, streams: asyncio.TaskGroup) -> None:
         """Serve whoever is due; what is not costs nothing, however many parties there are."""
         now = time.monotonic()
+        for name in self.trying_hard.turn(now):
+            self._turns.wake(name)
         for name in self._turns.due(now):
             slot = self._pacer.next_slot
             timer = self._serve(name, now, streams)
@@ -206,12 +249,17 @@ class Connectivity:
             self._turn_to_streams(party, streams)
         for source in party.sources():
             for datagram in source.datagrams_to_send(now):
-                if datagram.source_port is None:
-                    self._note_asked(datagram.data, name)
-                    self._port.send(datagram.data, datagram.destination)
+                self._note_asked(datagram.data, name)
+                self._send(datagram)
         while (event := party.finder.next_event()) is not None:
             self._on_event(name, event)
         return self._timer_of(party, now)
+
+    def _send(self, datagram: Datagram) -> None:
+        if datagram.source_port is None:
+            self._port.send(datagram.data, datagram.destination)
+        else:
+            self._more.send(datagram.data, datagram.destination, datagram.source_port)
 
     def _note_asked(self, data: bytes, party: str) -> None:
         transaction = stun.transaction_of_request(data)
@@ -224,6 +272,7 @@ class Connectivity:
         """A relay is worth checking once we are bound, and once more when the other side is."""
         for binding in party.bindings:
             state = binding.server, binding.other_bound
+            party.served = party.served or (binding.bound and binding.ticket.side == 0)
             if binding.bound and state not in party.offered:
                 party.offered.add(state)
                 self._offer_relay(name, binding.server)
@@ -288,7 +337,8 @@ class Connectivity:
 
     def _next_timer(self) -> float:
         inquiry = math.inf if self._inquiry is None else self._inquiry.next_timer()
-        return min(self._turns.next_timer(), inquiry, time.monotonic() + LONGEST_SLEEP)
+        timers = self._turns.next_timer(), self.trying_hard.next_timer(), inquiry
+        return min(*timers, time.monotonic() + LONGEST_SLEEP)
 
     def _handle(self, arrival: Arrival) -> None:
         """Checks name us and their sender, answers the request they answer; others are dropped."""
@@ -300,7 +350,7 @@ class Connectivity:
             name = self._by_username.get(message.attributes.get("USERNAME", ""))
             if name is not None:
                 finder = self._parties[name].finder
-                finder.handle_datagram(arrival.data, arrival.source, arrival.at)
+                finder.handle_datagram(arrival.data, arrival.source, arrival.at, arrival.port)
                 self._turns.wake(name)
             return
         name = self._asked.get(message.transaction)
@@ -312,7 +362,7 @@ class Connectivity:
 
     def _handle_answer(self, party: _Party, arrival: Arrival, transaction: bytes) -> None:
         if party.finder.awaits(transaction):
-            party.finder.handle_datagram(arrival.data, arrival.source, arrival.at)
+            party.finder.handle_datagram(arrival.data, arrival.source, arrival.at, arrival.port)
         for binding in party.bindings:
             if binding.awaits(transaction):
                 binding.handle_datagram(arrival.data, arrival.source, arrival.at)

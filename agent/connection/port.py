@@ -16,11 +16,15 @@ MAX_WAITING = 512  # datagrams kept for a slow reader; more are dropped, as a fu
 
 
 class Arrival(NamedTuple):
-    """A datagram, and the monotonic seconds when it was read (uvloop's own clock is too coarse)."""
+    """A datagram, and the monotonic seconds when it was read (uvloop's own clock is too coarse).
+
+    `port` is the one of ours that it came to, None for the session's own.
+    """
 
     data: bytes
     source: Address
     at: float
+    port: int | None = None
 
 
 class Port(Protocol):
@@ -46,9 +50,9 @@ class Inbox:
         self._waiting: asyncio.Queue[Arrival] = asyncio.Queue(MAX_WAITING)
         self._awake = asyncio.Event()
 
-    def put(self, data: bytes, source: Address) -> None:
+    def put(self, data: bytes, source: Address, port: int | None = None) -> None:
         if not self._waiting.full():
-            self._waiting.put_nowait(Arrival(data, source, time.monotonic()))
+            self._waiting.put_nowait(Arrival(data, source, time.monotonic(), port))
         self._awake.set()
 
     def wake(self) -> None:

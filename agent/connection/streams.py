@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from agent.connection.websocket_relay import WebSocketRelay
@@ -17,6 +17,7 @@ from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 
 LOOK = 0.05  # seconds between two looks whether a stream is bound
+FAILED_AFTER = 5.0  # seconds without a binding after which a ticket seems of no use any more
 TAKE_BACK = 5.0  # seconds in which a relay has to be bound by UDP that has answered a probe
 
 
@@ -24,6 +25,8 @@ TAKE_BACK = 5.0  # seconds in which a relay has to be bound by UDP that has answ
 class _Stream:
     task: asyncio.Task[None]
     probe: RelayProbe
+    served_at: float  # when it was last bound, or began
+    refused: bool = False
     binding: RelayBinding | None = None  # by UDP again, not bound yet
     since: float = 0.0  # when that began
 
@@ -43,13 +46,26 @@ class Streams:
     def open(self, binding: RelayBinding, group: asyncio.TaskGroup) -> None:
         """In place of this binding; the stream's task belongs to the group."""
         ticket = binding.ticket
+        now = time.monotonic()
         task = group.create_task(self._run(ticket))
-        probe = RelayProbe(ticket, binding.server, time.monotonic())
-        self._open[ticket.id] = _Stream(task, probe)
+        probe = RelayProbe(ticket, binding.server, now)
+        self._open[ticket.id] = _Stream(task, probe, now)
 
     def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].task.cancel()
+        self.leave([stream.probe.ticket for stream in self._open.values()])
+
+    def leave(self, tickets: Collection[RelayTicket]) -> None:
+        """End those that there are with these tickets."""
+        for ticket in tickets:
+            if ticket in self:
+                self._open.pop(ticket.id).task.cancel()
+
+    def serve(self, ticket: RelayTicket, now: float) -> bool:
+        """Whether there is a stream with this ticket that is bound, or may become so."""
+        stream = self._open.get(ticket.id)
+        if stream is None or stream.refused:
+            return False
+        return now < stream.served_at + FAILED_AFTER
 
     @property
     def probes(self) -> list[RelayProbe]:
@@ -92,4 +108,8 @@ class Streams:
                 if relay.bound and state != offered:
                     self.offer(relay.local)
                 offered = state
+                if stream := self._open.get(ticket.id):
+                    stream.refused = relay.binding.refusal is not None
+                    if relay.bound:
+                        stream.served_at = time.monotonic()
                 await asyncio.sleep(LOOK)

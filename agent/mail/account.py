@@ -198,6 +198,12 @@ class Account:
                 made.append((pair.side(0, hosts), pair.side(1, hosts)))
         return tuple(made)
 
+    async def keeps_mail_of(self, did: str) -> bool:
+        """Whether our mediator is that party's, too. Raises: ResolutionError, IdentityError."""
+        document = await self._resolver.resolve(did)
+        services = document.didcomm_services()
+        return any(at.uri == self.mediator for service in services for at in service.endpoints)
+
     async def endpoints(self) -> Endpoints:
         """Where the mediator's DID document says it listens. Raises: MediatorUnusable."""
         document = await self._resolver.resolve(self.mediator)

@@ -56,10 +56,11 @@ class Agreed:
 
 @dataclass(frozen=True)
 class Moved:
-    """A party has more addresses than it offered, not checked yet."""
+    """A party has more addresses than it offered, or other relays; not checked yet."""
 
     party: str
     candidates: Sequence[Mapping[str, Any]]
+    relays: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

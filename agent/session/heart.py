@@ -1,4 +1,7 @@
-"""The shell around `PulseKeeper`: one UDP socket inside the mesh, and a task that beats."""
+"""The shell around `PulseKeeper`: one UDP socket inside the mesh, and a task that beats.
+
+Through the same socket go `sightings`: where others see a party that we have no direct path to.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import errno
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.network_helper.client import NetworkHelper
 from agent.session.descriptor import Descriptor
 from agent.session.machine import SessionMachine
 from agent.session.pulse import MAX_DATAGRAM, PulseKeeper
+from agent.session.sightings import ANSWER, ASK, Sightings, answer, parse
 from agent.wireguard.config import LEAST_MTU
 from traversal.candidate import Address
 
@@ -25,7 +29,11 @@ READ_AT_ONCE = 64  # datagrams; a party that floods us gets no more of the loop 
 
 
 class Heart:
-    """Beats until it is closed; tells what others said, and who has fallen silent."""
+    """Beats until it is closed; tells what others said, and who has fallen silent.
+
+    `seen` is to say to a party at which addresses we reach the others directly, by rank, and
+    `on_seen` is given what others answer.
+    """
 
     def __init__(
         self,
@@ -38,6 +46,10 @@ class Heart:
         self._socket = sock
         self._on_said = on_said
         self._on_lost = on_lost
+        self.seen: Callable[[str], Mapping[int, Address]] = lambda _: {}
+        self.on_seen: Callable[[Mapping[int, Address]], None] = lambda _: None
+        self._sightings = Sightings()
+        self._names = {address: did for did, address in keeper.addresses.items()}
         self._statement: str | None = None
         self._finished = False
         self._heard_all = asyncio.Event()
@@ -110,6 +122,11 @@ class Heart:
         """Monotonic seconds when a party last answered through the mesh, and the round trip."""
         return self._keeper.last_answer(did)
 
+    def ask(self) -> None:
+        """Have everybody in reach say where they see the others."""
+        for address in self._keeper.in_reach():
+            self._send(ASK, address)
+
     def news(self, machine: SessionMachine) -> None:
         """Let the next pulse carry what the machine last said; at once if that is new."""
         statement = machine.own_statement()
@@ -177,8 +194,12 @@ class Heart:
         self._read_refusals()
         with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(READ_AT_ONCE):
-                data, source = self._socket.recvfrom(MAX_DATAGRAM + 1)
-                said = self._keeper.handle_datagram(data, Address(*source[:2]), time.monotonic())
+                data, sender = self._socket.recvfrom(MAX_DATAGRAM + 1)
+                source = Address(*sender[:2])
+                if data[:1] in (ASK, ANSWER):
+                    self._hear_of_sightings(data, source)
+                    continue
+                said = self._keeper.handle_datagram(data, source, time.monotonic())
                 if said is not None:
                     self._on_said(*said)
                 self._wake.set()
@@ -186,6 +207,15 @@ class Heart:
                     self._heard_all.set()
                 if not self._keeper.unfinished():
                     self._finished_all.set()
+
+    def _hear_of_sightings(self, data: bytes, source: Address) -> None:
+        sender = self._names.get(source)
+        if sender is None:
+            return
+        if data != ASK:
+            self.on_seen(parse(data))
+        elif self._sightings.may_answer(sender, time.monotonic()):
+            self._send(answer(self.seen(sender)), source)
 
     def _read_refusals(self) -> None:
         """Pulses that came back through the tunnel, so that nobody else can make them up."""

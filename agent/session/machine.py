@@ -185,7 +185,7 @@ class SessionMachine:
                     self._board.pin_offer(sender, message)
                 self.handle_statement(sender, Say(message.session, message.statement), now)
             case Candidates() if message.session == self._session_id():
-                self._events.append(Moved(sender, message.candidates))
+                self._events.append(Moved(sender, message.candidates, message.relays))
             case Say():
                 self.handle_statement(sender, message, now)
         self._advance(now)
@@ -243,6 +243,11 @@ class SessionMachine:
         """Our network changed; tell everybody these addresses; after Agreed."""
         if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
             self._outbox.put_all(Candidates(self.descriptor.id, candidates))
+
+    def relays_changed(self, party: str, relays: Sequence[Mapping[str, Any]]) -> None:
+        """This party gets these tickets from us, in place of those in our offer; after Agreed."""
+        if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
+            self._outbox.put(party, Candidates(self.descriptor.id, (), relays))
 
     def say_by_mail(self, parties: Collection[str]) -> None:
         """The mesh has not carried our last statement to these parties; mail it, once."""

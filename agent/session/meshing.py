@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from agent.connection.gathering import gather, keep_mapping, with_mapped
@@ -25,15 +25,17 @@ from agent.session.heart import Heart
 from agent.session.offers import OwnSide, make_own_side, peer_key, with_turn
 from agent.session.paths import Paths
 from agent.session.preshared import Decapsulator, End, NotConfirmed, PairKeys
+from agent.session.relaying import Pair, Relaying
 from agent.session.stage import Stage
 from agent.telling import answering
 from agent.wireguard.config import LEAST_MTU, MOST_MTU, Interface
-from traversal.candidate import Address
+from traversal.candidate import Address, LocalSide
 from traversal.port_mapping import Mapped
-from traversal.relay import RelayTicket
 
 GATHER_TIMEOUT = 3.0  # seconds
 STUN_TIMEOUT = 1.5  # seconds after which UDP counts as blocked, for now
+STUN_SOON = 0.4  # the same, at least, where the mediator answers requests faster
+STUN_ROUNDS = 4  # such requests that would take as long
 MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
 
 
@@ -46,16 +48,22 @@ class Meshing:
     traces: Traces
     decapsulator: Decapsulator
     turn: TurnServer | None = None
+    try_hard: bool = False
+    _relaying: Relaying = field(init=False)
     _turn_relay: TurnRelay | None = None
     _own: OwnSide | None = None
     _pairs: PairKeys | None = None
     _interface: Interface | None = None
     _servers: tuple[Address, ...] = ()
+    _stun_timeout: float = STUN_TIMEOUT
     _mapping: asyncio.Task[None] | None = None
     _mapped: Mapped | None = None
     _paths: Paths | None = None
     _creating: asyncio.Task[None] | None = None
     _offered_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._relaying = Relaying(self.stage, self.mailbox.account)
 
     async def agree(self, patience: float) -> Agreed:
         """Until everybody has signed the same descriptor, and offered how to be reached.
@@ -79,6 +87,7 @@ class Meshing:
         paths = Paths(self.stage, descriptor, traces, heart, self._servers, self._mapped, policy)
         await paths.start(own, agreed)
         self._paths = paths
+        self.stage.accompany(self._relaying.keep(paths.connectivity, descriptor))
         await self._await_everybody(heart, paths)
         seconds = time.monotonic() - self._offered_at
         self.stage.report.event("mesh", seconds=round(seconds, 3))
@@ -131,7 +140,7 @@ class Meshing:
         descriptor = described.descriptor
         await self._start_creating(descriptor)
         self._servers, relays, _ = await asyncio.gather(
-            self._stun_servers(), self._relays(descriptor), self._start_turn(port)
+            self._stun_servers(), self._relaying.tickets(descriptor), self._start_turn(port)
         )
         self._own = await self._gather(port, descriptor, relays)
         self._pairs = self._pair_keys(self._own, described)
@@ -180,39 +189,34 @@ class Meshing:
 
     async def _stun_servers(self) -> tuple[Address, ...]:
         """Our mediator's; without it we still have the addresses of our own interfaces."""
+        began = time.monotonic()
         try:
             async with asyncio.timeout(GATHER_TIMEOUT):
-                return await self.mailbox.account.stun_servers()
+                servers = await self.mailbox.account.stun_servers()
+            took = STUN_ROUNDS * (time.monotonic() - began)
+            self._stun_timeout = min(max(STUN_SOON, took), STUN_TIMEOUT)
+            return servers
         except (AgentError, TimeoutError) as error:
             self.stage.step("stun", f"the mediator names no STUN server now: {error}")
-            return ()
-
-    async def _relays(self, descriptor: Descriptor) -> tuple[tuple[RelayTicket, RelayTicket], ...]:
-        """Tickets for our mediator's relay, one for each party; it may have none."""
-        account, count = self.mailbox.account, len(descriptor.parties) - 1
-        try:
-            async with asyncio.timeout(GATHER_TIMEOUT):
-                return await account.relays(descriptor.id, count)
-        except (AgentError, TimeoutError) as error:
-            self.stage.step("relay", f"the mediator relays nothing for us: {error}")
             return ()
 
     async def _gather(
         self,
         port: UdpPort,
         descriptor: Descriptor,
-        relays: tuple[tuple[RelayTicket, RelayTicket], ...],
+        relays: Mapping[str, Pair],
     ) -> OwnSide:
-        gathered = await gather(port, self._servers, STUN_TIMEOUT)
+        gathered = await gather(port, self._servers, self._stun_timeout)
         if self._mapping is not None:
             await self._mapping
         mapped = with_mapped(gathered.candidates, self._mapped)
         candidates = with_turn(mapped, self._turn_relay)
-        kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
+        kinds = ", ".join(map(str, candidates))
         words = f"mapping {gathered.mapping}; candidates: {kinds}; relays: {len(relays)}"
         self.stage.step("candidates", words)
         others = [did for did in descriptor.parties if did != self.stage.me]
-        return make_own_side(descriptor.id, port, candidates, others, relays, self._turn_relay)
+        sides = {did: LocalSide.fresh(candidates, birthday=self.try_hard) for did in others}
+        return make_own_side(descriptor.id, port, sides, relays, self._turn_relay)
 
     async def _start_turn(self, port: UdpPort) -> None:
         """Our address on a TURN server, for the session; the session goes on without, too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nacl.public import PrivateKey
 
@@ -58,17 +59,9 @@ class OwnSide:
         return next(iter(self.sides.values())).candidates
 
     def tickets(self, did: str, offer: Offer) -> tuple[RelayTicket, ...]:
-        """Our side's at our own mediator's relay and at theirs. Raises: BadTicket.
-
-        Hosts of theirs that no other machine can be are passed over: another party does not have
-        us speak to ourselves.
-        """
+        """Our side's at our own mediator's relay and at theirs. Raises: BadTicket."""
         own = [self.relays[did][0]] if did in self.relays else []
-        theirs = tickets_from_json(list(offer.relays))
-        if any(ticket.side == 0 for ticket in theirs):  # whose mediator it is keeps that side
-            raise BadTicket("a ticket of the side that is not ours")
-        elsewhere = (ticket.at(tuple(filter(is_elsewhere, ticket.hosts))) for ticket in theirs)
-        return (*own, *(ticket for ticket in elsewhere if ticket.hosts))
+        return (*own, *given_tickets(offer.relays))
 
     def _relays_for(self, did: str) -> list[dict[str, object]]:
         return [self.relays[did][1].to_json()] if did in self.relays else []
@@ -77,20 +70,30 @@ class OwnSide:
 def make_own_side(
     session: str,
     port: UdpPort,
-    candidates: Sequence[Candidate],
-    others: Sequence[str],
-    relays: Sequence[tuple[RelayTicket, RelayTicket]] = (),
+    sides: Mapping[str, LocalSide],
+    relays: Mapping[str, tuple[RelayTicket, RelayTicket]],
     turn: TurnRelay | None = None,
 ) -> OwnSide:
-    """Fresh keys for one session, and check credentials of their own for every pair.
+    """A fresh key for one session; `sides` are fresh, too, with credentials for one pair each.
 
-    `relays` are one pair of tickets a party, or fewer.
+    `relays` are tickets by party, ours and theirs, where we have them.
 
     Nobody can answer checks in the name of another party, since nobody else has its password.
     """
-    sides = {did: LocalSide.fresh(candidates) for did in others}
-    given = dict(zip(others, relays, strict=False))
-    return OwnSide(session, port, sides, given, bytes(PrivateKey.generate()), turn)
+    return OwnSide(session, port, sides, relays, bytes(PrivateKey.generate()), turn)
+
+
+def given_tickets(relays: Sequence[Mapping[str, Any]]) -> tuple[RelayTicket, ...]:
+    """What another party gives us: tickets of our side at its mediator's relay. Raises: BadTicket.
+
+    Hosts that no other machine can be are passed over: another party does not have us speak to
+    ourselves.
+    """
+    theirs = tickets_from_json(list(relays))
+    if any(ticket.side == 0 for ticket in theirs):  # whose mediator it is keeps that side
+        raise BadTicket("a ticket of the side that is not ours")
+    elsewhere = (ticket.at(tuple(filter(is_elsewhere, ticket.hosts))) for ticket in theirs)
+    return tuple(ticket for ticket in elsewhere if ticket.hosts)
 
 
 def with_turn(candidates: Sequence[Candidate], turn: TurnRelay | None) -> tuple[Candidate, ...]:

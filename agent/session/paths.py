@@ -24,22 +24,30 @@ from agent.session import mesh
 from agent.session.descriptor import Descriptor
 from agent.session.events import Agreed
 from agent.session.heart import Heart
-from agent.session.offers import OwnSide, check_key, peer_key, with_turn
+from agent.session.offers import OwnSide, check_key, given_tickets, peer_key, with_turn
+from agent.session.seeing import Seeing
 from agent.session.stage import Stage
 from agent.wireguard.config import LEAST_MTU
 from resolvers.guarded import Policy
 from traversal.candidate import (
+    MAPPED,
     Address,
     BadCandidate,
     Candidate,
+    Kind,
+    Nat,
     RemoteSide,
     candidates_from_json,
+    nat_of,
 )
 from traversal.paths import Event, PathFound, PathSettled
 from traversal.port_mapping import Mapped
+from traversal.relay import BadTicket
 
 GATHER_TIMEOUT = 3.0  # seconds
-LOOK_AGAIN = 5.0  # seconds, at least, between two looks for our addresses because a path died
+LOOK_AGAIN = 5.0  # seconds, at least, between two looks for our addresses because of a path
+LONGEST_LOOK = 60.0  # the same while nothing comes of it
+TICK = 1.0  # seconds between two thoughts about looking
 MOVE_INTERVAL = 0.5  # seconds between two changes of others' networks that we act on
 TURN_PEERS = 6  # addresses of a party to which ways are kept open
 NOTE_INTERVAL = 1.0  # seconds between two notes for `agent status`, `ping` and `wait`
@@ -68,6 +76,7 @@ class Paths:
     _offered: frozenset[Address] = frozenset()
     _turn: TurnRelay | None = None
     _looked_at: float = -math.inf
+    _look_wait: float = LOOK_AGAIN
 
     async def start(self, own: OwnSide, agreed: Agreed) -> None:
         """Raises: Stopped, naming whose offer is of no use."""
@@ -79,15 +88,19 @@ class Paths:
         self._turn = own.turn
         self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, self._distress)
         self.heart.watch_mtus(self._limit, self._on_mtu)
+        self.connectivity.trying_hard.on_proven = self._steering.hold
+        seeing = Seeing(self.stage.me, self.descriptor.parties, self.connectivity, self._steering)
+        self.heart.seen, self.heart.on_seen = seeing.seen, seeing.hear
         for did in agreed.offers:
             self._add(did, own, agreed)
-        self._offered = frozenset(found.address for found in own.candidates)
+        self._offered, self._looked_at = _places(own.candidates), time.monotonic()
         for work in (
             self._connect(port),
             self._steering.run(),
             self._keep_noting(),
             self._follow_others(),
             self._follow_our_network(),
+            self._keep_looking(),
         ):
             self.stage.accompany(work)
 
@@ -154,7 +167,9 @@ class Paths:
         """Each change has us send checks, so nobody gets more than a few a second out of us."""
         while True:
             moved = await self.stage.moves.get()
-            with contextlib.suppress(BadCandidate):
+            with contextlib.suppress(BadCandidate, BadTicket):
+                if moved.relays:
+                    self.connectivity.set_tickets(moved.party, given_tickets(moved.relays), 1)
                 candidates = candidates_from_json(list(moved.candidates))
                 self.connectivity.add_remote(moved.party, candidates)
                 self._reach_by_turn(moved.party, candidates)
@@ -173,23 +188,42 @@ class Paths:
     def _distress(self, did: str) -> None:
         """A path is dead: perhaps our router was restarted, and shows us at another address."""
         self.connectivity.distress(did)
+        self._look_wait = LOOK_AGAIN
         if time.monotonic() >= self._looked_at + LOOK_AGAIN:
             self._look_again()
 
+    async def _keep_looking(self) -> NoReturn:
+        """While a path is not direct; a router that is restarted answers nobody for a while."""
+        while True:
+            await asyncio.sleep(TICK)
+            others = (did for did in self.descriptor.parties if did != self.stage.me)
+            paths = [self.connectivity.path(did) for did in others]
+            if all(path is not None and not path.relayed for path in paths):
+                self._look_wait = LOOK_AGAIN
+            elif time.monotonic() >= self._looked_at + self._look_wait:
+                self._look_wait = min(2 * self._look_wait, LONGEST_LOOK)
+                self._look_again()
+
     def _look_again(self) -> None:
         self._looked_at = time.monotonic()
+        self.heart.ask()
         self.connectivity.inquire(self.servers, GATHER_TIMEOUT, self._gathered)
 
     def _gathered(self, gathered: Gathered) -> None:
         mapped = with_mapped(gathered.candidates, self.mapped)
         candidates = with_turn(mapped, self._turn)
-        addresses = frozenset(found.address for found in candidates)
-        if addresses == self._offered or not gathered.candidates:
+        places = _places(candidates)
+        silent = gathered.rtt is None and bool(self.servers)
+        if places == self._offered or not gathered.candidates:
             return
-        self._offered = addresses
+        if (
+            silent and places <= self._offered
+        ):  # the same network, and nobody to see us from outside
+            return
+        self._offered = places
         self.connectivity.set_local(candidates)
         self.stage.machine.moved([found.to_json() for found in candidates])
-        kinds = ", ".join(f"{found.kind} {found.address}" for found in candidates)
+        kinds = ", ".join(map(str, candidates))
         self.stage.step("candidates", f"candidates now: {kinds}")
 
     def _on_event(self, did: str, event: Event) -> None:
@@ -198,7 +232,7 @@ class Paths:
                 self.heart.hold_mtu(did)
                 self._steering.set_mtu(did, LEAST_MTU)
                 late = () if path.relayed else self.connectivity.relays(did)
-                self._steering.aim(did, path.endpoint, late)
+                self._steering.aim(did, path.endpoint, late, path.source_port)
                 if self._since.get(did, (None,))[0] != path.endpoint:
                     self._since[did] = path.endpoint, time.time()
                 if self._telling:
@@ -265,3 +299,16 @@ class Paths:
         while True:
             self._note()
             await asyncio.sleep(NOTE_INTERVAL)
+
+
+def _places(candidates: Sequence[Candidate]) -> frozenset[Address]:
+    """What tells one network from another: of a NAT that varies its ports, no port of them."""
+    varies = nat_of(candidates) is Nat.VARYING
+    return frozenset(
+        found.address._replace(port=0)
+        if varies
+        and found.kind is Kind.SERVER_REFLEXIVE
+        and not found.foundation.startswith(MAPPED)
+        else found.address
+        for found in candidates
+    )

@@ -154,6 +154,10 @@ class PulseKeeper:
         self._hurried.clear()
         return out
 
+    def in_reach(self) -> list[Address]:
+        """Who gets pulses."""
+        return [peer.address for peer in self._peers.values() if peer.reachable]
+
     def hurry(self) -> None:
         """There is news: the next pulse is due at once, for everybody."""
         self._next = 0.0

@@ -137,6 +137,7 @@ class Computer:
             report=self.report,
             patience=self.part.patience,
             turn=TurnServer.from_settings(self.choice.turn, self.choice.turn_file),
+            try_hard=self.choice.try_hard,
         )
 
     def _tell_rotated(self, text: str) -> None:

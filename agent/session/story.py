@@ -65,6 +65,7 @@ class Story:
     report: Report
     patience: float  # seconds to wait for the other parties to come
     turn: TurnServer | None = None
+    try_hard: bool = False  # to take part in birthday attempts
     _stage: Stage = field(init=False)
     stopped: bool = False  # by our user
     _result: bytes | None = None
@@ -106,7 +107,9 @@ class Story:
         stage = self._stage
         waiting = stage.names(self.machine.waiting_for())
         stage.step("propose", f"proposed to {waiting}; waiting")
-        meshing = Meshing(stage, self.mailbox, self.traces, self.decapsulator, self.turn)
+        meshing = Meshing(
+            stage, self.mailbox, self.traces, self.decapsulator, self.turn, self.try_hard
+        )
         agreed = await meshing.agree(self.patience)
         descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")

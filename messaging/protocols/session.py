@@ -6,7 +6,7 @@ story they make together; here is their form, and the limits a stranger's messag
     propose    my draft, with my nonce and my ML-KEM key   (a later one replaces an earlier one)
     withdraw   my proposal no longer stands
     offer      my signed `agree`, and how to reach me: WireGuard key, candidates, check credentials
-    candidates more addresses of mine, after my network changed
+    candidates more addresses of mine, after my network changed, or tickets for another relay
     statement  ready, result or abort, signed, where the mesh does not carry them
 """
 
@@ -158,19 +158,25 @@ class Say:
 
 @dataclass(frozen=True)
 class Candidates:
-    """More addresses beside those of the offer, for the same pair and its credentials."""
+    """More addresses beside those of the offer, for the same pair and its credentials.
+
+    With `relays`, tickets in place of all that the sender gave before.
+    """
 
     TYPE = f"{PROTOCOL}/candidates"
 
     session: str
     candidates: Sequence[Mapping[str, Any]]
+    relays: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     def to_body(self) -> dict[str, Any]:
-        return {"session": self.session, "candidates": list(self.candidates)}
+        body: dict[str, Any] = {"session": self.session, "candidates": list(self.candidates)}
+        return body if not self.relays else {**body, "relays": list(self.relays)}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Candidates:
-        return cls(_session(body), tuple(_field(body, "candidates", list)))
+        relays = tuple(_field(body, "relays", list) if "relays" in body else ())
+        return cls(_session(body), tuple(_field(body, "candidates", list)), relays)
 
 
 SessionMessage = Propose | Withdraw | Offer | Candidates | Say

@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -18,6 +19,7 @@ from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
 from traversal.checks import Checks
 from traversal.pairs import Path
 from traversal.paths import Datagram, PathFinder, PathFound, PathSettled
+from traversal.relay import RelayTicket
 
 LOOPBACK = "127.0.0.1"
 
@@ -100,6 +102,49 @@ async def test_where_there_is_no_path_it_is_said_what_relays_there_are(
     local = LocalSide.fresh(varying_nat("203.0.113.1"))
     connectivity.add_party("far", local, far, controlling=True)
     assert connectivity.explain_relays("far") == "neither side has a relay"
+
+
+async def test_a_relay_of_ours_that_does_not_answer_is_missed_until_there_is_another(
+    ports: list[UdpPort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traversal.relay.FAILED_AFTER", 0.2)
+    silent, other = (ticket(ports[number]) for number in (1, 2))
+    connectivity = Connectivity(ports[0], ignore)
+    far = remote_of(LocalSide.fresh([]))
+    local = LocalSide.fresh([])
+    connectivity.add_party("far", local, far, controlling=True, tickets=[silent])
+    async with running(connectivity):
+        assert not connectivity.lacks_relay("far")
+        await asyncio.sleep(0.5)
+        assert connectivity.lacks_relay("far")
+        connectivity.set_tickets("far", [other], 0)
+        assert not connectivity.lacks_relay("far")
+        asked = len(ports[1].inbox)
+        await asyncio.sleep(0.1)
+    assert len(ports[1].inbox) == asked > 0
+    assert len(ports[2].inbox) > 0
+
+
+async def test_a_ticket_of_theirs_leaves_ours_alone(ports: list[UdpPort]) -> None:
+    connectivity = Connectivity(ports[0], ignore)
+    far = remote_of(LocalSide.fresh([]))
+    ours, theirs = ticket(ports[1]), replace(ticket(ports[1]), side=1)
+    local = LocalSide.fresh([])
+    connectivity.add_party("far", local, far, controlling=True, tickets=[ours, theirs])
+    connectivity.set_tickets("far", [replace(ticket(ports[2]), side=1)], 1)
+    async with running(connectivity):
+        await asyncio.sleep(0.1)
+    assert len(ports[1].inbox) > 0
+    assert len(ports[2].inbox) > 0
+
+
+async def test_a_relay_is_missed_where_there_is_none_and_no_direct_path(
+    ports: list[UdpPort],
+) -> None:
+    connectivity = Connectivity(ports[0], ignore)
+    far = remote_of(LocalSide.fresh([]))
+    connectivity.add_party("far", LocalSide.fresh([]), far, controlling=True)
+    assert connectivity.lacks_relay("far")
 
 
 async def test_two_varying_nats_are_named_as_the_likely_reason(ports: list[UdpPort]) -> None:
@@ -261,3 +306,8 @@ def varying_nat(public: str):
 
 def ignore(party: str, event: object) -> None:
     pass
+
+
+def ticket(relay: UdpPort) -> RelayTicket:
+    """For our side, at a relay on this port."""
+    return RelayTicket((LOOPBACK,), relay.port, "t" * 20 + str(relay.port), 0, "s" * 20, 1, 2)

@@ -603,6 +603,18 @@ async def test_stun_servers_without_a_host_are_at_the_mediator(both: Corresponde
         assert await mailbox.account.stun_servers() == (("127.0.0.1", 3478), ("127.0.0.9", 3479))
 
 
+async def test_whose_mail_is_at_our_mediator_is_known_without_asking_anybody(
+    both: Correspondents,
+) -> None:
+    neighbour, nobody = make_profile(both.at_alice.did), make_profile(None)
+    async with Mailbox(both.alice, RESOLVER) as mailbox:
+        found = [
+            await mailbox.account.keeps_mail_of(other.did)
+            for other in (neighbour, both.bob, nobody)
+        ]
+    assert found == [True, False, False]
+
+
 async def test_errors_of_the_caller_leave_the_mailbox_as_they_are(both: Correspondents) -> None:
     with pytest.raises(ZeroDivisionError):
         async with Mailbox(both.alice, RESOLVER):

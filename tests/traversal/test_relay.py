@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import (
+    FAILED_AFTER,
     LOST_AFTER,
     REFRESH,
     REQUEST_SIZE,
@@ -218,6 +219,28 @@ def test_a_relay_away_for_a_moment_has_its_sides_back_at_their_next_refresh():
         assert exchange(restarted, binding, source, rounds=2, now=REFRESH) == 1
 
     assert restarted.next_event() == PairOpened(pair.port, (ALICE, BOB))
+
+
+def test_a_ticket_that_is_not_answered_for_a_while_has_failed():
+    relay, pair = a_relay_with_a_pair()
+    alice = bindings(pair)[0]
+    assert not alice.has_failed(10.0), "nothing was sent yet"
+    alice.datagrams_to_send(10.0)
+    assert not alice.has_failed(10.0 + FAILED_AFTER - 0.1)
+    assert alice.has_failed(10.0 + FAILED_AFTER)
+    exchange(relay, alice, ALICE, rounds=2, now=14.0)
+    assert not alice.has_failed(14.0 + 2 * FAILED_AFTER)
+
+
+def test_a_ticket_whose_port_another_pair_has_got_has_failed_at_once():
+    old = a_relay().reserve("did:a", SESSION, len(PORTS), UTC)
+    relay = a_relay()  # after a restart it does not know of them
+    for pair in relay.reserve("did:b", SESSION, len(PORTS), UTC):
+        assert bound_or_refused(relay, pair.side(0, [HOST]), ALICE, UTC) == "bound"
+    bob = bindings(old[0])[1]
+    exchange(relay, bob, BOB, rounds=2)
+    assert bob.refusal == (437, "port")
+    assert bob.has_failed(0.0)
 
 
 def test_silence_means_no_longer_bound_but_never_giving_up():

@@ -141,6 +141,21 @@ def test_addresses_of_a_new_network_reach_everybody_in_the_session_and_nobody_be
     assert found.machine(1).next_event() is None
 
 
+def test_other_relays_reach_the_party_they_are_for_alone() -> None:
+    found = described(PARTIES)
+    ben = PARTIES[1].did
+    found.machine(0).relays_changed(ben, [{"port": 41000}])
+    found.collect()
+    assert found.mail == []
+    found.make_offers()
+    found.deliver_all()
+    found.machine(0).relays_changed(ben, [{"port": 41000}])
+    found.collect()
+    assert [to for _, to, _ in found.mail] == [ben]
+    found.deliver_all()
+    assert found.events[ben][-1] == Moved(PARTIES[0].did, (), [{"port": 41000}])
+
+
 def test_what_the_mesh_does_not_carry_is_mailed_once() -> None:
     found = meshing(PARTIES)
     for machine in found.machines.values():

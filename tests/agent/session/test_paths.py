@@ -1,5 +1,6 @@
 """What is offered anew while a session lives."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -31,6 +32,8 @@ class Network:
     local: list[Sequence[Candidate]] = field(default_factory=list)
     offered: list[set[str]] = field(default_factory=list)
 
+    rtt: float | None = 0.01  # to a STUN server, if one answers
+    relayed: bool = True
     looks: int = 0
     distressed: int = 0
 
@@ -39,7 +42,10 @@ class Network:
 
     def inquire(self, servers: object, timeout: float, then: Callable[[Gathered], None]) -> None:
         self.looks += 1
-        then(Gathered(self.candidates, "unknown", None))
+        then(Gathered(self.candidates, "unknown", self.rtt))
+
+    def path(self, party: str) -> Any:
+        return SimpleNamespace(relayed=self.relayed)
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
         self.local.append(candidates)
@@ -58,9 +64,12 @@ def network() -> Network:
 
 @pytest.fixture
 def paths(network: Network) -> Paths:
-    stage: Any = SimpleNamespace(machine=network, step=lambda *_: None)
+    stage: Any = SimpleNamespace(machine=network, step=lambda *_: None, me="did:example:ann")
     nothing: Any = None
-    made = Paths(stage, nothing, nothing, nothing, [], FIRST, nothing)
+    descriptor: Any = SimpleNamespace(parties=("did:example:ann", "did:example:ben"))
+    servers = [Address("192.0.2.1", 3478)]
+    heart: Any = SimpleNamespace(ask=lambda: None)
+    made = Paths(stage, descriptor, nothing, heart, servers, FIRST, nothing)
     made.connectivity = network  # type: ignore[assignment]
     return made
 
@@ -131,3 +140,48 @@ class Watch:
             self.done.append((name, *(words[:1] if name == "aim" else words)))
 
         return note
+
+
+async def test_we_look_for_our_addresses_for_as_long_as_a_path_is_relayed_ever_less_often(
+    paths: Paths, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.session.paths.TICK", 0.01)
+    monkeypatch.setattr("agent.session.paths.LOOK_AGAIN", 0.05)
+    paths._look_wait = 0.05
+    looking = asyncio.create_task(paths._keep_looking())
+    await asyncio.sleep(0.5)
+    assert 2 <= network.looks <= 5  # after 0.05, 0.1, 0.2 s
+    network.relayed, before = False, network.looks
+    await asyncio.sleep(0.2)
+    assert network.looks == before
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+
+
+def test_a_router_that_does_not_answer_for_a_while_takes_no_address_away(
+    paths: Paths, network: Network
+) -> None:
+    network.candidates = (HOST, reflexive("203.0.113.7", 5000))
+    paths.remap(SECOND)
+    network.candidates, network.rtt = (HOST,), None
+    paths._look_again()
+    assert len(network.offered) == 1
+    network.candidates, network.rtt = (HOST, reflexive("203.0.113.7", 6000)), 0.01
+    paths._look_again()
+    assert len(network.offered) == 2
+
+
+def test_where_ports_vary_only_another_address_is_another_network(
+    paths: Paths, network: Network
+) -> None:
+    for ports, offers in (((5000, 6000), 1), ((7000, 8000), 1), ((9000, 9001, 9002), 1)):
+        network.candidates = (HOST, *(reflexive("203.0.113.7", port) for port in ports))
+        paths.remap(None)
+        assert len(network.offered) == offers
+    network.candidates = (HOST, *(reflexive("203.0.113.8", port) for port in (5000, 6000)))
+    paths.remap(None)
+    assert len(network.offered) == 2
+
+
+def reflexive(host: str, port: int) -> Candidate:
+    return candidate(Kind.SERVER_REFLEXIVE, Address(host, port), HOST.address)
