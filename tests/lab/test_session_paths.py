@@ -1,50 +1,29 @@
 """Paths of running sessions: relayed where nothing else can be, better when it can, never lost."""
 
-import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from tests.support.internet import Command, Internet, Party
+from tests.support.internet import Internet
+from tests.support.running_paths import (
+    NOTICE,
+    handshake,
+    kinds,
+    pinging,
+    router_wall,
+    until_kind,
+    until_kinds,
+    wall,
+)
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
 ]
-
-WALL = """
-table inet wall {{
-  chain out {{ type filter hook output priority 0; ip daddr {0} meta l4proto udp drop; }}
-  chain in {{ type filter hook prerouting priority -400; ip saddr {0} meta l4proto udp drop; }}
-}}
-"""
-ROUTER_WALL = """
-table inet wall {
-  chain through { type filter hook forward priority -10; meta l4proto udp drop; }
-}
-"""
-NOTICE = 6.0  # seconds until a dead path is left: two of silence, and then some on a busy machine
-
-
-def test_two_homes_with_varying_ports_compute_through_the_relay_and_say_why(
-    internet: Internet,
-) -> None:
-    parties = internet.parties("office0", "office1")
-    commands = internet.run(internet.rounds(3), *zip(parties, (1, 2), strict=True))
-    for command in commands:
-        assert command.wait() == 0, command.told()
-        (path,) = command.all("path")
-        assert path["kind"] == "relay"
-        assert path["endpoint"].startswith("198.51.100.")
-        assert path["why"].count("address-and-port-dependent mapping") == 2
-        assert command.the("result")["output"] == "sum=3\n"
 
 
 def test_a_home_without_udp_computes_through_a_stream_and_is_called_degraded(
@@ -181,100 +160,3 @@ def test_a_relay_is_reached_by_udp_again_when_udp_is_back(internet: Internet) ->
         assert relayed.lost == 0, relayed.words
     for command in commands:
         command.kill()
-
-
-@dataclass
-class Wall:
-    """For UDP alone: between one host and an address, or in a router."""
-
-    namespace: str
-    rules: str
-
-    def raise_(self) -> None:
-        self._nft(self.rules)
-
-    def tear_down(self) -> None:
-        self._nft("table inet wall\ndelete table inet wall\n")
-
-    def _nft(self, text: str) -> None:
-        nft = ["ip", "netns", "exec", self.namespace, "nft", "-f", "-"]
-        subprocess.run(nft, input=text, text=True, check=True)
-
-
-@contextlib.contextmanager
-def wall(party: Party, address: str) -> Iterator[Wall]:
-    made = Wall(party.host.namespace, WALL.format(address))
-    try:
-        yield made
-    finally:
-        made.tear_down()
-
-
-@contextlib.contextmanager
-def router_wall(internet: Internet, home: str) -> Iterator[Wall]:
-    """UDP neither into this home nor out of it."""
-    made = Wall(internet.router_of(home), ROUTER_WALL)
-    try:
-        yield made
-    finally:
-        made.tear_down()
-
-
-@dataclass
-class Pings:
-    sent: int = 0
-    received: int = 0
-    median: int = 0  # ms
-    words: str = ""
-
-    @property
-    def lost(self) -> int:
-        assert self.sent > 100
-        return self.sent - self.received
-
-
-@contextlib.contextmanager
-def pinging(internet: Internet) -> Iterator[Pings]:
-    """A hundred pings a second from the first party's program to the second's address."""
-    inside = ["nsenter", f"--net=/proc/{internet.program_of(0)}/ns/net", "--"]
-    routes = subprocess.check_output([*inside, "ip", "-4", "-j", "route"], text=True)
-    (other,) = [route["dst"] for route in json.loads(routes)]
-    process = subprocess.Popen(
-        [*inside, sys.executable, "tests/support/icmp_pings.py", other],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found = Pings()
-    try:
-        yield found
-    finally:
-        found.words, _ = process.communicate(timeout=20)
-    found.sent, found.received, found.median = map(int, found.words.split()[:3])
-
-
-def kinds(commands: list[Command]) -> list[str]:
-    return [command.all("path")[-1]["kind"] for command in commands]
-
-
-def until_kind(commands: list[Command], kind: str, seconds: float) -> None:
-    until_kinds(commands, [kind] * len(commands), seconds)
-
-
-def until_kinds(commands: list[Command], wanted: list[str], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while kinds(commands) != wanted:
-        assert time.monotonic() < deadline, "".join(command.told() for command in commands)
-        time.sleep(0.02)
-
-
-def handshake(party: Party, other: Party) -> float:
-    """When WireGuard shook hands with the other, as `agent status` says it."""
-    deadline = time.monotonic() + 10.0
-    while time.monotonic() < deadline:
-        told = json.loads(party.agent("status", "--json").output)
-        paths = told["sessions"][0]["paths"]
-        if paths.get(other.did, {}).get("last_handshake"):
-            return float(paths[other.did]["last_handshake"])
-        time.sleep(0.2)
-    raise AssertionError("no handshake is told")

@@ -32,6 +32,14 @@ NEAR, FAR = "198.51.100.10", "198.51.100.20"  # the two mediators
 REMOTE = "198.51.100.30"  # a third one, for who asks for it
 TRAVEL = Link.both(Way(delay=50))  # from there to everybody else; ms
 MEDIATOR = (sys.executable, "-m", "mediator")
+# A mediator whose modules are there already, and that begins when it is told to.
+LOADED = """
+import runpy, sys
+import mediator.app, mediator.commands.run
+print("loaded", flush=True)
+sys.stdin.readline()
+runpy.run_module("mediator", run_name="__main__", alter_sys=True)
+"""
 FIRST_USER = 64101
 PATIENCE = 60.0  # seconds; far more than anything here should take
 SECONDS_TO_DISAPPEAR = 3.0  # an agent's helper may outlive the agent by this
@@ -82,6 +90,8 @@ NATS = {
     "shared": "port-restricted",
     "office0": "symmetric",
     "office1": "symmetric",
+    "counting": "symmetric-sequential",
+    "open0": "full-cone",
     "walled": "udp-blocked",
 }
 RESIDENTS = {"shared": 2}
@@ -255,24 +265,37 @@ class Mediator:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        words = [
-            "run",
-            "--listen",
-            "0.0.0.0:8080",
-            "--public-url",
-            self.url,
-            "--json",
-            *self._words,
-        ]
+        self._process = self._popen(MEDIATOR, ())
+        self._await_its_did()
+
+    def restart(self, *more: str) -> None:
+        """As if killed and started with more words, on a machine that loads it in no time."""
+        loaded = self._popen((sys.executable, "-c", LOADED), more)
+        assert loaded.stdin is not None
+        assert loaded.stdout is not None
+        assert loaded.stdout.readline() == b"loaded\n"
+        self.kill()
+        self._process = loaded
+        with loaded.stdin as stdin:
+            stdin.write(b"go on\n")
+        self._await_its_did()
+
+    def _popen(self, program: Sequence[str], more: Sequence[str]) -> subprocess.Popen[bytes]:
+        words = ["run", "--listen", "0.0.0.0:8080", "--public-url", self.url, "--json"]
+        words += ["--data", str(self._folder / "mediator.db"), *self._words, *more]
         with (self._folder / "log").open("ab") as log:
-            self._process = self.host.popen(
-                [*MEDIATOR, *words, "--data", str(self._folder / "mediator.db")],
+            return self.host.popen(
+                [*program, *words],
                 user=self._user,
                 env={"HOME": str(self._folder)},
                 cwd=self._folder,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+
+    def _await_its_did(self) -> None:
+        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the mediator does not start:\n{self.log()}"
@@ -283,8 +306,9 @@ class Mediator:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._process = None
 
     def log(self) -> str:
