@@ -42,6 +42,7 @@ from tests.support.sessions import KEM_KEY, NOW, Party, offer_for, things_in
 
 RANKS = st.integers(0, 4)
 PLACES = st.integers(0, 400)
+FLAWS = st.sampled_from([None, None, Kind.AGREE, Kind.READY, Kind.RESULT])
 MAX_HELD = 100  # things that a machine may keep for each party
 COMMITTED = MESHED[1:]
 
@@ -116,15 +117,15 @@ class Interleavings(RuleBasedStateMachine):
         self.crowd.wait(seconds)
         self.promised &= self.crowd.now - NOW < PATIENCE / 2
 
-    @rule(late=st.lists(PLACES, max_size=4), rounds=st.integers(1, 3))
-    def progress(self, late: list[int], rounds: int) -> None:
+    @rule(late=st.lists(PLACES, max_size=4), rounds=st.integers(1, 3), lacks=FLAWS)
+    def progress(self, late: list[int], rounds: int, lacks: Kind | None) -> None:
         """Everybody does what is to be done, but for some letters that are late."""
         mail = self.crowd.mail
         held = [mail[place % len(mail)] for place in late if mail]
         for _ in range(rounds):
             self.crowd.progress(held)
             for party in self.crowd.honest if self.crowd.mallory else ():
-                self._play_along(party)
+                self._play_along(party, lacks)
 
     # mediators
 
@@ -153,9 +154,9 @@ class Interleavings(RuleBasedStateMachine):
     # a party that says anything
 
     @precondition(lambda self: self.crowd.mallory)
-    @rule(rank=RANKS)
-    def play_along(self, rank: int) -> None:
-        self._play_along(self._honest(rank))
+    @rule(rank=RANKS, lacks=FLAWS)
+    def play_along(self, rank: int, lacks: Kind | None) -> None:
+        self._play_along(self._honest(rank), lacks)
 
     @precondition(lambda self: self.crowd.mallory)
     @rule(kind=st.integers(0, 14), to=RANKS, about=RANKS)
@@ -164,8 +165,8 @@ class Interleavings(RuleBasedStateMachine):
         for message in anything(self.crowd, kind, target, self._honest(about), self.nonces):
             self.crowd.say(target, message)
 
-    def _play_along(self, to: Party) -> None:
-        """Say to this party what an honest one would."""
+    def _play_along(self, to: Party, lacks: Kind | None) -> None:
+        """Say to this party what an honest one would, all but one signature."""
         crowd, agent = self.crowd, self.crowd.agents.get(to.did)
         if agent is None or agent.is_over or crowd.mallory is None:
             return
@@ -179,7 +180,8 @@ class Interleavings(RuleBasedStateMachine):
         if agent.state in (State.RUNNING, State.FINISHING):
             facts[Kind.RESULT] = {"sha256": result_of(session)}
         for kind, told in facts.items():
-            crowd.say(to, statement(crowd, kind, agent, told))
+            said = statement(crowd, kind, agent, told)
+            crowd.say(to, replace(said, statement="a.b.c") if kind is lacks else said)
 
     def _honest(self, rank: int) -> Party:
         return self.crowd.honest[rank % len(self.crowd.honest)]
@@ -264,7 +266,7 @@ TestInterleavings = Interleavings.TestCase
 
 def statement(
     crowd: Crowd, kind: Kind, agent: Agent, facts: dict[str, Any], epoch: int | None = None
-) -> SessionMessage:
+) -> Offer | Say:
     """Mallory's, for this agent's present session; `agree` comes with an offer."""
     assert crowd.mallory is not None
     session = agent.session or "ab" * 32
