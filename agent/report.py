@@ -40,7 +40,7 @@ class PlainReport:
 
     def event(self, kind: str, /, **facts: Any) -> None:
         match kind:
-            case "step" | "sandbox" | "lobby":
+            case "step" | "sandbox" | "lobby" | "contact":
                 self._say(facts["text"])
             case "phrase":
                 self._say(f"phrase: {facts['words']}   (the same at everybody, or stop)")

@@ -12,10 +12,15 @@ from typing import Any
 
 import click
 
+from agent.contacts import Contacts, following
 from agent.errors import UsageMistake
+from agent.mail.mailbox import Mailbox
 from agent.person import Person, person_for
+from agent.profile import Choice
 from agent.report import JsonReport, PlainReport, Report
+from identity.keystore import Profile
 from messaging.protocols.lobby import MAX_NAME
+from resolvers.resolver import Resolver
 
 Command = Callable[..., Any]
 
@@ -28,6 +33,13 @@ class Part:
     patience: int  # seconds to wait for the other parties to come
     retries: int  # how often to begin again when a party was lost
     report: Report
+
+    def mailbox(self, choice: Choice, profile: Profile, resolver: Resolver) -> Mailbox:
+        """Of this person, whose contacts it follows to their next DIDs. Raises: NoMediator."""
+        mailbox = Mailbox(profile, resolver)
+        contacts, report = Contacts(choice.folder), self.report
+        mailbox.on_rotation(following(contacts, lambda text: report.event("contact", text=text)))
+        return mailbox
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from agent.approval import allowed_program
-from agent.contacts import Contacts, following
+from agent.contacts import Contacts
 from agent.errors import UsageMistake
 from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
@@ -27,7 +27,7 @@ from agent.lobby.files import LobbyFile, newest_hosted
 from agent.lobby.host import Host
 from agent.lobby.hosting import Admission, Hosting
 from agent.lobby.link import LobbyLink, new_token
-from agent.lobby.room import LobbyOver, Room, lobby_teller
+from agent.lobby.room import LobbyOver, Room
 from agent.lobby.seats import Terms
 from agent.mail.account import NoMediator
 from agent.mail.mailbox import Mailbox
@@ -161,31 +161,30 @@ async def _host(
         profile = await own_profile(choice, mediator, report)
         resolver = default_registry()
         computer = Computer(choice, profile, program, inputs, helper, resolver, part)
-        if kept and kept["gathered"] is not None:
-            report.event("lobby", what="resumed", text="this lobby has begun; going on from there")
-            file = LobbyFile(choice.folder, choice.name, kept["terms"]["lobby"])
-            begun = kept["gathered"]
-            draft = make_draft(program, begun["parties"], begun["roles"])
-            code = await computer.compute(draft)
-        else:
-            file, gathered = await _gather(computer, wishes, kept)
-            began = gathered.created / 1000
-            code = await computer.compute(gathered.draft, gathered.nonces[0], began)
+        async with part.mailbox(choice, profile, resolver) as mailbox:
+            if kept and kept["gathered"] is not None:
+                text = "this lobby has begun; going on from there"
+                report.event("lobby", what="resumed", text=text)
+                file = LobbyFile(choice.folder, choice.name, kept["terms"]["lobby"])
+                begun = kept["gathered"]
+                draft = make_draft(program, begun["parties"], begun["roles"])
+                code = await computer.compute(draft, mailbox)
+            else:
+                file, gathered = await _gather(computer, mailbox, wishes, kept)
+                began = gathered.created / 1000
+                code = await computer.compute(gathered.draft, mailbox, gathered.nonces[0], began)
         file.remove()
         return code
 
 
 async def _gather(
-    computer: Computer, wishes: Wishes, kept: Mapping[str, Any] | None
+    computer: Computer, mailbox: Mailbox, wishes: Wishes, kept: Mapping[str, Any] | None
 ) -> tuple[LobbyFile, Gathered]:
     choice, profile = computer.choice, computer.profile
     if profile.mediator is None:
         raise NoMediator(profile.did)
     manner = wishes.manner
-    asked = manner.person(computer.report)
-    contacts = Contacts(choice.folder)
-    follow = following(contacts, lobby_teller(computer.report, "rotated"))
-    async with Mailbox(profile, computer.resolver, follow) as mailbox, asked as person:
+    async with manner.person(computer.report) as person:
         terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
         mediator = (await mailbox.account.endpoints()).http
         url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)
@@ -194,7 +193,7 @@ async def _gather(
             me=profile.did,
             mailbox=mailbox,
             resolver=computer.resolver,
-            contacts=contacts,
+            contacts=Contacts(choice.folder),
             person=person,
             report=computer.report,
             file=file,

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from agent.contacts import Contacts, following
+from agent.contacts import Contacts
 from agent.errors import Exit, UsageMistake
 from agent.first_profile import own_profile
 from agent.launch.inputs import read_inputs
@@ -25,7 +25,7 @@ from agent.lobby.files import LobbyFile
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.joining import Joining
 from agent.lobby.link import LobbyLink, mediator_of, parse_link
-from agent.lobby.room import LobbyOver, Room, lobby_teller
+from agent.lobby.room import LobbyOver, Room
 from agent.lobby.words import called
 from agent.mail.invitation import find_mediator
 from agent.mail.mailbox import Mailbox
@@ -163,12 +163,14 @@ async def _join(
         if user is not None:
             drop_root(user)  # from here on we read what strangers send
         profile = await own_profile(choice, mediator, wishes.part.report)
-        guest = _Guest(choice, profile, default_registry(), helper, wishes)
-        if isinstance(target, LobbyLink):
-            return await guest.follow(target)
-        if isinstance(target, str):
-            return await guest.follow(await guest.ask_for_link(target, str(mediator)))
-        return await guest.follow(await guest.called())
+        resolver = default_registry()
+        async with wishes.part.mailbox(choice, profile, resolver) as mailbox:
+            guest = _Guest(choice, profile, resolver, helper, mailbox, wishes)
+            if isinstance(target, LobbyLink):
+                return await guest.follow(target)
+            if isinstance(target, str):
+                return await guest.follow(await guest.ask_for_link(target, str(mediator)))
+            return await guest.follow(await guest.called())
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class _Guest:
     profile: Profile
     resolver: Resolver
     helper: NetworkHelper
+    mailbox: Mailbox
     wishes: Wishes
 
     @property
@@ -190,8 +193,8 @@ class _Guest:
         if kept and kept["gathered"] is not None:
             return await self.go_on(link, kept)
         store = ProgramStore(self.choice.folder)
-        async with self._mailbox() as mailbox, self._person() as person:
-            room = self._room(mailbox, person, file)
+        async with self._person() as person:
+            room = self._room(person, file)
             document = await self.resolver.resolve(self.profile.did)
             machine = LobbyGuest(
                 link,
@@ -220,7 +223,7 @@ class _Guest:
             raise RuntimeError("a lobby begins with a program that was approved")
         computer = self._computer(joining.program, joining.inputs)
         nonce = gathered.nonces[parties.index(me)]
-        code = await computer.compute(gathered.draft, nonce, gathered.created / 1000)
+        code = await computer.compute(gathered.draft, self.mailbox, nonce, gathered.created / 1000)
         file.remove()
         return code
 
@@ -233,7 +236,7 @@ class _Guest:
         draft = make_draft(program, begun["parties"], begun["roles"])
         role = draft.roles[draft.parties.index(self.profile.did)]
         inputs = read_inputs(program.manifest, self.wishes.part.inputs, role)
-        code = await self._computer(program, inputs).compute(draft)
+        code = await self._computer(program, inputs).compute(draft, self.mailbox)
         LobbyFile(self.choice.folder, self.choice.name, link.lobby).remove()
         return code
 
@@ -241,16 +244,15 @@ class _Guest:
         """What a spoken code stands for."""
         async with Transport() as transport:
             found = (await find_mediator(mediator, transport)).mediator
-        async with self._mailbox() as mailbox:
-            return await link_for(code, mailbox, str(found))
+        return await link_for(code, self.mailbox, str(found))
 
     async def called(self) -> LobbyLink:
         """The lobby that a contact calls us to, and that our owner wants to see."""
         contacts = Contacts(self.choice.folder)
         while True:
             self.report.event("lobby", what="waiting", text="waiting until a contact calls")
-            async with self._mailbox() as mailbox, self._person() as person:
-                link = await next_call(mailbox, contacts)
+            async with self._person() as person:
+                link = await next_call(self.mailbox, contacts)
                 who = called(contacts, link.host, "")
                 text = f"{who} calls you: {link.goal}"
                 self.report.event("lobby", what="called", text=text, host=link.host)
@@ -261,17 +263,13 @@ class _Guest:
             if wanted:
                 return link
 
-    def _mailbox(self) -> Mailbox:
-        follow = following(Contacts(self.choice.folder), lobby_teller(self.report, "rotated"))
-        return Mailbox(self.profile, self.resolver, follow)
-
     def _person(self) -> Person:
         return self.wishes.manner.person(self.report)
 
-    def _room(self, mailbox: Mailbox, person: Person, file: LobbyFile) -> Room:
+    def _room(self, person: Person, file: LobbyFile) -> Room:
         return Room(
             me=self.profile.did,
-            mailbox=mailbox,
+            mailbox=self.mailbox,
             resolver=self.resolver,
             contacts=Contacts(self.choice.folder),
             person=person,

@@ -133,8 +133,9 @@ def _mailbox(choice: Choice) -> Mailbox:
     def tell(text: str) -> None:
         click.echo(f"agent: {plain(text)}", err=True)
 
-    follow = following(Contacts(choice.folder), tell)
-    return Mailbox(choice.load(), default_registry(), follow)
+    mailbox = Mailbox(choice.load(), default_registry())
+    mailbox.on_rotation(following(Contacts(choice.folder), tell))
+    return mailbox
 
 
 def _line(did: str, number: int, ms: float | None, seconds: float) -> str:

@@ -122,7 +122,8 @@ async def _run(
         draft = make_draft(program, parties, [by_did[did] for did in parties], keys)
         resolver = default_registry()
         computer = Computer(choice, profile, program, inputs, helper, resolver, part)
-        return await computer.compute(draft)
+        async with part.mailbox(choice, profile, resolver) as mailbox:
+            return await computer.compute(draft, mailbox)
 
 
 def wanted_program(store: ProgramStore, adapter: str | None, words: Sequence[str]) -> Program:

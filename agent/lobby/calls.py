@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from agent.contacts import Contacts
@@ -40,20 +41,21 @@ async def next_call(mailbox: Mailbox, contacts: Contacts) -> LobbyLink:
 
     Calls of anybody else are thrown away.
     """
-    async for received in mailbox.received():
-        content = _content(received)
-        if not isinstance(content, Call):
-            continue
-        await received.acknowledge()
-        sender = received.opened.sender or ""
-        if not contacts.knows(sender):
-            continue
-        try:
-            link = parse_link(content.link, time.time())
-        except AgentError:
-            continue
-        if link.host == sender:
-            return link
+    async with contextlib.aclosing(mailbox.received()) as letters:
+        async for received in letters:
+            content = _content(received)
+            if not isinstance(content, Call):
+                continue
+            await received.acknowledge()
+            sender = received.opened.sender or ""
+            if not contacts.knows(sender):
+                continue
+            try:
+                link = parse_link(content.link, time.time())
+            except AgentError:
+                continue
+            if link.host == sender:
+                return link
     raise RuntimeError("a mailbox never stops receiving")
 
 
@@ -66,15 +68,16 @@ async def link_for(code: str, mailbox: Mailbox, mediator: str) -> LobbyLink:
     try:
         async with asyncio.timeout(CODE_SECONDS):
             await _send(mailbox, door_of(code, mediator).did, caller.begin())
-            async for received in mailbox.received():
-                content, sender = _content(received), received.opened.sender
-                if sender is None or not isinstance(content, Answer | GiveLink):
-                    continue
-                await received.acknowledge()
-                for did, answer in caller.handle_message(sender, content):
-                    await _send(mailbox, did, answer)
-                if caller.link is not None:
-                    break
+            async with contextlib.aclosing(mailbox.received()) as letters:
+                async for received in letters:
+                    content, sender = _content(received), received.opened.sender
+                    if sender is None or not isinstance(content, Answer | GiveLink):
+                        continue
+                    await received.acknowledge()
+                    for did, answer in caller.handle_message(sender, content):
+                        await _send(mailbox, did, answer)
+                    if caller.link is not None:
+                        break
     except WrongCode as error:
         raise CodeRefused from error
     except TimeoutError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +58,6 @@ class Room:
         if self.trusting or not self.person.is_there:
             return True
         return await self.person.agrees("Do the others read the same words?", "phrase", words=words)
-
-
-def lobby_teller(report: Report, what: str) -> Callable[[str], None]:
-    """For what tells words alone: they become an event of the lobby."""
-    return lambda text: report.event("lobby", what=what, text=text)
 
 
 @contextlib.contextmanager

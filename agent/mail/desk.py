@@ -6,6 +6,7 @@ What was taken in is acknowledged afterwards, so that a crash in between only me
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
@@ -72,9 +73,10 @@ class Desk:
             self.failed.set_exception(error)
 
     async def _receive(self) -> None:
-        async for received in self._mailbox.received():
-            if self._take_in(received):
-                await received.acknowledge()
+        async with contextlib.aclosing(self._mailbox.received()) as letters:
+            async for received in letters:
+                if self._take_in(received):
+                    await received.acknowledge()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -76,11 +76,12 @@ class Letters:
         self._see(attachment_id)
         self._to_acknowledge[attachment_id] = None
 
-    def forget(self, letter: Letter) -> None:
-        """Nobody has read it: let it come again."""
-        for attachment_id in letter.attachment_ids:
-            self._seen.pop(attachment_id, None)
-        self._letters.pop((letter.sender, letter.message_id), None)
+    def forget_held(self) -> None:
+        """Let all come again that nobody has acknowledged."""
+        for letter in [one for one in self._letters.values() if not one.acknowledged]:
+            for attachment_id in letter.attachment_ids:
+                self._seen.pop(attachment_id, None)
+            del self._letters[letter.sender, letter.message_id]
 
     def to_acknowledge(self, limit: int) -> tuple[str, ...]:
         return tuple(islice(self._to_acknowledge, limit))

@@ -60,18 +60,12 @@ class Mailbox:
     """An async context manager that receives while it is open; several per profile are normal."""
 
     def __init__(
-        self,
-        profile: Profile,
-        resolver: Resolver,
-        on_rotation: Callable[[PriorDid], None] = lambda _: None,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, profile: Profile, resolver: Resolver, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`on_rotation` hears of every sender that, signed as its former DID, has another now."""
         self.did = profile.did
         self.trouble: str | None = None  # why our mediator pushes nothing now
         self._sealing = Sealing(profile.did, profile.secrets, resolver, clock)
-        self._on_rotation = on_rotation
+        self._on_rotation: list[Callable[[PriorDid], None]] = []
         self._clock = clock
         self._transport = Transport()
         self._account = Account(profile, resolver, self._transport, clock=clock)
@@ -127,6 +121,10 @@ class Mailbox:
         """For what else our mediator does for us."""
         return self._account
 
+    def on_rotation(self, tell: Callable[[PriorDid], None]) -> None:
+        """Tell of every sender, from now on, that has another DID, signed as its former one."""
+        self._on_rotation.append(tell)
+
     async def open_door(self, did: str, keys: Mapping[str, PrivateKey]) -> None:
         """Receive for one more DID of ours, at the same mediator. Raises: MailboxError."""
         kid = next(kid for kid, key in keys.items() if key.curve is Curve.ED25519)
@@ -180,7 +178,8 @@ class Mailbox:
         finally:
             self._has_reader = False
             while not self._inbox.empty():
-                self._letters.forget(self._inbox.get_nowait()._letter)
+                self._inbox.get_nowait()
+            self._letters.forget_held()
 
     async def ping(self, did: str, seconds: float) -> float:
         """Seconds until another agent's answer is here. Raises: TookTooLong, MailboxError."""
@@ -245,8 +244,9 @@ class Mailbox:
                     patience.reschedule(None)
                     self._pick_up_wanted.set()
                 async with self._taking:
-                    # Behind a pick-up, which brings the earlier ones; before one, which brings all.
-                    if not self._pick_up_wanted.is_set():
+                    # Behind a pick-up, which brings the earlier ones; before one, which brings all
+                    # that it gets at.
+                    if self._more_behind or not self._pick_up_wanted.is_set():
                         for attachment in pushed:
                             await self._take(attachment)
 
@@ -326,7 +326,8 @@ class Mailbox:
             self._acknowledge_wanted.set()
             return
         if opened.prior is not None:
-            self._on_rotation(opened.prior)
+            for tell in self._on_rotation:
+                tell(opened.prior)
         if is_ping and self._pings.wants_answer(opened):
             self._start(self._pong(opened.message, opened.sender or "", letter))
         elif is_ping:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.connection.turn import TurnServer
-from agent.contacts import Contacts, following
 from agent.errors import Exit
 from agent.launch import adapters
 from agent.launch.program import Program
@@ -34,7 +33,6 @@ from agent.session.story import Ending, Story
 from agent.taking_part import Part
 from identity.document import DidDocument
 from identity.keystore import Profile
-from messaging.rotation import PriorDid
 from resolvers.resolver import Resolver
 
 EXIT_CODES = {
@@ -63,11 +61,12 @@ class Computer:
         return self.part.report
 
     async def compute(
-        self, draft: Draft, nonce: str | None = None, now: float | None = None
+        self, draft: Draft, mailbox: Mailbox, nonce: str | None = None, now: float | None = None
     ) -> int:
         """Live through the session of this draft; the exit code.
 
-        `nonce` and `now` (Unix seconds) are what our proposal is to say, where that is settled.
+        The mailbox is open, and has no other reader. `nonce` and `now` (Unix seconds) are what our
+        proposal is to say, where that is settled.
         """
         sandbox = await asyncio.to_thread(find_sandbox)
         level = sandbox.level
@@ -75,31 +74,25 @@ class Computer:
         documents = {did: await self.resolver.resolve(did) for did in draft.parties}
         opening = Opening(nonce or secrets.token_urlsafe(32), now or time.time())
         records: list[transcript.Record] = []
-        story: Story | None = None
-        follow = following(Contacts(self.choice.folder), self._tell_rotated)
-
-        def rotated(prior: PriorDid) -> None:
-            follow(prior)
-            if story is not None:
-                story.rotated(prior)
-
-        async with Mailbox(self.profile, self.resolver, rotated) as mailbox:
-            while True:
-                story = self._story(draft, opening, mailbox, sandbox, documents)
-                _stop_on_signals(story)
-                ending = await story.tell()
-                if story.machine.descriptor is not None:
-                    content = story.machine.descriptor.content
-                    records.append(transcript.Record(content, story.machine.statements()))
-                next_epoch = story.machine.continuation()
-                ended = ending.ended
-                if not ended.lost or story.stopped or opening.times == self.part.retries:
-                    break
-                if next_epoch is None:
-                    break
-                self._tell_again(ended.reason, next_epoch)
-                times = opening.times + 1
-                opening = Opening(secrets.token_urlsafe(32), time.time(), next_epoch, times)
+        stories: list[Story] = []
+        mailbox.on_rotation(lambda prior: stories[-1].rotated(prior) if stories else None)
+        while True:
+            story = self._story(draft, opening, mailbox, sandbox, documents)
+            stories.append(story)
+            _stop_on_signals(story)
+            ending = await story.tell()
+            if story.machine.descriptor is not None:
+                content = story.machine.descriptor.content
+                records.append(transcript.Record(content, story.machine.statements()))
+            next_epoch = story.machine.continuation()
+            ended = ending.ended
+            if not ended.lost or story.stopped or opening.times == self.part.retries:
+                break
+            if next_epoch is None:
+                break
+            self._tell_again(ended.reason, next_epoch)
+            times = opening.times + 1
+            opening = Opening(secrets.token_urlsafe(32), time.time(), next_epoch, times)
         return _conclude(self.choice, draft, records, ending, self.report)
 
     def _story(
@@ -139,9 +132,6 @@ class Computer:
             turn=TurnServer.from_settings(self.choice.turn, self.choice.turn_file),
             try_hard=self.choice.try_hard,
         )
-
-    def _tell_rotated(self, text: str) -> None:
-        self.report.event("step", name="rotated", text=text)
 
     def _tell_again(self, reason: str, next_epoch: Continuation) -> None:
         words = f"{reason}; beginning again (epoch {next_epoch.epoch}), everybody is waited for"

@@ -211,9 +211,10 @@ async def test_every_letter_tells_who_has_another_did_than_before(both: Correspo
     told: list[PriorDid] = []
     now = make_profile(both.at_bob.did)
     async with (
-        Mailbox(both.alice, RESOLVER, told.append) as alice,
+        Mailbox(both.alice, RESOLVER) as alice,
         Mailbox(now, RESOLVER) as bob,
     ):
+        alice.on_rotation(told.append)
         message = Message(HELLO, from_prior=moved(both.bob, now))
         await bob.send(message, both.alice.did)
         received = await first(alice)
@@ -229,7 +230,8 @@ async def test_a_ping_under_a_former_did_may_be_answered_under_the_present_one(
     told: list[PriorDid] = []
     now = make_profile(both.at_bob.did)
     secrets = {**both.bob.secrets, **now.secrets}
-    async with Mailbox(both.alice, RESOLVER, told.append) as alice:
+    async with Mailbox(both.alice, RESOLVER) as alice:
+        alice.on_rotation(told.append)
         asked = asyncio.create_task(alice.ping(both.bob.did, 5))
         while not both.at_bob.queue:
             await asyncio.sleep(0.01)
@@ -294,6 +296,21 @@ async def test_a_crash_before_the_acknowledgement_means_to_see_it_again(
     for _ in range(2):
         async with Mailbox(both.alice, RESOLVER) as mailbox:
             assert text(await first(mailbox)) == "again"
+
+
+async def test_what_one_reader_leaves_is_there_for_the_next_and_what_it_took_is_not(
+    both: Correspondents,
+) -> None:
+    async with Mailbox(both.alice, RESOLVER) as mailbox:
+        async with reading(mailbox) as reader:
+            for word in ("left", "taken"):
+                await both.at_alice.put(await both.bobs_envelope(word))
+            got = {text(one): one for one in (await reader.next(), await reader.next())}
+            await got["taken"].acknowledge()
+        async with reading(mailbox) as reader:
+            assert text(await reader.next()) == "left"
+            await both.at_alice.put(await both.bobs_envelope("last"))
+            assert text(await reader.next()) == "last"
 
 
 async def test_what_one_reader_leaves_does_not_hold_up_what_comes_later(
