@@ -45,6 +45,7 @@ async def next_call(mailbox: Mailbox, contacts: Contacts) -> LobbyLink:
         async for received in letters:
             content = _content(received)
             if not isinstance(content, Call):
+                received.leave()
                 continue
             await received.acknowledge()
             sender = received.opened.sender or ""
@@ -72,6 +73,7 @@ async def link_for(code: str, mailbox: Mailbox, mediator: str) -> LobbyLink:
                 async for received in letters:
                     content, sender = _content(received), received.opened.sender
                     if sender is None or not isinstance(content, Answer | GiveLink):
+                        received.leave()
                         continue
                     await received.acknowledge()
                     for did, answer in caller.handle_message(sender, content):

@@ -77,6 +77,8 @@ class Desk:
             async for received in letters:
                 if self._take_in(received):
                     await received.acknowledge()
+                else:
+                    received.leave()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

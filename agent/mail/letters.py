@@ -25,6 +25,7 @@ class Letter:
     message_id: str
     attachment_ids: list[str] = field(default_factory=list)
     acknowledged: bool = False
+    left: bool = False  # for the next reader
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Received:
     async def acknowledge(self) -> None:
         """Have it deleted, with its doubles; sent at once, or when the mediator is back."""
         self._done(self._letter)
+
+    def leave(self) -> None:
+        """It is not for this reader: the next one of this mailbox gets it again."""
+        self._letter.left = True
 
 
 class Letters:
@@ -76,12 +81,16 @@ class Letters:
         self._see(attachment_id)
         self._to_acknowledge[attachment_id] = None
 
-    def forget_held(self) -> None:
-        """Let all come again that nobody has acknowledged."""
-        for letter in [one for one in self._letters.values() if not one.acknowledged]:
-            for attachment_id in letter.attachment_ids:
-                self._seen.pop(attachment_id, None)
-            del self._letters[letter.sender, letter.message_id]
+    def forget(self, letter: Letter) -> None:
+        """Nobody has read it: let it come again."""
+        for attachment_id in letter.attachment_ids:
+            self._seen.pop(attachment_id, None)
+        self._letters.pop((letter.sender, letter.message_id), None)
+
+    def forget_left(self) -> None:
+        """Somebody else reads now: let all come again that were left."""
+        for letter in [one for one in self._letters.values() if one.left and not one.acknowledged]:
+            self.forget(letter)
 
     def to_acknowledge(self, limit: int) -> tuple[str, ...]:
         return tuple(islice(self._to_acknowledge, limit))

@@ -165,8 +165,8 @@ class Mailbox:
     async def received(self) -> AsyncGenerator[Received, None]:
         """Messages as they arrive, for ever; one reader at a time.
 
-        Their order is nearly, and only nearly, the order of sending. What was not acknowledged
-        before this reader came is there again.
+        Their order is nearly, and only nearly, the order of sending. What another reader did not
+        take, or left, is there again.
         """
         if self._has_reader:
             raise RuntimeError("this mailbox has a reader already")
@@ -178,8 +178,8 @@ class Mailbox:
         finally:
             self._has_reader = False
             while not self._inbox.empty():
-                self._inbox.get_nowait()
-            self._letters.forget_held()
+                self._letters.forget(self._inbox.get_nowait()._letter)
+            self._letters.forget_left()
 
     async def ping(self, did: str, seconds: float) -> float:
         """Seconds until another agent's answer is here. Raises: TookTooLong, MailboxError."""

@@ -307,6 +307,7 @@ async def test_what_one_reader_leaves_is_there_for_the_next_and_what_it_took_is_
                 await both.at_alice.put(await both.bobs_envelope(word))
             got = {text(one): one for one in (await reader.next(), await reader.next())}
             await got["taken"].acknowledge()
+            got["left"].leave()
         async with reading(mailbox) as reader:
             assert text(await reader.next()) == "left"
             await both.at_alice.put(await both.bobs_envelope("last"))
