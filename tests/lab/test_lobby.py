@@ -32,6 +32,8 @@ def test_the_readmes_walk_through_runs_as_it_stands(internet: Internet) -> None:
                 words = [played(word, internet, link) for word in action.words[1:]]
                 command = people[action.who].start(*words, "--json", as_root=True, env=OPENS)
                 link = said(command, "open")["link"] if words[0] == "host" else link
+                if words[0] == "join":  # seats are given in the order of coming in
+                    said(command, "admitted")
                 commands.append(command)
         for command in commands:
             assert command.wait() == 0, command.told()
