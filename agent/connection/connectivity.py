@@ -42,6 +42,7 @@ from traversal.turns import Pacer, Turns
 LONGEST_SLEEP = 60.0  # seconds
 LOOK = 0.1  # seconds between two looks while streams are waited for
 STREAM_AFTER = 1.0  # seconds without an answer of a relay by UDP, and without a path
+STREAM_EACH = 0.2  # the same for each party, where that is more: then many are slow, not blocked
 STREAM_SOON = 0.3  # the same, if no STUN server has answered either
 MAX_ASKED = 8192  # requests of ours whose answers find their party
 
@@ -52,7 +53,7 @@ class _Party:
     remote: tuple[Candidate, ...]
     tickets: tuple[RelayTicket, ...]
     streams: Streams
-    patience: float  # seconds until streams are tried
+    unseen: bool  # no STUN server has answered us, so that UDP may be blocked
     bindings: list[RelayBinding] = field(default_factory=list)
     offered: set[tuple[Address, bool]] = field(default_factory=set)
     served: bool = False  # whether a relay of ours has ever had us
@@ -108,7 +109,7 @@ class Connectivity:
             remote.candidates,
             tuple(tickets),
             Streams(self._port.port, lambda local: self._offer_relay(party, local), policy),
-            STREAM_SOON if nat_of(local.candidates) is Nat.UNKNOWN else STREAM_AFTER,
+            nat_of(local.candidates) is Nat.UNKNOWN,
         )
         self._by_username[finder.username] = party
         if local.birthday and remote.birthday:
@@ -291,10 +292,15 @@ class Connectivity:
             party.bindings.remove(failed)
 
     def _needs_streams(self, party: _Party, now: float) -> bool:
-        if now < party.bound_since + party.patience or not self._lacks_a_way(party):
+        if now < self._streams_at(party) or not self._lacks_a_way(party):
             return False
         party.finder.distress(now)  # a relay that we are not bound at brings us nothing
         return True
+
+    def _streams_at(self, party: _Party) -> float:
+        """When to try streams, if there is no way then."""
+        patience = max(STREAM_AFTER, STREAM_EACH * len(self._parties))
+        return party.bound_since + (STREAM_SOON if party.unseen else patience)
 
     def _lacks_a_way(self, party: _Party) -> bool:
         """Whether a stream could help: there is no path, or one by a relay that does not answer."""
@@ -332,7 +338,7 @@ class Connectivity:
         timers = [source.next_timer() for source in party.sources()]
         timers.append(party.streams.next_timer())
         if self._lacks_a_way(party):
-            timers.append(max(party.bound_since + party.patience, now + LOOK))
+            timers.append(max(self._streams_at(party), now + LOOK))
         return min((timer for timer in timers if timer is not None), default=math.inf)
 
     def _next_timer(self) -> float:

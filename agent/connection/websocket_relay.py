@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import time
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -72,7 +73,7 @@ class WebSocketRelay:
             raise ValueError("the relay has no WebSocket")
         self._url = ticket.websocket
         self._ticket = ticket
-        self._context = context or ssl.create_default_context()
+        self._context = context or _trust_of_the_system()
         self._policy = policy
         self._wireguard = (LOOPBACK, deliver_to)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -204,3 +205,9 @@ class WebSocketRelay:
         elif read:
             writer.write(frame(batch(read), os.urandom(4)))
         return number
+
+
+@cache
+def _trust_of_the_system() -> ssl.SSLContext:
+    """Read once: it takes tens of milliseconds, and every party may be reached by a stream."""
+    return ssl.create_default_context()
