@@ -1,6 +1,6 @@
 """Many pairs of parties over one port: how fast they send together, and whose turn it is.
 
-    pacer, turns = Pacer(now), Turns()
+    pacer, turns = Pacer.shared(), Turns()
     finder = PathFinder(local, remote, controlling=True, now=now, pacer=pacer)
     turns.wake("ben")                        # something arrived for it
     for party in turns.due(now): ...         # what it sends; then
@@ -15,21 +15,28 @@ from __future__ import annotations
 import math
 
 PACE = 0.005  # seconds between two checks (RFC 8445 14.2 allows no less)
-BURST = 4  # checks that may be made up for at once when a timer was late
+BURST = 4  # slots that nobody used and that may be made up for at once
+ALL_BURST = 24  # the same where all parties of a session share a pacer: a small mesh never waits
 
 
 class Pacer:
     """A slot for one check every `PACE` seconds, whoever takes it; `now` is monotonic seconds."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, burst: int = BURST) -> None:
         self.next_slot = now
+        self._burst = burst
+
+    @classmethod
+    def shared(cls) -> Pacer:
+        """For all parties together, who begin at once and have a burst for that."""
+        return cls(-math.inf, ALL_BURST)
 
     def is_free(self, now: float) -> bool:
         return now >= self.next_slot
 
     def take(self, now: float) -> None:
         """Use the slot that is free."""
-        self.next_slot = max(self.next_slot, now - BURST * PACE) + PACE
+        self.next_slot = max(self.next_slot, now - self._burst * PACE) + PACE
 
 
 class Turns:

@@ -76,7 +76,7 @@ class Connectivity:
         self._parties: dict[str, _Party] = {}
         self._by_username: dict[str, str] = {}
         self._asked: dict[bytes, str] = {}  # who is to get the answer, by transaction
-        self._pacer = Pacer(time.monotonic())
+        self._pacer = Pacer.shared()
         self._turns = Turns()
         self._more = MorePorts(port.inbox)
         self.trying_hard = TryingHard(self._more)

@@ -21,7 +21,7 @@ class Member:
     host: Host
     finders: dict[str, PathFinder] = field(default_factory=dict)
     sent: Counter[int] = field(default_factory=Counter)  # by second
-    pacer: Pacer = field(default_factory=lambda: Pacer(0.0))
+    pacer: Pacer = field(default_factory=Pacer.shared)
     turns: Turns = field(default_factory=Turns)
     queue: float = math.inf
     rate: float = math.inf

@@ -7,7 +7,7 @@ import pytest
 from tests.support.meshes import complete, mesh
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import run_for
-from traversal.turns import BURST, PACE, Pacer, Turns
+from traversal.turns import ALL_BURST, BURST, PACE, Pacer, Turns
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
 
@@ -19,6 +19,12 @@ def test_slots_come_at_the_pace_and_a_few_missed_ones_are_made_up_for() -> None:
     assert taken(pacer, 10.0 + PACE) == 1
     assert taken(pacer, 20.0) == BURST + 1
     assert pacer.next_slot == pytest.approx(20.0 + PACE)
+
+
+def test_all_parties_of_a_small_mesh_are_checked_at_once() -> None:
+    pacer = Pacer.shared()
+    assert taken(pacer, 10.0) in (ALL_BURST, ALL_BURST + 1)
+    assert taken(pacer, 10.0 + 2 * PACE) in (1, 2)
 
 
 def test_who_got_a_slot_is_the_last_to_get_another() -> None:
