@@ -39,7 +39,7 @@ MEDIATOR = "198.51.100.10"
 LINK = Link.both(Way(delay=12.5))
 PROGRAMS = Path(__file__).parents[1] / "lab" / "programs"
 ROUND, GREETING = PROGRAMS / "first_round", PROGRAMS / "greeting"
-SECONDS = 240.0
+SECONDS = 600.0
 TICKS = os.sysconf("SC_CLK_TCK")
 Told = list[dict[str, Any]]
 

@@ -30,6 +30,7 @@ SILENCE = 2.0  # seconds until a party that is not in the mesh is noticed
 RUN = 300.0  # seconds that a program may take
 LONGEST = PATIENCE + STEP + STEP + READY_TIMEOUT + RUN + RESULTS_TIMEOUT + 61 * 6  # late timers
 RETRIES = 99
+STORM = 5_000  # letters that nothing justifies
 REMEMBERED = 400  # letters that a hostile mediator can bring again
 MESHED = (State.MESHING, State.READY, State.RUNNING, State.FINISHING)
 
@@ -158,8 +159,10 @@ class Crowd:
         """All that there is to bring, and what comes of it; without these, which are late."""
         late = [letter for letter in self.mail if letter in but]
         self.mail = [letter for letter in self.mail if letter not in late]
+        brought = 0
         while self.deliver():
-            pass
+            brought += 1
+            assert brought < STORM, "letters without end"
         self.mail += late
 
     def lose(self, position: int) -> None:

@@ -35,6 +35,7 @@ from tests.support.crowds import (
     PATIENCE,
     Agent,
     Crowd,
+    Letter,
     letters_of_earlier_sessions,
     result_of,
 )
@@ -43,26 +44,33 @@ from tests.support.sessions import KEM_KEY, NOW, Party, offer_for, things_in
 RANKS = st.integers(0, 4)
 PLACES = st.integers(0, 400)
 FLAWS = st.sampled_from([None, None, Kind.AGREE, Kind.READY, Kind.RESULT])
+# Of what `anything` makes, that more often which does not end it at once.
+KINDS = st.one_of(st.integers(0, 14), st.sampled_from([0, 1, 3, 4, 5, 6, 7, 9, 10, 11, 14]))
 MAX_HELD = 100  # things that a machine may keep for each party
 COMMITTED = MESHED[1:]
 
 
 class Interleavings(RuleBasedStateMachine):
+    """Mediators that bring letters late, twice and in any order; agents that are killed."""
+
+    kind = True  # nobody does what must end a session
+    has_mallory = False
     crowd: Crowd
 
     @initialize(
         size=st.integers(2, 5),
-        world=st.sampled_from(["kind", "kind", "hostile mediators", "hostile party"]),
         rank=RANKS,
-        at_once=st.booleans(),
+        rounds=st.integers(0, 6),
+        lacks=FLAWS,
     )
-    def gather(self, size: int, world: str, rank: int, at_once: bool) -> None:
-        self.crowd = Crowd(size, rank if world == "hostile party" else None)
-        self.kind = world == "kind"
+    def gather(self, size: int, rank: int, rounds: int, lacks: Kind | None) -> None:
+        """Perhaps all call at once, and are some steps on their way already."""
+        self.crowd = Crowd(size, rank if self.has_mallory else None)
         self.promised = self.kind  # that all end well: nothing happens that must stop them
-        if at_once:
-            self.everybody_calls()
         self.nonces = {party.did: secrets.token_urlsafe(32) for party in PARTIES}
+        if rounds:
+            self.everybody_calls()
+            self._progress([], rounds - 1, lacks)
 
     # agents
 
@@ -117,15 +125,21 @@ class Interleavings(RuleBasedStateMachine):
         self.crowd.wait(seconds)
         self.promised &= self.crowd.now - NOW < PATIENCE / 2
 
-    @rule(late=st.lists(PLACES, max_size=4), rounds=st.integers(1, 3), lacks=FLAWS)
+    @rule(late=st.lists(PLACES, max_size=4), rounds=st.integers(1, 4), lacks=FLAWS)
     def progress(self, late: list[int], rounds: int, lacks: Kind | None) -> None:
         """Everybody does what is to be done, but for some letters that are late."""
         mail = self.crowd.mail
-        held = [mail[place % len(mail)] for place in late if mail]
-        for _ in range(rounds):
-            self.crowd.progress(held)
-            for party in self.crowd.honest if self.crowd.mallory else ():
-                self._play_along(party, lacks)
+        self._progress([mail[place % len(mail)] for place in late if mail], rounds, lacks)
+
+    @precondition(lambda self: self.crowd.mallory)
+    @rule(lacks=FLAWS, rounds=st.integers(3, 6))
+    def begin_anew(self, lacks: Kind | None, rounds: int) -> None:
+        """Whose process has ended calls again, and all goes well for a while."""
+        for party in self.crowd.honest:
+            agent = self.crowd.agents.get(party.did)
+            if agent is None or agent.is_over:
+                self.crowd.call(party)
+        self._progress([], rounds, lacks)
 
     # mediators
 
@@ -159,11 +173,17 @@ class Interleavings(RuleBasedStateMachine):
         self._play_along(self._honest(rank), lacks)
 
     @precondition(lambda self: self.crowd.mallory)
-    @rule(kind=st.integers(0, 14), to=RANKS, about=RANKS)
+    @rule(kind=KINDS, to=RANKS, about=RANKS)
     def say_anything(self, kind: int, to: int, about: int) -> None:
         target = self._honest(to)
         for message in anything(self.crowd, kind, target, self._honest(about), self.nonces):
             self.crowd.say(target, message)
+
+    def _progress(self, late: list[Letter], rounds: int, lacks: Kind | None) -> None:
+        for _ in range(rounds):
+            self.crowd.progress(late)
+            for party in self.crowd.honest if self.crowd.mallory else ():
+                self._play_along(party, lacks)
 
     def _play_along(self, to: Party, lacks: Kind | None) -> None:
         """Say to this party what an honest one would, all but one signature."""
@@ -255,13 +275,28 @@ class Interleavings(RuleBasedStateMachine):
         ]
 
 
-Interleavings.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class HostileMediators(Interleavings):
+    """They also lose letters, and bring old ones; and people give up, or err."""
+
+    kind = False
+
+
+class HostileParty(HostileMediators):
+    """And one of the parties says anything to anybody."""
+
+    has_mallory = True
+
+
+for machine in (Interleavings, HostileMediators, HostileParty):
+    machine.TestCase.settings = settings(
+        max_examples=25,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 TestInterleavings = Interleavings.TestCase
+TestHostileMediators = HostileMediators.TestCase
+TestHostileParty = HostileParty.TestCase
 
 
 def statement(
