@@ -337,8 +337,10 @@ class Keyboard(Page):
         raise AssertionError(f"the keyboard does not reach {where}")
 
     async def type(self, selector: str, text: str) -> None:
-        await self.go_to(f"document.querySelector({json.dumps(f'main {selector}')})")
+        field = f"document.querySelector({json.dumps(f'main {selector}')})"
+        await self.go_to(field)
         await self.tab.type(text)
+        assert await self.tab.evaluate(f"{field}.value") == text
 
     async def choose(self, selector: str, words: str) -> None:
         """The option that has these words."""

@@ -55,5 +55,5 @@ function naming(one, again) {
   },
     !one.did && field("DID", h("input", { name: "did", required: true, spellcheck: "false" })),
     field("Your name for it", h("input", { name: "name", required: true, maxlength: "40" })),
-    h("p", { class: "actions" }, h("button", { class: "quiet" }, "Name")));
+    h("p", { class: "actions" }, h("button", { class: "quiet" }, "Save the name")));
 }

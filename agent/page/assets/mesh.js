@@ -1,6 +1,6 @@
-// The mesh as a drawing, and the same in a table for whoever does not see it.
+// The mesh as a drawing, and the same as a list with all that is known of each path.
 
-import { h, plain, short, svg } from "./dom.js";
+import { h, plain, svg } from "./dom.js";
 
 const SIZE = { width: 420, height: 300 };
 const KINDS = { direct: "direct", relay: "relayed", degraded: "relayed over a stream", none: "no path" };
@@ -16,7 +16,7 @@ export function drawMesh(parties, me, paths) {
       lines(places, me, paths),
       places.map(({ x, y, party, rank }) => node(x, y, party, rank, party.did === me))),
     legend(parties, me, paths),
-    table(parties, me, paths));
+    list(parties, me, paths));
 }
 
 // Only what is in the picture: a sample of each kind of line.
@@ -62,30 +62,31 @@ function label(x, y, path) {
 }
 
 function node(x, y, party, rank, ours) {
-  const name = plain(party.name);
+  const name = named(party);
   return svg("g", { class: ours ? "node ours" : "node" },
     svg("circle", { cx: x, cy: y, r: 20 }),
     svg("text", { x, y: y + 5, "text-anchor": "middle", class: "rank" }, String(rank)),
     svg("text", { x, y: y > SIZE.height / 2 ? y + 38 : y - 28, "text-anchor": "middle", class: "name" },
-      name.length > 22 ? `${name.slice(0, 21)}…` : name));
+      name));
 }
 
-function table(parties, me, paths) {
-  const rows = parties.filter((party) => party.did !== me).map((party) => {
-    const path = paths.get(party.did);
-    return h("tr", {},
-      h("th", { scope: "row" }, plain(party.name)),
-      h("td", {}, wordsOf(path),
-        path?.why && h("span", { class: "hint" }, `: ${plain(path.why)}${again(path)}`)),
-      h("td", { class: "number" }, path ? rtt(path) : "–"),
-      h("td", {}, path?.endpoint ? h("code", {}, plain(path.endpoint)) : "–"));
-  });
-  const heads = ["Party", "Path", "Round trip", "Reached at"];
-  return h("div", { class: "wide", role: "region", tabindex: "0", "aria-label": "Paths" },
-    h("table", {},
-      h("caption", { class: "unseen" }, `From you (${short(me)}) to the others`),
-      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-      h("tbody", {}, rows)));
+// As much of a name as there is room for; of a DID, the end tells it from others.
+function named(party) {
+  const name = plain(party.name);
+  if (name.startsWith("did:")) return `…${name.slice(-6)}`;
+  return name.length > 16 ? `${name.slice(0, 15)}…` : name;
+}
+
+function list(parties, me, paths) {
+  return h("ul", { class: "seats" }, parties.filter((party) => party.did !== me).map((party) => {
+    const path = paths.get(party.did), found = kindOf(path) !== "missing";
+    const why = path?.why && `${plain(path.why)}${again(path)}`;
+    return h("li", { class: kindOf(path) === "direct" ? "ready" : "" },
+      h("span", { class: "who" }, plain(party.name)),
+      h("span", { class: "stage" }, found ? `${wordsOf(path)}, ${rtt(path)}` : wordsOf(path)),
+      (path?.endpoint || why) && h("span", { class: "hint wholeline" },
+        path.endpoint && h("code", {}, plain(path.endpoint)), why && `${path.endpoint ? ": " : ""}${why}`));
+  }));
 }
 
 function again(path) {

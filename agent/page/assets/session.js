@@ -36,7 +36,7 @@ export class SessionView {
     const over = job.code !== null;
     this.heading.textContent = plain(titleOf(state, job) ?? "A session");
     this.lookUp(job);
-    this.part("now", [state.now, waitingFor(state, this.me), state.error, over, state.computing, state.free, state.locked],
+    this.part("now", [state.now, waitingFor(state, this.me), state.questions.size, state.error, over, state.computing, state.free, state.locked],
       () => this.drawNow(state, job, over));
     this.drawQuestions(state, over);
     const asked = [...state.questions.values()].some((one) => one.kind === "phrase");
@@ -82,11 +82,12 @@ export class SessionView {
     const host = job.words[1] === "host";
     const late = waitingFor(state, this.me);
     const waiting = late.length > 0 && !over && !state.computing;
-    say(waiting ? `Waiting for ${late.join(", ")}` : state.now);
+    const asked = state.questions.size > 0 && !over;
+    if (!asked) say(waiting ? `Waiting for ${late.join(", ")}` : state.now);
     return [
       h("h2", {}, over ? (job.code === 0 ? "Done" : "Ended") : state.computing ? "Computing" : "Now"),
       h("p", { class: "state" }, over ? (job.code === 0 ? "The computation ran." : "No result came of it.")
-        : waiting ? `Waiting for ${late.map(plain).join(", ")}.` : `${plain(state.now)}.`),
+        : asked ? "You are asked something." : waiting ? `Waiting for ${late.map(plain).join(", ")}.` : `${plain(state.now)}.`),
       state.error && h("div", { class: "trouble" }, h("p", {}, plain(state.error.text)),
         state.error.hint && h("p", { class: "hint" }, plain(state.error.hint))),
       state.cleanup && h("p", { class: "hint" }, `Left on this machine: ${state.cleanup.interfaces} interfaces, ${state.cleanup.namespaces} namespaces, ${state.cleanup.processes} processes.`),

@@ -26,7 +26,7 @@ export async function startView(link, started) {
     h("div", { class: "columns" },
       h("div", {}, joinCard(link, kept.standing, go), runCard(programs, go), rootlessCard(kept.rootless), mail()),
       h("div", {}, kept.lobby && resumeCard(kept.lobby, go), kept.last && againCard(kept.last, programs, people, go),
-        hostCard(programs, people.contacts, go)),
+        hostCard(kept.last, programs, people.contacts, go)),
     ),
   ];
 }
@@ -53,7 +53,9 @@ function joinCard(link, standing, go) {
       h("p", { class: "actions" }, h("button", { class: "quiet" }, "Take part without asking"))));
 }
 
-function hostCard(programs, contacts, go) {
+const auctionOf = (programs) => programs.find((one) => one.name === "second_price_auction")?.sha256;
+
+function hostCard(last, programs, contacts, go) {
   const details = h("div", { class: "chosen" });
   return h("section", { class: "card", "aria-labelledby": "host" },
     h("h2", { id: "host" }, "Open a lobby"),
@@ -62,7 +64,7 @@ function hostCard(programs, contacts, go) {
       title: text(data, "title"), admit: text(data, "admit"), name: text(data, "name"),
       role: text(data, "role"), with: data.getAll("with"), inputs: inputsOf(element),
     }),
-      field("Program", programChoice(programs, details, seatsField)),
+      field("Program", programChoice(programs, details, seatsField, last?.program?.sha256 ?? auctionOf(programs))),
       details,
       field("Title", h("input", { name: "title", maxlength: "64" }), "What this is, for the people you invite."),
       field("What you call yourself", h("input", { name: "name", maxlength: "64" })),
@@ -95,13 +97,20 @@ function programChoice(programs, place, seats, sha256) {
     [word(one), `${plain(one.title)}${one.approved ? "" : " (not approved)"}`]));
   const before = programs.find((one) => one.sha256 === sha256);
   if (before) chosen.value = word(before);
-  chosen.addEventListener("change", () => show(place, chosen.value, seats));
-  show(place, chosen.value, seats);
+  // What stood there was about another program; what comes late is, too.
+  const renew = async () => {
+    const word = chosen.value;
+    place.replaceChildren(h("p", { class: "hint" }, "Looking at the program …"));
+    const shown = await fieldsOf(word, seats);
+    if (chosen.value === word) place.replaceChildren(...shown);
+  };
+  chosen.addEventListener("change", renew);
+  renew();
   return chosen;
 }
 
 // What depends on the program: seats, our role, our inputs, and what it opens.
-async function show(place, word, seats) {
+async function fieldsOf(word, seats) {
   try {
     const program = await describe(word);
     const roles = program.roles.map((role) => [role.name, plain(role.name)]);
@@ -110,13 +119,13 @@ async function show(place, word, seats) {
     const renew = () => inputs.replaceChildren(...inputFields(program, role.value));
     role.addEventListener("change", renew);
     renew();
-    place.replaceChildren(...[
+    return [
       seats(program),
       roles.length > 1 && field("Your role", role),
       inputs,
-      h("details", {}, h("summary", {}, "What will run, and what it opens"), programFacts(program))].filter(Boolean));
+      h("details", {}, h("summary", {}, "What will run, and what it opens"), programFacts(program))].filter(Boolean);
   } catch (error) {
-    place.replaceChildren(trouble(error));
+    return [trouble(error)];
   }
 }
 
