@@ -236,7 +236,7 @@ async def test_the_mesh_is_told_in_words_with_why_a_pair_is_relayed(
     assert "relayed over a stream, 310 ms, since UDP blocked." in told
     assert "no path yet." in told
     rows = await browser.evaluate(
-        "[...document.querySelectorAll('#mesh li .who')].map((one) => one.parentElement).map((row) => row.innerText)"
+        "[...document.querySelectorAll('#mesh .seats li')].map((row) => row.innerText)"
     )
     assert len(rows) == 4
     assert "tries again in" in rows[1]
