@@ -34,6 +34,7 @@ from traversal.stun import BIND, Class, MalformedStun, Message
 REQUEST_SIZE = 240  # bytes of a bind, at least; every answer is shorter
 LIFETIME = 120  # seconds that a bind holds without another
 REFRESH = 5.0  # seconds between binds: how soon a relay that started again is bound again
+FIRST_ALONE = 1.0  # the same while the other side has not come, doubled each time
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds for an answer before the bind is sent again
 LOST_AFTER = 10.0  # seconds without an answer after which the side counts as no longer bound
 DOUBT = 0.3  # the same, at least, where there is a reason to think so
@@ -159,6 +160,7 @@ class RelayBinding:
         self._challenges = 0
         self._lifetime = LIFETIME
         self._wait = FIRST_WAIT
+        self._alone_wait = FIRST_ALONE
         self._next: float | None = now
         self._silent_since = now  # when the oldest bind without an answer was sent
         self._patience = LOST_AFTER
@@ -284,8 +286,16 @@ class RelayBinding:
         if not self.bound:
             self._next = None
         else:
-            # While the other side is missing, the news that it came is worth asking for.
-            self._next = now + (REFRESH if self.other_bound else REFRESH / 5)
+            self._next = now + self._refresh_wait()
+
+    def _refresh_wait(self) -> float:
+        """While the other side is missing, the news that it came is worth asking for at first.
+
+        It does not hang on that: the other side's first check comes through the relay anyway.
+        """
+        wait = REFRESH if self.other_bound else self._alone_wait
+        self._alone_wait = FIRST_ALONE if self.other_bound else min(2 * wait, REFRESH)
+        return wait
 
 
 class RelayProbe:

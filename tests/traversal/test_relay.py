@@ -11,6 +11,7 @@ from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import (
     FAILED_AFTER,
+    FIRST_ALONE,
     LOST_AFTER,
     REFRESH,
     REQUEST_SIZE,
@@ -82,8 +83,22 @@ def test_whoever_came_first_soon_hears_that_the_other_side_has_come():
     exchange(relay, alice, ALICE, rounds=2)
     exchange(relay, bob, BOB, rounds=2)
 
-    exchange(relay, alice, ALICE, rounds=1, now=REFRESH / 5)
+    exchange(relay, alice, ALICE, rounds=1, now=FIRST_ALONE)
 
+    assert alice.other_bound
+
+
+def test_whoever_waits_for_the_other_side_asks_ever_more_rarely():
+    relay, pair = a_relay_with_a_pair()
+    alice, bob = bindings(pair)
+    exchange(relay, alice, ALICE, rounds=2)
+    asked = []
+    for tenth in range(200):
+        if exchange(relay, alice, ALICE, rounds=1, now=tenth / 10):
+            asked.append(tenth / 10)
+    assert asked == [1.0, 3.0, 7.0, 12.0, 17.0]
+    exchange(relay, bob, BOB, rounds=2, now=20.0)
+    exchange(relay, alice, ALICE, rounds=1, now=22.0)
     assert alice.other_bound
 
 
