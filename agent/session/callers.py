@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from agent.session.descriptor import Proposal
 from agent.session.proposals import objections, wants_another
-from messaging.protocols.session import Propose, Withdraw
+from messaging.protocols.session import Propose, SessionMessage, Withdraw
 
 VERDICT_DELAY = 1.5  # seconds in which a withdrawal may still follow a proposal that differs
 MAX_PROPOSALS = 30  # of one party: each makes all others sign, and tell everybody, again
@@ -120,12 +120,16 @@ class Callers:
         if known is None or message.created > known.created:
             self._late[party] = message
 
-    def forget(self, party: str, nonce: str) -> None:
-        """It was taken back, before there was a next epoch."""
-        self._note_withdrawn(party, nonce)
-        late = self._late.get(party)
-        if late is not None and late.nonce == nonce:
-            del self._late[party]
+    def hear_late(self, party: str, message: SessionMessage) -> None:
+        """What comes after the end is for the next epoch, if there is one."""
+        match message:
+            case Propose():
+                self.keep(party, message)
+            case Withdraw():
+                self._note_withdrawn(party, message.nonce)
+                late = self._late.get(party)
+                if late is not None and late.nonce == message.nonce:
+                    del self._late[party]
 
     def withdrawn(self) -> frozenset[str]:
         """The last nonces that parties took back."""

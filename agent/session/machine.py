@@ -49,9 +49,9 @@ from agent.session.events import (
     State,
     Withdrew,
 )
-from agent.session.outbox import Outbox
 from agent.session.proposals import from_message, to_message
 from agent.session.statements import Kind, Speaker, Statement, clip
+from agent.session.voice import Voice
 from identity.document import DidDocument
 from messaging.protocols.session import (
     MAX_EPOCH,
@@ -87,10 +87,9 @@ class SessionMachine:
         self.descriptor: Descriptor | None = None
         self._me = me
         self._others = tuple(did for did in draft.parties if did != me)
-        self._speaker = speaker
         self._board = Board({rank: documents[did] for rank, did in enumerate(draft.parties)})
+        self._voice = Voice(speaker, me, self._others, self._board)
         self._events: list[Event] = []
-        self._outbox = Outbox(self._others)
         self._own_offers: Mapping[str, Offer] = {}
         self._has_agreed = False
         self._spent = continues.spent if continues else frozenset[str]()
@@ -99,7 +98,7 @@ class SessionMachine:
         self._own = Proposal(draft.to_json(), nonce, created, encapsulation_key, epoch, previous)
         self._callers = Callers(self._own, self._spent)
         self._board.proposals[me] = self._own
-        self._outbox.put_all(to_message(self._own))
+        self._voice.put_all(to_message(self._own))
         for did, message in (continues.early if continues else {}).items():
             self.handle_message(did, message, now)
 
@@ -110,7 +109,7 @@ class SessionMachine:
 
     def messages_to_send(self) -> list[tuple[str, SessionMessage]]:
         """(party's DID, message) pairs; each is handed out once."""
-        return self._outbox.take()
+        return self._voice.take()
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do (same clock as every `now`)."""
@@ -121,16 +120,8 @@ class SessionMachine:
         return self._board.statements_of(self._session_id())
 
     def own_statement(self) -> Statement | None:
-        """The last thing we said for the record; it can be repeated on any path.
-
-        Without `agree`: whoever has our offer, has it too, and nobody can go on without the offer.
-        """
-        mine = [
-            said
-            for (did, kind), said in self._board.statements.items()
-            if did == self._me and kind is not Kind.AGREE
-        ]
-        return mine[-1] if mine else None
+        """The last thing we said for the record; it can be repeated on any path."""
+        return self._voice.last()
 
     def continuation(self) -> Continuation | None:
         """What the next epoch has to know; None before there was a descriptor."""
@@ -173,7 +164,7 @@ class SessionMachine:
         if sender not in self._others:
             return
         if self.state is State.ENDED:
-            self._handle_late(sender, message)
+            self._callers.hear_late(sender, message)
             return
         match message:
             case Propose():
@@ -242,18 +233,16 @@ class SessionMachine:
     def moved(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         """Our network changed; tell everybody these addresses; after Agreed."""
         if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
-            self._outbox.put_all(Candidates(self.descriptor.id, candidates))
+            self._voice.put_all(Candidates(self.descriptor.id, candidates))
 
     def relays_changed(self, party: str, relays: Sequence[Mapping[str, Any]]) -> None:
         """This party gets these tickets from us, in place of those in our offer; after Agreed."""
         if self.descriptor is not None and self.state not in (*EARLY, State.ENDED):
-            self._outbox.put(party, Candidates(self.descriptor.id, (), relays))
+            self._voice.put(party, Candidates(self.descriptor.id, (), relays))
 
     def say_by_mail(self, parties: Collection[str]) -> None:
         """The mesh has not carried our last statement to these parties; mail it, once."""
-        said = self.own_statement()
-        if said is not None:
-            self._outbox.put_once(parties, said)
+        self._voice.put_last(parties)
 
     def mesh_ready(self, now: float) -> None:
         """Our tunnels and the program's ports work with everybody; after Agreed."""
@@ -299,7 +288,7 @@ class SessionMachine:
                 self.stop(f"{short(sender)} started over", now, party=sender, lost=True)
         elif call in (Call.STANDS, Call.OUTDATED) and (has_met or begins_again):
             # What we sent before was heard by its process, or its epoch, before this one.
-            self._outbox.put(sender, to_message(self._own))
+            self._voice.put(sender, to_message(self._own))
         if self.state in EARLY and call in (Call.STANDS, Call.DIFFERS):
             self._take_off(sender)
             if call is Call.STANDS:
@@ -324,14 +313,6 @@ class SessionMachine:
             outcome = Outcome.FAILED if message.refused is None else Outcome.REFUSED
             words, refused = message.reason, message.refused
             self._end(outcome, words, sender, now, refused=refused, lost=message.lost)
-
-    def _handle_late(self, sender: str, message: SessionMessage) -> None:
-        """What comes after the end is for the next epoch, if there is one."""
-        match message:
-            case Propose():
-                self._callers.keep(sender, message)
-            case Withdraw():
-                self._callers.forget(sender, message.nonce)
 
     def _take_off(self, sender: str) -> None:
         """Its proposal counts no more, and nothing that followed from it."""
@@ -373,7 +354,7 @@ class SessionMachine:
         """Our signature goes with our offer, in one message to each."""
         statement = self._say(Kind.AGREE, {}, now)
         for did, offer in self._own_offers.items():
-            self._outbox.put(did, replace(offer, statement=statement.text))
+            self._voice.put(did, replace(offer, statement=statement.text))
         self.state = State.SIGNING
 
     def _agree(self) -> None:
@@ -392,14 +373,9 @@ class SessionMachine:
         return self.descriptor.id if self.descriptor else None
 
     def _say(self, kind: Kind, facts: Mapping[str, Any], now: float) -> Statement:
-        """Sign it for the record; it travels in an offer or by pulse, unless somebody mails it."""
-        descriptor = self.descriptor
-        if descriptor is None:
+        if self.descriptor is None:
             raise RuntimeError("nothing can be said for the record before there is a descriptor")
-        rank, session, epoch = descriptor.rank(self._me), descriptor.id, descriptor.epoch
-        statement = self._speaker.say(kind, session, rank, int(now), facts, epoch)
-        self._board.statements[self._me, kind] = statement
-        return statement
+        return self._voice.sign(kind, facts, self.descriptor, now)
 
     def _end(
         self,
@@ -418,7 +394,7 @@ class SessionMachine:
             if self.descriptor is not None:
                 facts = abort_facts(self.draft.parties, reason, party, lost=lost)
                 said = self._say(Kind.ABORT, facts, now)
-                self._outbox.put_all(Say(said.session, said.text))
-            self._outbox.put_all(Withdraw(self._own.nonce, clip(reason), refused, lost))
+                self._voice.put_all(Say(said.session, said.text))
+            self._voice.put_all(Withdraw(self._own.nonce, clip(reason), refused, lost))
         self.state = State.ENDED
         self._events.append(Ended(outcome, reason, party, lost))

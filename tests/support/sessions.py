@@ -14,6 +14,7 @@ from agent.session.machine import SessionMachine
 from agent.session.preshared import Decapsulator
 from agent.session.statements import Speaker
 from agent.session.transcript import Record, to_json
+from agent.session.voice import Voice
 from identity import did_peer
 from identity.document import DidDocument
 from identity.keys import Curve, PrivateKey
@@ -236,7 +237,7 @@ def things_in(thing: object) -> int:
     """How many things a machine keeps in lists, sets and dictionaries, however deep."""
     held = 0
     for name, value in vars(thing).items():
-        if name in ("draft", "descriptor", "documents", "_own"):
+        if name in ("draft", "descriptor", "documents", "_own") or is_shared(thing, name):
             continue
         if isinstance(value, dict | list | set | tuple | frozenset):
             held += len(value)
@@ -245,3 +246,8 @@ def things_in(thing: object) -> int:
         elif type(value).__module__.startswith("agent.session"):
             held += things_in(value) if hasattr(value, "__dict__") else 0
     return held
+
+
+def is_shared(thing: object, name: str) -> bool:
+    """Whether it is another's, and counted there."""
+    return isinstance(thing, Voice) and name == "_board"
