@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 Target = Callable[[bytes], None]
 
 
 def session() -> Target:
     """What an insider may say to the other parties, in any order: `rank type body` a line."""
-    from agent.session.machine import SessionMachine
+    from agent.session.descriptor import KeyAgreement
+    from agent.session.events import Described, State
+    from agent.session.machine import EARLY, SessionMachine
     from agent.session.transcript import NotATranscript, check
     from messaging.errors import MessagingError
     from messaging.message import Message
     from messaging.protocols.session import PROTOCOL, Say, from_message
     from tests.support.sessions import NOW as START
-    from tests.support.sessions import draft_of, make_parties, start
+    from tests.support.sessions import draft_of, make_parties, offer_for, start
     from traversal.candidate import BadCandidate, RemoteSide
 
     parties = make_parties(3)
     documents = {party.did: party.document for party in parties}
-    draft = draft_of(parties)
+    # A proposal with an ML-KEM key is half of what an input may have.
+    draft = replace(draft_of(parties), key_agreement=KeyAgreement.CLASSICAL)
 
     def say(machine: SessionMachine, sender: str, line: bytes, now: float) -> None:
         kind, _, text = line.partition(b" ")
         # A seed names the parties that are drawn anew in every process.
         for rank, party in enumerate(parties):
             text = text.replace(b"{%d}" % rank, party.did.encode())
+        if machine.descriptor is not None:
+            text = text.replace(b"{S}", machine.descriptor.id.encode())
         try:
             body = json.loads(text)
             said = from_message(Message(f"{PROTOCOL}/{kind.decode(errors='replace')}", body))
@@ -51,8 +57,11 @@ def session() -> Target:
             now += 1.0
             machine.handle_timer(now)
             machine.messages_to_send()
-            while machine.next_event() is not None:
-                pass
+            while (event := machine.next_event()) is not None:
+                if isinstance(event, Described):
+                    session = event.descriptor.id
+                    machine.offers_made({p.did: offer_for(session) for p in parties[1:]}, now)
+        assert machine.state in (*EARLY, State.ENDED), "it went on without signatures"
         try:
             check(json.loads(data), documents)
         except (NotATranscript, ValueError, RecursionError):
