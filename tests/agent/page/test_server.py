@@ -80,6 +80,11 @@ async def test_a_rebound_name_gets_not_even_the_page(server: PageServer) -> None
     assert answer.status == 403
 
 
+async def test_no_other_address_of_this_machine_leads_to_it(server: PageServer) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", server.guard.port)
+
+
 async def test_a_form_of_another_page_cannot_post(server: PageServer) -> None:
     """What needs no preflight is not JSON by its name; and a preflight is never allowed."""
     answer, _ = await call(
