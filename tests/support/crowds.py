@@ -21,7 +21,7 @@ from agent.session.machine import EARLY, SessionMachine
 from agent.session.stage import PATIENCE as STEP
 from agent.session.statements import Kind, verify
 from agent.session.story import RAN, READY_TIMEOUT, RESULTS_TIMEOUT
-from messaging.protocols.session import SessionMessage
+from messaging.protocols.session import Propose, SessionMessage, Withdraw
 from tests.support.sessions import NOW, Party, draft_of, make_parties, offer_for, start
 
 PARTIES = make_parties(5)
@@ -58,6 +58,8 @@ class Agent:
     ended: Ended | None = None
     released: int = 0
     stopped: bool = False
+    heard: dict[str, int] = field(default_factory=dict)  # by party: when its newest call was made
+    taken_back: set[str] = field(default_factory=set)  # nonces
     records: list[transcript.Record] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ class Crowd:
         self.history: list[Letter] = []
         self.written: list[Written] = []
         self.sessions: dict[str, Mapping[str, Any]] = {}
+        self.created: dict[str, int] = {}  # of the proposal with this nonce
         self.now = now
         self._processes = count()
 
@@ -149,6 +152,7 @@ class Crowd:
         assert agent is not None
         if agent.machine.concerns(letter.sender, letter.message):
             self.mail.remove(letter)
+            self._remember(agent, letter)
             agent.machine.handle_message(letter.sender, letter.message, self.now)
         else:
             letter.left_by.add(agent.process)
@@ -179,6 +183,8 @@ class Crowd:
         """A letter of another session of these parties, which nobody has read there."""
         old = other[position % len(other)]
         self.mail.append(Letter(old.sender, old.to, old.message))
+        if isinstance(old.message, Propose):
+            self.created[old.message.nonce] = old.message.created
 
     def say(self, to: Party, message: SessionMessage) -> None:
         """Mallory's own word to one party, at once."""
@@ -257,7 +263,13 @@ class Crowd:
         for did, agent in self.agents.items():
             while (event := agent.machine.next_event()) is not None:
                 self._note(agent, event)
-            for to, message in agent.machine.messages_to_send():
+            sent = agent.machine.messages_to_send()
+            told = {to for to, message in sent if isinstance(message, Withdraw)}
+            if agent.ended and agent.state is not State.ENDED and agent.ended.outcome not in RAN:
+                assert told == {*self.draft.parties} - {did}, "who stops says so to everybody"
+            for to, message in sent:
+                if isinstance(message, Propose):
+                    self.created[message.nonce] = message.created
                 self.mail.append(Letter(did, to, message))
                 self.history.append(Letter(did, to, message))
             del self.history[:-REMEMBERED]
@@ -270,9 +282,26 @@ class Crowd:
         agent = self.agents.get(letter.to)
         return None if agent is None or agent.process in letter.left_by else agent
 
+    def _remember(self, agent: Agent, letter: Letter) -> None:
+        """What a process has heard before the signatures, and what must follow from it."""
+        match letter.message:
+            case Propose(created=created) if agent.machine.state in EARLY:
+                agent.heard[letter.sender] = max(created, agent.heard.get(letter.sender, 0))
+            case Withdraw(nonce=nonce) if agent.machine.state in EARLY:
+                agent.taken_back.add(nonce)
+
+    def _check_newest(self, agent: Agent, nonces: Sequence[str]) -> None:
+        """A session is of everybody's newest call that was heard, and not taken back."""
+        assert not agent.taken_back & {*nonces}
+        for party, nonce in zip(self.parties, nonces, strict=True):
+            assert self.created.get(nonce, 0) >= agent.heard.get(party.did, 0) or (
+                party is self.mallory
+            )
+
     def _note(self, agent: Agent, event: Event) -> None:
         match event:
             case Described(descriptor):
+                self._check_newest(agent, descriptor.content["nonces"])
                 self.sessions[descriptor.id] = descriptor.content
             case Agreed(descriptor, offers):
                 assert {*offers} == {*descriptor.parties} - {agent.party.did}
@@ -310,6 +339,7 @@ class Crowd:
         continues = agent.machine.continuation()
         agent.epochs += 1
         agent.ended = None
+        agent.heard, agent.taken_back = {}, set()
         agent.began = agent.since = self.now
         agent.state = State.PROPOSING
         draft = agent.machine.draft
