@@ -66,13 +66,13 @@ def test_everybody_gets_as_many_slots_where_all_want_more_than_there_are() -> No
 
 
 @pytest.mark.slow
-def test_twenty_whose_ports_hardly_keep_up_all_find_each_other() -> None:
-    """In a fixed order, and at a pace of each finder's own, the last of the row never would."""
+def test_twenty_whose_ports_hardly_keep_up_find_each_other_in_two_seconds() -> None:
+    """At a pace of each finder's own 320 of the 380 ends have no direct path by then."""
     internet = Internet(Random(1), delay=0.01)
     members = mesh(internet, [internet.nat(*PORT_RESTRICTED).host() for _ in range(20)])
     for member in members:
         member.queue, member.rate = 20, 300.0
-    run_for(internet, 8.0)
+    run_for(internet, 2.0)
     assert complete(members)
 
 
