@@ -90,9 +90,12 @@ class Session:
         return {}, []
 
     def _set_endpoints(self, request: Endpoints) -> Reply:
+        """Rules for another port of ours are there before its first packet and after its last."""
         self._held.check(request.endpoints)
+        self._endpoints |= {to.public_key: to for to in request.endpoints}
+        if any(to.source_port is not None for to in request.endpoints):
+            self._send_another_way()
         self._mesh.set_endpoints(request.endpoints)
-        self._endpoints |= {endpoint.public_key: endpoint for endpoint in request.endpoints}
         self._send_another_way()
         return {}, []
 
