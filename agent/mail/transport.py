@@ -21,6 +21,7 @@ from identity.codec import parse_json
 ENCRYPTED = "application/didcomm-encrypted+json"
 MAX_ANSWER = 1024 * 1024  # bytes: an answer is one envelope
 MAX_DOCUMENT, MAX_DEPTH = 64 * 1024, 16  # bytes and levels of an invitation
+CONNECTIONS = 8  # at a time to one mediator, which others want to reach as well
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 HEARTBEAT_SECONDS = 20.0  # between pings on a socket, so that a dead one is found dead
@@ -56,6 +57,7 @@ class Transport:
         self._http = aiohttp.ClientSession(
             headers={"User-Agent": "didmesh"},
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            connector=aiohttp.TCPConnector(limit_per_host=CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
