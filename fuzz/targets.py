@@ -245,7 +245,8 @@ def envelope() -> Target:
 
 def helper_requests() -> Target:
     """What an agent may ask of the privileged process: one request a line."""
-    from agent.network_helper.requests import Order, RequestRefused, parse
+    from agent.network_helper.order import Order
+    from agent.network_helper.requests import RequestRefused, parse
 
     def feed(data: bytes) -> None:
         order = Order()

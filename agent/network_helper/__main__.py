@@ -22,8 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.network_helper.commands import CommandFailed, log
+from agent.network_helper.order import Order
 from agent.network_helper.program import User
-from agent.network_helper.requests import MAX_REQUEST, Order, RequestRefused, parse
+from agent.network_helper.requests import MAX_REQUEST, RequestRefused, parse
 from agent.network_helper.session import Session
 
 

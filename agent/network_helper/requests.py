@@ -1,7 +1,6 @@
-"""Everything that can be asked of the network helper, and every check of it; no input and output.
+"""What can be asked of the network helper: structure, types, ranges; no input, no output.
 
-    parse(bytes, number of descriptors) -> Request      structure, types, ranges
-    Order.admit(Request)                                 the order of requests, what may change
+    parse(bytes, number of descriptors) -> Request
 
 The caller is an ordinary user who may be hostile, or whose agent a stranger has taken over. What
 it can reach at most: one namespace with nothing but loopback and one WireGuard interface inside,
@@ -14,7 +13,6 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal, NoReturn, cast
 
 from agent.wireguard.config import LEAST_MTU, MAX_LATE, MOST_MTU, Endpoint, Peer, PeerMtu
@@ -110,90 +108,14 @@ def parse(data: bytes, descriptors: int) -> Request:
     """Raises: RequestRefused, for any other input whatsoever."""
     words = _json(data)
     if not isinstance(words, dict):
-        _refuse("a request is an object")
+        refuse("a request is an object")
     kind = words.pop("request", None)
     reader = READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
-        _refuse("no such request")
+        refuse("no such request")
     if descriptors != DESCRIPTORS.get(kind, 0):
-        _refuse("wrong number of file descriptors")
+        refuse("wrong number of file descriptors")
     return cast(Request, reader(words))
-
-
-class State(Enum):
-    NEW = "new"
-    CREATED = "created"
-    RUNNING = "running"
-    REMOVED = "removed"
-
-
-# Which request leads where; what is not here is refused.
-TRANSITIONS: dict[tuple[State, type[Request]], State] = {
-    (State.NEW, Create): State.CREATED,
-    (State.NEW, Remove): State.REMOVED,
-    (State.CREATED, Apply): State.RUNNING,
-    (State.CREATED, Status): State.CREATED,
-    (State.CREATED, Socket): State.CREATED,
-    (State.CREATED, Remove): State.REMOVED,
-    (State.RUNNING, Endpoints): State.RUNNING,
-    (State.RUNNING, Mtu): State.RUNNING,
-    (State.RUNNING, Hold): State.RUNNING,
-    (State.RUNNING, Checks): State.RUNNING,
-    (State.RUNNING, Status): State.RUNNING,
-    (State.RUNNING, Socket): State.RUNNING,
-    (State.RUNNING, Launch): State.RUNNING,
-    (State.RUNNING, Remove): State.REMOVED,
-    (State.REMOVED, Remove): State.REMOVED,
-    (State.REMOVED, Create): State.CREATED,
-}
-
-
-class Order:
-    """The one conversation a helper has: where it stands and what is settled."""
-
-    def __init__(self) -> None:
-        self.state = State.NEW
-        self._own: tuple[str, ...] = ()
-        self._mtu = 0  # the interface's
-        self._peers: frozenset[bytes] = frozenset()
-        self._checks = False
-
-    def admit(self, request: Request) -> None:
-        """Raises: RequestRefused; then nothing has changed."""
-        following = TRANSITIONS.get((self.state, type(request)))
-        if following is None:
-            _refuse(f"no {type(request).__name__.lower()} while {self.state.value}")
-        if isinstance(request, Create):
-            self._own, self._mtu, self._checks = request.addresses, request.mtu, False
-        elif isinstance(request, Apply):
-            self._admit_apply(request)
-        elif isinstance(request, Endpoints):
-            self._admit_endpoints(request)
-        elif isinstance(request, Mtu):
-            self._admit_mtu(request)
-        elif isinstance(request, Checks):
-            self._admit_checks()
-        self.state = following
-
-    def _admit_apply(self, request: Apply) -> None:
-        if any(address in self._own for peer in request.peers for address in peer.allowed_ips):
-            _refuse("a peer with our own address")
-        self._peers = frozenset(peer.public_key for peer in request.peers)
-
-    def _admit_endpoints(self, request: Endpoints) -> None:
-        if not self._peers.issuperset(endpoint.public_key for endpoint in request.endpoints):
-            _refuse("endpoints: of somebody who is no peer")
-
-    def _admit_mtu(self, request: Mtu) -> None:
-        if not self._peers.issuperset(one.public_key for one in request.mtus):
-            _refuse("mtu: of somebody who is no peer")
-        if any(one.mtu > self._mtu for one in request.mtus):
-            _refuse("mtu: more than the interface's")
-
-    def _admit_checks(self) -> None:
-        if self._checks:
-            _refuse("checks: once")
-        self._checks = True
 
 
 def _create(words: dict[str, Any]) -> Create:
@@ -206,13 +128,13 @@ def _create(words: dict[str, Any]) -> Create:
 def _apply(words: dict[str, Any]) -> Apply:
     private_key, listen_port, peers = _members(words, "private_key", "listen_port", "peers")
     if not isinstance(peers, list) or not 1 <= len(peers) < MAX_PARTIES:
-        _refuse("peers: wants a list of 1 to 63")
+        refuse("peers: wants a list of 1 to 63")
     made = tuple(_peer(peer) for peer in peers)
     if len({peer.public_key for peer in made}) < len(made):
-        _refuse("peers: a public key twice")
+        refuse("peers: a public key twice")
     addresses = [address for peer in made for address in peer.allowed_ips]
     if len(set(addresses)) < len(addresses):
-        _refuse("peers: an address twice")
+        refuse("peers: an address twice")
     return Apply(_key(private_key), _number(listen_port, "listen_port", 1024, 65535), made)
 
 
@@ -230,10 +152,10 @@ def _peer(words: object) -> Peer:
 def _endpoints(words: dict[str, Any]) -> Endpoints:
     (endpoints,) = _members(words, "endpoints")
     if not isinstance(endpoints, list) or not 1 <= len(endpoints) < MAX_PARTIES:
-        _refuse("endpoints: wants a list of 1 to 63")
+        refuse("endpoints: wants a list of 1 to 63")
     made = tuple(map(_endpoint, endpoints))
     if len({endpoint.public_key for endpoint in made}) < len(made):
-        _refuse("endpoints: a public key twice")
+        refuse("endpoints: a public key twice")
     return Endpoints(made)
 
 
@@ -242,7 +164,7 @@ def _endpoint(words: object) -> Endpoint:
         words, "public_key", "address", "keepalive", "late", "source_port"
     )
     if not isinstance(late, list) or len(late) > MAX_LATE:
-        _refuse(f"late: wants a list of at most {MAX_LATE}")
+        refuse(f"late: wants a list of at most {MAX_LATE}")
     return Endpoint(
         _key(public_key),
         _address(address),
@@ -255,10 +177,10 @@ def _endpoint(words: object) -> Endpoint:
 def _mtu(words: dict[str, Any]) -> Mtu:
     (mtus,) = _members(words, "mtus")
     if not isinstance(mtus, list) or not 1 <= len(mtus) < MAX_PARTIES:
-        _refuse("mtus: wants a list of 1 to 63")
+        refuse("mtus: wants a list of 1 to 63")
     made = tuple(map(_peer_mtu, mtus))
     if len({one.public_key for one in made}) < len(made):
-        _refuse("mtus: a public key twice")
+        refuse("mtus: a public key twice")
     return Mtu(made)
 
 
@@ -285,18 +207,18 @@ def _status(words: dict[str, Any]) -> Status:
 def _socket(words: dict[str, Any]) -> Socket:
     (kind,) = _members(words, "kind")
     if kind not in ("tcp", "udp"):
-        _refuse("kind: tcp or udp")
+        refuse("kind: tcp or udp")
     return Socket(kind)
 
 
 def _launch(words: dict[str, Any]) -> Launch:
     argv, env, cwd = _members(words, "argv", "env", "cwd")
     if not isinstance(argv, list) or not 1 <= len(argv) <= 1000 or argv[0] == "":
-        _refuse("argv: wants a program and at most 999 arguments")
+        refuse("argv: wants a program and at most 999 arguments")
     if not isinstance(env, dict) or len(env) > 200 or not all(map(_VARIABLE.fullmatch, env)):
-        _refuse("env: wants at most 200 variables with plain names")
+        refuse("env: wants at most 200 variables with plain names")
     if not _text(cwd, "cwd").startswith("/"):
-        _refuse("cwd: wants an absolute path")
+        refuse("cwd: wants an absolute path")
     argv = tuple(_text(word, "argv") for word in argv)
     return Launch(argv, {name: _text(value, "env") for name, value in env.items()}, cwd)
 
@@ -324,36 +246,36 @@ DESCRIPTORS = {"launch": 3, "hold": 1}
 def _hosts(value: object) -> tuple[str, ...]:
     """One or two addresses, of different families, in the one way `ip` writes them."""
     if not isinstance(value, list) or len(value) not in (1, 2):
-        _refuse("addresses: wants a list of one or two")
+        refuse("addresses: wants a list of one or two")
     hosts = [_host(text) for text in value]
     if len({host.version for host in hosts}) < len(hosts):
-        _refuse("addresses: two of one family")
+        refuse("addresses: two of one family")
     return tuple(map(str, hosts))
 
 
 def _host(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if not isinstance(value, str) or not _HOST.fullmatch(value):
-        _refuse("addresses: not an address")
+        refuse("addresses: not an address")
     try:
         host = ipaddress.ip_network(value)
     except ValueError:
-        _refuse("addresses: not an address")
+        refuse("addresses: not an address")
     if host.num_addresses != 1:
-        _refuse("addresses: wants one host, not a network")
+        refuse("addresses: wants one host, not a network")
     if not any(host.network_address in network for network in NETWORKS):
-        _refuse("addresses: outside 10.0.0.0/8, 100.64.0.0/10 and fd00::/8")
+        refuse("addresses: outside 10.0.0.0/8, 100.64.0.0/10 and fd00::/8")
     return host
 
 
 def _address(value: object) -> tuple[str, int]:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
-        _refuse("address: wants an address and a port")
+        refuse("address: wants an address and a port")
     try:
         address = ipaddress.ip_address(value[0])
     except ValueError:
-        _refuse("address: not an address")
+        refuse("address: not an address")
     if address.is_multicast or address.is_unspecified or "%" in value[0]:
-        _refuse("address: not the address of one host")
+        refuse("address: not the address of one host")
     return str(address), _number(value[1], "address", 1, 65535)
 
 
@@ -363,45 +285,46 @@ def _key(value: object) -> bytes:
     except ValueError:
         key = b""
     if len(key) != 32:
-        _refuse("key: wants 32 bytes in base64")
+        refuse("key: wants 32 bytes in base64")
     return key
 
 
 def _members(value: object, *names: str) -> list[Any]:
     """Exactly these members, no more and no fewer."""
     if not isinstance(value, dict) or value.keys() != set(names):
-        _refuse(f"wants exactly: {', '.join(names) or 'nothing'}")
+        refuse(f"wants exactly: {', '.join(names) or 'nothing'}")
     return [value[name] for name in names]
 
 
 def _number(value: object, name: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        _refuse(f"{name}: wants a whole number from {low} to {high}")
+        refuse(f"{name}: wants a whole number from {low} to {high}")
     return value
 
 
 def _text(value: object, name: str) -> str:
     """What the system takes as a string: no NUL, and writable as UTF-8 (no lone surrogate)."""
     if not isinstance(value, str) or "\0" in value or _SURROGATE.search(value):
-        _refuse(f"{name}: wants text")
+        refuse(f"{name}: wants text")
     return value
 
 
 def _json(data: bytes) -> Any:
     if len(data) > MAX_REQUEST:
-        _refuse("too long")
+        refuse("too long")
     try:
-        return json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+        return json.loads(data.decode(), object_pairs_hook=_object, parse_constant=refuse)
     except (ValueError, RecursionError):
-        _refuse("not JSON")
+        refuse("not JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        _refuse("a member twice")
+        refuse("a member twice")
     return members
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse(reason: str) -> NoReturn:
+    """Raises: RequestRefused."""
     raise RequestRefused(reason)

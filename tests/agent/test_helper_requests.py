@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.network_helper.__main__ import served_user
+from agent.network_helper.order import TRANSITIONS, Order, State
 from agent.network_helper.requests import (
     MAX_REQUEST,
     READERS,
-    TRANSITIONS,
     Apply,
     Checks,
     Create,
@@ -21,12 +21,10 @@ from agent.network_helper.requests import (
     Hold,
     Launch,
     Mtu,
-    Order,
     Remove,
     Request,
     RequestRefused,
     Socket,
-    State,
     Status,
     parse,
 )
