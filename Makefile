@@ -14,7 +14,8 @@ test:  ## every test; those that need root or a foreign peer say so when they sk
 	@scripts/setup dev
 	@scripts/interop
 	@# Most of them wait for a network or a timer; a file stays together, with what it has set up.
-	@$(PY) -m pytest -n 3 --dist loadfile --durations 15
+	@$(PY) -m pytest -n 3 --dist loadfile --durations 15 -m "not alone"
+	@$(PY) -m pytest -m alone
 	@$(PY) -m fuzz --seconds 60
 
 check:  ## style, types, and the direction of imports

@@ -20,6 +20,7 @@ from lab.screen import Screen
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),

@@ -13,6 +13,7 @@ from lab.link import SMOOTH, Link, Way, netem
 from lab.topology import Lab
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
