@@ -68,6 +68,7 @@ class Crew:
 
     lab: Lab
     members: list[Member] = field(default_factory=list)
+    mediator: int | None = None  # its process, once it was started
 
     def start_mediator(self, *addresses: str, link: Link = SMOOTH) -> str:
         """Start it on a new public host and give back its URL."""
@@ -84,6 +85,7 @@ class Crew:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+        self.mediator = process.pid
         assert process.stdout is not None
         ready = select.select([process.stdout], [], [], SECONDS_TO_START)[0]
         if not ready or not process.stdout.readline():
