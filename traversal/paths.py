@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from traversal.agreement import (
     Agreement,
@@ -44,13 +44,13 @@ from traversal.candidate import (
 from traversal.checks import Checks, is_role_conflict
 from traversal.controlled import Controlled
 from traversal.controlling import Controlling
+from traversal.datagram import Datagram
 from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, Message
 from traversal.turns import Pacer
 
 __all__ = [
-    "Datagram",
     "Event",
     "PairFailed",
     "PathFinder",
@@ -65,14 +65,6 @@ FORGET_REFLEXIVE = 60.0  # seconds after which such an address may make room for
 
 
 Way = tuple[Address, int | None]  # an address of theirs, and the port of ours, None for the usual
-
-
-class Datagram(NamedTuple):
-    """`source_port` is a port of ours that it must leave from; None: the session's own."""
-
-    data: bytes
-    destination: Address
-    source_port: int | None = None
 
 
 class PathFinder:

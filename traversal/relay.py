@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from traversal import stun
 from traversal.candidate import Address
-from traversal.paths import Datagram
+from traversal.datagram import Datagram
 from traversal.stun import BIND, Class, MalformedStun, Message
 
 REQUEST_SIZE = 240  # bytes of a bind, at least; every answer is shorter

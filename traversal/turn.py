@@ -26,7 +26,7 @@ from typing import Any
 
 from traversal import stun
 from traversal.candidate import Address
-from traversal.paths import Datagram
+from traversal.datagram import Datagram
 from traversal.stun import Class, MalformedStun, Message
 
 ALLOCATE, REFRESH, SEND, DATA, CREATE_PERMISSION, CHANNEL_BIND = 0x003, 0x004, 6, 7, 8, 9

@@ -32,9 +32,10 @@ from traversal.candidate import (
     nat_of,
     turn_candidate,
 )
+from traversal.datagram import Datagram
 from traversal.explanation import Explanation
 from traversal.pairs import Path
-from traversal.paths import Datagram, Event, PathFinder, State
+from traversal.paths import Event, PathFinder, State
 from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 from traversal.stun import Class, MalformedStun
 from traversal.turns import Pacer, Turns

@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Collection
-from functools import partial
 
 from agent.connection.port import Inbox
 from traversal.candidate import Address
-from traversal.stun import MAX_SIZE
 
 READ_AT_ONCE = 8  # datagrams of one socket in one turn of the loop; there are hundreds of sockets
 
@@ -65,15 +63,5 @@ class MorePorts:
             raise
         port: int = made.getsockname()[1]
         self._sockets[port] = made
-        self._loop.add_reader(made, partial(self._read, made, port))
+        self._loop.add_reader(made, self._inbox.read, made, READ_AT_ONCE, port)
         return port
-
-    def _read(self, made: socket.socket, port: int) -> None:
-        for _ in range(READ_AT_ONCE):
-            try:
-                data, source = made.recvfrom(MAX_SIZE + 1)
-            except BlockingIOError:
-                return
-            except OSError:  # a late ICMP error for something we sent
-                continue
-            self._inbox.put(data, Address(source[0].partition("%")[0], source[1]), port)

@@ -7,10 +7,12 @@ STUN on (`check_socket`).
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import NamedTuple, Protocol
 
 from traversal.candidate import Address
+from traversal.stun import MAX_SIZE
 
 MAX_WAITING = 512  # datagrams kept for a slow reader; more are dropped, as a full kernel queue does
 
@@ -54,6 +56,17 @@ class Inbox:
         if not self._waiting.full():
             self._waiting.put_nowait(Arrival(data, source, time.monotonic(), port))
         self._awake.set()
+
+    def read(self, made: socket.socket, at_once: int, port: int | None = None) -> None:
+        """Take so many datagrams at most from a UDP socket that does not block."""
+        for _ in range(at_once):
+            try:
+                data, source = made.recvfrom(MAX_SIZE + 1)
+            except BlockingIOError:
+                return
+            except OSError:  # a late ICMP error for something we sent
+                continue
+            self.put(data, Address(source[0].partition("%")[0], source[1]), port)
 
     def wake(self) -> None:
         self._awake.set()

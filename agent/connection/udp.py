@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
-from functools import partial
 from typing import Self
 
 from agent.connection.interfaces import source_towards
 from agent.connection.port import Inbox
 from traversal.candidate import Address
-from traversal.stun import MAX_SIZE
 
 READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
 ATTEMPTS = 20  # random ports, until one is free with both families
@@ -32,7 +30,7 @@ class UdpPort:
         self._loop = asyncio.get_running_loop()
         for made in sockets:
             made.setblocking(False)
-            self._loop.add_reader(made, partial(self._read, made))
+            self._loop.add_reader(made, self.inbox.read, made, READ_AT_ONCE)
 
     @classmethod
     async def bind(cls, port: int = 0) -> Self:
@@ -57,16 +55,6 @@ class UdpPort:
             if made.fileno() >= 0:
                 self._loop.remove_reader(made)
                 made.close()
-
-    def _read(self, made: socket.socket) -> None:
-        for _ in range(READ_AT_ONCE):
-            try:
-                data, source = made.recvfrom(MAX_SIZE + 1)
-            except BlockingIOError:
-                return
-            except OSError:  # a late ICMP error for something we sent
-                continue
-            self.inbox.put(data, Address(source[0].partition("%")[0], source[1]))
 
 
 def _bound(port: int) -> list[socket.socket]:
