@@ -97,6 +97,7 @@ def test_two_parties_of_one_lan_meet_inside_it(internet: Internet) -> None:
         assert host_of(path_to(commands[2], other)) == internet.address_of("shared")
 
 
+@pytest.mark.alone
 def test_parties_use_different_mediators(internet: Internet) -> None:
     mediators = (internet.near, internet.far, internet.near)
     parties = internet.parties("home0", "home1", "home2", mediators=mediators)
