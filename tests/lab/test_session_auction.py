@@ -105,7 +105,9 @@ def test_parties_use_different_mediators(internet: Internet) -> None:
     for command in commands:
         assert command.wait() == 0, command.told()
         assert command.the("result")["output"] == RESULT
-        assert {path["kind"] for path in command.all("path")} == {"direct"}
+        # A relay may answer first; the direct path replaces it.
+        in_the_end = {path["did"]: path["kind"] for path in command.all("path")}
+        assert list(in_the_end.values()) == ["direct"] * 2, command.told()
 
 
 def test_whoever_waits_in_a_run_answers_pings_across_mediators(internet: Internet) -> None:

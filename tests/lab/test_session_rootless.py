@@ -53,7 +53,9 @@ def test_one_party_is_rootless_among_others_and_everybody_is_reached_directly(
     for command in commands:
         assert command.wait() == 0, command.told()
         assert command.the("result")["output"] == "sum=6\n"
-        assert {event["kind"] for event in command.all("path")} == {"direct"}, command.told()
+        # A relay may answer first; the direct path replaces it.
+        in_the_end = {event["did"]: event["kind"] for event in command.all("path")}
+        assert list(in_the_end.values()) == ["direct"] * 2, command.told()
         cleanup = command.the("cleanup")
         assert not any(cleanup[kind] for kind in ("interfaces", "namespaces", "processes"))
 
