@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 
@@ -39,9 +40,13 @@ def phrase(descriptor_id: str) -> str:
     return " ".join(words[number >> BITS * i & (1 << BITS) - 1] for i in range(PHRASE_WORDS))
 
 
-def new_code() -> str:
-    """Three words with dashes: 10 bits to find the lobby by, 20 bits that are a secret."""
-    return "-".join(secrets.choice(word_list()) for _ in range(CODE_WORDS))
+def new_code(first_words_taken: Collection[str] = ()) -> str:
+    """Three words with dashes: 10 bits to find the lobby by, 20 bits that are a secret.
+
+    Its first word is none of those taken.
+    """
+    first = secrets.choice([word for word in word_list() if word not in first_words_taken])
+    return "-".join([first, *(secrets.choice(word_list()) for _ in range(CODE_WORDS - 1))])
 
 
 def parse_code(text: str) -> str:

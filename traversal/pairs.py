@@ -84,6 +84,7 @@ class Pair:
     born: float
     next_check: float
     source_port: int | None = None
+    shut: bool = False  # nothing but checks is let in by its port yet, so nothing else may come
     urgent: bool = False
     sent: int = 0
     answered: int = 0
@@ -104,6 +105,10 @@ class Pair:
 
     @property
     def works(self) -> bool:
+        return self.answers and not self.shut
+
+    @property
+    def answers(self) -> bool:
         return bool(self.recent)
 
     @property

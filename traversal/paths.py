@@ -95,6 +95,7 @@ class PathFinder:
         self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
         self._attempt: Attempt | None = None
+        self._let_in: set[int | None] = {None}
         self.add_remote(remote.candidates, now)
 
     @property
@@ -186,10 +187,21 @@ class PathFinder:
         """Whether a birthday attempt is still on its way."""
         return self._attempt is not None
 
-    def proven_ports(self) -> frozenset[int]:
-        """The source ports, beside the session's own, of paths that work, in use or not yet."""
+    def answered_ports(self) -> frozenset[int]:
+        """The source ports, beside the session's own, from which a check was answered.
+
+        A path from there is used after `let_in`.
+        """
         ways = self._pairs.items()
-        return frozenset(port for (_, port), pair in ways if port is not None and pair.works)
+        return frozenset(port for (_, port), pair in ways if port is not None and pair.answers)
+
+    def let_in(self, source_port: int, now: float) -> None:
+        """Whatever comes to this port of ours gets where it has to, from now on."""
+        self._let_in.add(source_port)
+        for pair in self._pairs.values():
+            if pair.source_port == source_port:
+                pair.shut = False
+        self._agreement.turn(now)
 
     def needed_ports(self) -> frozenset[int]:
         """The source ports, beside the session's own, that must stay open."""
@@ -299,7 +311,7 @@ class PathFinder:
     def _try_anew(self, theirs: Candidate, now: float) -> None:
         pair = self._pairs.get((theirs.address, None))
         if pair is None:
-            self._pairs[theirs.address, None] = Pair(theirs, now, now)
+            self._add(Pair(theirs, now, now))
             return
         if pair.remote.kind is Kind.PEER_REFLEXIVE:
             pair.remote = theirs
@@ -316,8 +328,7 @@ class PathFinder:
         address, source_port = way
         said = request.attributes.get("PRIORITY", 0)
         remote = Candidate(Kind.PEER_REFLEXIVE, address, said, "prflx")
-        pair = self._pairs[way] = Pair(remote, now, now, source_port)
-        return pair
+        return self._add(Pair(remote, now, now, source_port))
 
     def _learn_from_probe(self, way: Way, transaction: bytes) -> Pair | None:
         """A probe of the birthday attempt is answered: its address becomes a pair."""
@@ -326,8 +337,13 @@ class PathFinder:
             return None
         _, sent_at = found
         remote = Candidate(Kind.PEER_REFLEXIVE, way[0], 0, "prflx")
-        pair = self._pairs[way] = Pair(remote, sent_at, sent_at, way[1])
+        pair = self._add(Pair(remote, sent_at, sent_at, way[1]))
         pair.note_sent(transaction, sent_at, None)
+        return pair
+
+    def _add(self, pair: Pair) -> Pair:
+        pair.shut = pair.source_port not in self._let_in
+        self._pairs[pair.remote.address, pair.source_port] = pair
         return pair
 
     def _forget_hopeless(self) -> None:

@@ -80,7 +80,7 @@ class Connectivity:
         self._pacer = Pacer.shared()
         self._turns = Turns()
         self._more = MorePorts(port.inbox)
-        self.trying_hard = TryingHard(self._more)
+        self.trying_hard = TryingHard(self._more, self._wake)
         self._inquiry: Inquiry | None = None
         self._on_gathered: Callable[[Gathered], None] = lambda _: None
 

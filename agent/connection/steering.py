@@ -53,8 +53,7 @@ class Steering:
         self._mtus: dict[str, int] = {}
         self._set: dict[str, int] = {}  # MTUs as the helper has them
         self._sources: dict[str, int] = {}  # ports that paths lead from
-        self._held: set[int] = set()  # ports that the helper knows as ours
-        self._to_hold: list[socket.socket] = []
+        self._to_hold: list[tuple[socket.socket, Callable[[], None]]] = []
         self._news = asyncio.Event()
         self._look_took = 0.0
 
@@ -89,9 +88,12 @@ class Steering:
         if mtu < before:
             self._news.set()
 
-    def hold(self, source: socket.socket) -> None:
-        """Paths may lead from this socket's port: what of WireGuard's comes there is let in."""
-        self._to_hold.append(source)
+    def let_in(self, source: socket.socket, then: Callable[[], None]) -> None:
+        """Have what comes to this socket's port for WireGuard get there, `then` paths may use it.
+
+        Where the helper refuses that, `then` is never called.
+        """
+        self._to_hold.append((source, then))
         self._news.set()
 
     def settle(self, party: str) -> None:
@@ -133,7 +135,6 @@ class Steering:
                 keepalive = 0 if party in self._waiting else KEEPALIVE
                 key = self._keys[party]
                 source = self._sources.get(party)
-                source = source if source in self._held else None
                 endpoints.append(Endpoint(key, watch.wanted, keepalive, watch.late, source))
                 watch.done()
         if endpoints:
@@ -142,18 +143,17 @@ class Steering:
                 self._on_aimed(party)
 
     async def _hold_ports(self) -> None:
-        """Before a path is chosen that leads from there; what the other side sends is not lost."""
+        """Before a path is chosen that leads from there: the other side may send at once."""
         while self._to_hold:
-            source = self._to_hold.pop()
+            source, then = self._to_hold.pop()
             if source.fileno() < 0:  # given back meanwhile
                 continue
-            port = source.getsockname()[1]
             try:
                 await self._helper.hold(source)
             except (HelperRefused, HelperFailed) as error:  # a kernel that cannot tell whose it is
                 log.warning("%s", error)
             else:
-                self._held.add(port)
+                then()
 
     async def _wait(self) -> None:
         urgent = any(watch.urgent for watch in self._watches.values()) or bool(self._waiting)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 
 from agent.connection.more_ports import MorePorts
 from traversal.paths import PathFinder
@@ -18,13 +20,15 @@ MOST = 3  # attempts for a party in a session
 class TryingHard:
     """For the parties who, like us, have said that they take part.
 
-    `on_proven` is told of each port that a path may be chosen of, before it is.
+    `let_in` is given each port from which a path may lead, and calls back when what comes there
+    gets where it has to: the path is used then.
     """
 
-    def __init__(self, ports: MorePorts) -> None:
-        self.on_proven: Callable[[socket.socket], None] = lambda _: None
+    def __init__(self, ports: MorePorts, on_change: Callable[[str], None]) -> None:
+        self.let_in: Callable[[socket.socket, Callable[[], None]], None] = lambda _, then: then()
         self._ports = ports
-        self._proven: set[int] = set()
+        self._on_change = on_change
+        self._asked: set[int] = set()
         self._due: dict[str, float] = {}
         self._made: dict[str, int] = {}
         self._finders: dict[str, PathFinder] = {}
@@ -51,17 +55,21 @@ class TryingHard:
             ports = self._ports.open(plan.source_ports, plan.target.version)
             finder.attempt_birthday(plan, ports, now)
             begun.append(party)
-        self._tell_proven()
+        self._let_answered_in()
         self._ports.keep({port for f in self._finders.values() for port in f.needed_ports()})
         return begun
 
-    def _tell_proven(self) -> None:
-        found = {port for finder in self._finders.values() for port in finder.proven_ports()}
-        for port in found - self._proven:
-            made = self._ports.at(port)
-            if made is not None:
-                self.on_proven(made)
-        self._proven |= found
+    def _let_answered_in(self) -> None:
+        for party, finder in self._finders.items():
+            for port in finder.answered_ports() - self._asked:
+                self._asked.add(port)
+                made = self._ports.at(port)
+                if made is not None:
+                    self.let_in(made, partial(self._use, party, port))
+
+    def _use(self, party: str, port: int) -> None:
+        self._finders[party].let_in(port, time.monotonic())
+        self._on_change(party)
 
     def next_timer(self) -> float:
         return min(self._due.values(), default=math.inf)

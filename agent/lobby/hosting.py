@@ -54,6 +54,7 @@ class Hosting:
     called: Sequence[str]  # DIDs that hear of the lobby from us, and are let in
     _keeper: Doorkeeper | None = None
     _door: Door | None = None
+    _first_words: set[str] = field(default_factory=set)  # of all codes so far
     _codes: int = 0
     _told: str = ""
     _sitting: Sitting = field(init=False)
@@ -202,7 +203,9 @@ class Hosting:
     async def _open_door(self) -> None:
         """Stand in a door of a fresh code; without one the link is the only way in."""
         for _ in range(DOORS):
-            code = new_code()
+            code = new_code(self._first_words)
+            # Who still tries a burnt code must not come to the next one's door, and burn it.
+            self._first_words.add(code.partition("-")[0])
             door = door_of(code, self.mediator)
             try:
                 await self.room.mailbox.open_door(door.did, door.keys)

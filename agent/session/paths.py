@@ -88,7 +88,7 @@ class Paths:
         self._turn = own.turn
         self._steering = Steering(self.stage.helper, keys, leads, self.heart.reach, self._distress)
         self.heart.watch_mtus(self._limit, self._on_mtu)
-        self.connectivity.trying_hard.on_proven = self._steering.hold
+        self.connectivity.trying_hard.let_in = self._steering.let_in
         seeing = Seeing(self.stage.me, self.descriptor.parties, self.connectivity, self._steering)
         self.heart.seen, self.heart.on_seen = seeing.seen, seeing.hear
         for did in agreed.offers:

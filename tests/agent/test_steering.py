@@ -161,8 +161,7 @@ async def test_a_port_is_held_before_a_path_leads_from_it() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
             source.bind(("127.0.0.1", 0))
             port = source.getsockname()[1]
-            steered.hold(source)
-            steered.aim("ben", DIRECT, [RELAY], port)
+            steered.let_in(source, lambda: steered.aim("ben", DIRECT, [RELAY], port))
             await turns()
             assert helper.held == [port]
             steered.settle("ben")
@@ -172,27 +171,24 @@ async def test_a_port_is_held_before_a_path_leads_from_it() -> None:
     assert [endpoint.source_port for endpoint in helper.told] == [port, port, None]
 
 
-async def test_a_port_that_was_given_back_meanwhile_is_not_named() -> None:
+async def test_a_port_that_was_given_back_meanwhile_is_not_used() -> None:
     async with running(leads={"ben"}) as (steered, helper, _):
         closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         closed.close()
-        steered.hold(closed)
-        steered.aim("ben", DIRECT, [], 40000)
+        steered.let_in(closed, lambda: steered.aim("ben", DIRECT, [], 40000))
         await turns()
-    assert helper.held == []
-    assert [endpoint.source_port for endpoint in helper.told] == [None]
+    assert helper.held == helper.told == []
 
 
-async def test_a_port_that_is_not_held_is_not_named_and_ends_nothing() -> None:
-    async with running(leads={"ben"}) as (steered, helper, reached):
+async def test_a_port_that_is_not_held_is_not_used_and_ends_nothing() -> None:
+    async with running(leads={"ben"}) as (steered, helper, _):
         helper.refuses = True
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
             source.bind(("127.0.0.1", 0))
-            steered.hold(source)
-            steered.aim("ben", DIRECT, [], source.getsockname()[1])
+            steered.let_in(source, lambda: steered.aim("ben", DIRECT, [], 40000))
+            steered.aim("carl", DIRECT)
             await turns()
-    assert reached == ["ben"]
-    assert [endpoint.source_port for endpoint in helper.told] == [None]
+    assert [endpoint.public_key for endpoint in helper.told] == [CARL]
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,10 +30,14 @@ class Finder:
     attempting: bool = False
     attempts: list[float] = field(default_factory=list)
     ports: frozenset[int] = frozenset()
-    proven: frozenset[int] = frozenset()
+    answered: frozenset[int] = frozenset()
+    used: list[int] = field(default_factory=list)
 
-    def proven_ports(self) -> frozenset[int]:
-        return self.proven
+    def answered_ports(self) -> frozenset[int]:
+        return self.answered
+
+    def let_in(self, source_port: int, now: float) -> None:
+        self.used.append(source_port)
 
     def birthday_plan(self) -> Plan | None:
         return self.plan
@@ -54,7 +58,7 @@ async def ports() -> AsyncIterator[MorePorts]:
 
 
 def trying(ports: MorePorts, *finders: Finder) -> TryingHard:
-    made = TryingHard(ports)
+    made = TryingHard(ports, lambda _: None)
     for number, finder in enumerate(finders):
         made.add(str(number), finder, 0.0)  # type: ignore[arg-type]
     return made
@@ -112,15 +116,19 @@ async def test_ports_are_open_for_as_long_as_they_are_needed(ports: MorePorts) -
     assert all(ports.at(port) is None for port in gone)
 
 
-async def test_a_port_of_which_a_path_may_be_chosen_is_told_once(ports: MorePorts) -> None:
-    finder, told = Finder(OPEN), list[int]()
-    hard = trying(ports, finder)
-    hard.on_proven = lambda made: told.append(made.getsockname()[1])
+async def test_a_port_is_asked_for_once_and_used_when_it_lets_in(ports: MorePorts) -> None:
+    finder, asked, woken = Finder(OPEN), list[tuple[int, Callable[[], None]]](), list[str]()
+    hard = TryingHard(ports, woken.append)
+    hard.add("ben", finder, 0.0)  # type: ignore[arg-type]
+    hard.let_in = lambda made, then: asked.append((made.getsockname()[1], then))
     hard.turn(BEGIN_AFTER)
-    finder.proven = frozenset([max(finder.ports)])
+    finder.answered = frozenset([max(finder.ports)])
     hard.turn(BEGIN_AFTER + 0.1)
     hard.turn(BEGIN_AFTER + 0.2)
-    assert told == [max(finder.ports)]
+    ((port, then),) = asked
+    assert (port, finder.used, woken) == (max(finder.ports), [], [])
+    then()
+    assert (finder.used, woken) == ([port], ["ben"])
 
 
 async def test_what_comes_to_another_port_says_to_which(ports: MorePorts) -> None:

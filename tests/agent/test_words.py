@@ -36,6 +36,12 @@ def test_a_code_is_read_as_people_type_it() -> None:
     assert new_code() != new_code()
 
 
+def test_a_new_code_has_another_first_word_than_those_before() -> None:
+    free = word_list()[700]
+    taken = set(word_list()) - {free}
+    assert {new_code(taken).partition("-")[0] for _ in range(3)} == {free}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -8,6 +8,8 @@ from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide,
 from traversal.pairs import Path
 from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettled, State
 
+LETTING_IN = 0.25  # seconds from a check answered at another port to its letting everything in
+
 
 @dataclass
 class Party:
@@ -16,6 +18,7 @@ class Party:
     by_destination: Counter[Address] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
     paths: list[tuple[float, Path]] = field(default_factory=list)  # when found, which
+    let_in: dict[int, float] = field(default_factory=dict)  # other ports, and since when
 
     @property
     def settled(self) -> bool:
@@ -136,9 +139,17 @@ def flush(internet: Internet, party: Party) -> None:
         party.events.append(event)
         if isinstance(event, PathFound):
             party.paths.append((internet.now, event.path))
+    for port in party.finder.answered_ports() - party.let_in.keys():
+        party.let_in[port] = internet.now + LETTING_IN
+        internet.at(party.let_in[port], lambda port=port: _let_in(internet, party, port))
     timer = party.finder.next_timer()
     if timer is not None:
         internet.at(max(timer, internet.now), lambda: _wake(internet, party, timer))
+
+
+def _let_in(internet: Internet, party: Party, port: int) -> None:
+    party.finder.let_in(port, internet.now)
+    flush(internet, party)
 
 
 def _wake(internet: Internet, party: Party, planned: float) -> None:

@@ -65,6 +65,18 @@ def test_it_finds_a_direct_path_and_both_ends_use_it(opener_controls: bool) -> N
     assert arrives(internet, opener, prober)
 
 
+@pytest.mark.parametrize("opener_controls", [False, True])
+def test_neither_end_uses_it_before_its_port_lets_everything_in(opener_controls: bool) -> None:
+    internet, parties = pair(seed=3, opener_controls=opener_controls)
+    attempt(internet, parties)
+    run(internet, parties, until=60.0)
+    opener, _ = parties if opener_controls else parties[::-1]
+    let_in_at = opener.let_in[opener.finder.path.source_port]
+    for party in parties:
+        found_at, path = party.paths[-1]
+        assert (path.relayed, found_at >= let_in_at) == (False, True)
+
+
 def test_most_attempts_succeed() -> None:
     assert success_rate(range(12)) >= 10 / 12
 
