@@ -187,16 +187,16 @@ class PathFinder:
         """Whether a birthday attempt is still on its way."""
         return self._attempt is not None
 
-    def answered_ports(self) -> frozenset[int]:
-        """The source ports, beside the session's own, from which a check was answered.
+    def answered_ports(self) -> dict[int, Address]:
+        """The source ports, beside the session's own, of which a check was answered, and by whom.
 
         A path from there is used after `let_in`.
         """
         ways = self._pairs.items()
-        return frozenset(port for (_, port), pair in ways if port is not None and pair.answers)
+        return {port: at for (at, port), pair in ways if port is not None and pair.answers}
 
     def let_in(self, source_port: int, now: float) -> None:
-        """Whatever comes to this port of ours gets where it has to, from now on."""
+        """All that comes to this port of ours, or goes back from there, arrives from now on."""
         self._let_in.add(source_port)
         for pair in self._pairs.values():
             if pair.source_port == source_port:

@@ -53,7 +53,7 @@ class Steering:
         self._mtus: dict[str, int] = {}
         self._set: dict[str, int] = {}  # MTUs as the helper has them
         self._sources: dict[str, int] = {}  # ports that paths lead from
-        self._to_hold: list[tuple[socket.socket, Callable[[], None]]] = []
+        self._to_hold: list[tuple[socket.socket, Address, Callable[[], None]]] = []
         self._news = asyncio.Event()
         self._look_took = 0.0
 
@@ -88,12 +88,12 @@ class Steering:
         if mtu < before:
             self._news.set()
 
-    def let_in(self, source: socket.socket, then: Callable[[], None]) -> None:
-        """Have what comes to this socket's port for WireGuard get there, `then` paths may use it.
+    def let_in(self, source: socket.socket, address: Address, then: Callable[[], None]) -> None:
+        """WireGuard's packets may come from this address to this socket's port, and go back.
 
-        Where the helper refuses that, `then` is never called.
+        Calls `then` when it is so: a path may lead there. Where the helper refuses, it never does.
         """
-        self._to_hold.append((source, then))
+        self._to_hold.append((source, address, then))
         self._news.set()
 
     def settle(self, party: str) -> None:
@@ -145,11 +145,11 @@ class Steering:
     async def _hold_ports(self) -> None:
         """Before a path is chosen that leads from there: the other side may send at once."""
         while self._to_hold:
-            source, then = self._to_hold.pop()
+            source, address, then = self._to_hold.pop()
             if source.fileno() < 0:  # given back meanwhile
                 continue
             try:
-                await self._helper.hold(source)
+                await self._helper.hold(source, address)
             except (HelperRefused, HelperFailed) as error:  # a kernel that cannot tell whose it is
                 log.warning("%s", error)
             else:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from agent.connection.more_ports import MorePorts
+from traversal.candidate import Address
 from traversal.paths import PathFinder
 
 BEGIN_AFTER = 2.0  # seconds without a direct path, in which ordinary checks have had their chance
@@ -17,15 +18,18 @@ QUEUE = 1.0  # seconds to the next look whether another party's attempt is over
 MOST = 3  # attempts for a party in a session
 
 
+LetIn = Callable[[socket.socket, Address, Callable[[], None]], None]
+
+
 class TryingHard:
     """For the parties who, like us, have said that they take part.
 
-    `let_in` is given each port from which a path may lead, and calls back when what comes there
-    gets where it has to: the path is used then.
+    `let_in` is given each port from which a path may lead, and where to; it calls back when all
+    that comes there, or goes back from there, arrives. Then the path is used.
     """
 
     def __init__(self, ports: MorePorts, on_change: Callable[[str], None]) -> None:
-        self.let_in: Callable[[socket.socket, Callable[[], None]], None] = lambda _, then: then()
+        self.let_in: LetIn = lambda _, __, then: then()
         self._ports = ports
         self._on_change = on_change
         self._asked: set[int] = set()
@@ -61,11 +65,11 @@ class TryingHard:
 
     def _let_answered_in(self) -> None:
         for party, finder in self._finders.items():
-            for port in finder.answered_ports() - self._asked:
-                self._asked.add(port)
+            for port, address in finder.answered_ports().items():
                 made = self._ports.at(port)
-                if made is not None:
-                    self.let_in(made, partial(self._use, party, port))
+                if made is not None and port not in self._asked:
+                    self._asked.add(port)
+                    self.let_in(made, address, partial(self._use, party, port))
 
     def _use(self, party: str, port: int) -> None:
         self._finders[party].let_in(port, time.monotonic())

@@ -120,9 +120,13 @@ class NetworkHelper:
             mtus=[{"public_key": _base64(one.public_key), "mtu": one.mtu} for one in mtus],
         )
 
-    async def hold(self, source: socket.socket) -> None:
-        """The port of this UDP socket of ours may be an endpoint's `source_port` from now on."""
-        await self._ask("hold", (source.fileno(),))
+    async def hold(self, source: socket.socket, address: tuple[str, int]) -> None:
+        """The port of this UDP socket of ours may be an endpoint's `source_port` from now on.
+
+        WireGuard may get packets there, and answers those from `address` from there, before any
+        endpoint says so.
+        """
+        await self._ask("hold", (source.fileno(),), address=list(address))
 
     async def checks(self) -> socket.socket:
         """Sends and receives checks on WireGuard's own port; once, after `apply`; non-blocking.

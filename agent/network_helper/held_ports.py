@@ -7,7 +7,7 @@ the end of the session, unless nothing uses it and too many newer ones have come
 
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 
 from agent.network_helper.requests import MAX_PARTIES, RequestRefused
 from agent.wireguard.config import Endpoint
@@ -17,14 +17,19 @@ SO_NETNS_COOKIE = 71  # <asm-generic/socket.h>, since Linux 5.14
 COOKIE_SIZE = 8  # bytes
 
 
+Address = tuple[str, int]
+
+
 class HeldPorts:
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
+        self._addresses: dict[int, Address] = {}
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(tuple(self._sockets))
+    def ports(self) -> Mapping[int, Address]:
+        """What is held, and for what other side."""
+        return dict(self._addresses)
 
-    def take(self, descriptor: int, endpoints: Collection[Endpoint]) -> None:
+    def take(self, descriptor: int, address: Address, endpoints: Collection[Endpoint]) -> None:
         """A copy of the caller's socket, while these endpoints are in use.
 
         Raises: RequestRefused, OSError.
@@ -37,8 +42,9 @@ class HeldPorts:
         self._drop(port)
         # Not `callers.dup`, which would make the caller's socket a blocking one: they share that.
         self._sockets[port] = socket.socket(fileno=os.dup(descriptor))
+        self._addresses[port] = address
         used = _wanted(endpoints)
-        spare = [port for port in self if port not in used]
+        spare = [port for port in self._sockets if port not in used]
         for port in spare[: max(0, len(self._sockets) - MAX_PARTIES)]:
             self._drop(port)
 
@@ -51,13 +57,14 @@ class HeldPorts:
             raise RequestRefused("endpoints: a source_port that is not held")
 
     def close(self) -> None:
-        for port in self:
+        for port in self.ports():
             self._drop(port)
 
     def _drop(self, port: int) -> None:
         held = self._sockets.pop(port, None)
         if held is not None:
             held.close()
+            del self._addresses[port]
 
 
 def _wanted(endpoints: Collection[Endpoint]) -> list[int]:

@@ -11,7 +11,7 @@ process, even if that is killed.
 
 import ctypes
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from agent.network_helper.commands import CommandFailed, log
@@ -43,16 +43,23 @@ class Redirect:
         self._nft: _Nft | None = None
         self._rules: list[str] = []
 
-    def set(self, endpoints: Iterable[Endpoint], held: Iterable[int] = ()) -> None:
+    def set(self, endpoints: Collection[Endpoint], held: Mapping[int, Address]) -> None:
         """From now on, what these endpoints say of their late relays and their source ports is so.
 
-        What of WireGuard's comes to a `held` port is given to it; it knows its peers.
+        What of WireGuard's comes to a `held` port is given to it; it knows its peers. It goes there
+        as soon as it has heard them, so what it sends to the port's address leaves from the port,
+        too, unless an endpoint there says otherwise.
 
         Where this system cannot do it, packets take the longer way, as its log says.
         """
         before, self._rules = self._rules, []
         try:
-            self._rules = [rule for to in endpoints for rule in self._rules_of(to)]
+            told = {to.address: to.source_port for to in endpoints}
+            sources = {address: port for port, address in held.items()} | told
+            self._rules = [self._late(to, relay) for to in endpoints for relay in _late_of(to)]
+            self._rules += [
+                self._leave(address, port) for address, port in sources.items() if port is not None
+            ]
             self._rules += [self._let_in(port) for port in held]
             if self._rules and self._rules != before:
                 self._replace()
@@ -75,17 +82,12 @@ class Redirect:
             words = TABLE.format(name=self._name)
         self._nft.run(words + "".join(f"add rule {table} {rule}\n" for rule in self._rules))
 
-    def _rules_of(self, to: Endpoint) -> list[str]:
-        """Late ones first: they are to leave from the other port, too."""
-        ip, (host, port) = _version(to.address), to.address
-        late = [self._late(to, relay) for relay in to.late if _version(relay) == ip]
-        if to.source_port is None:
-            return late
-        return [
-            *late,
-            f"out udp sport {self._port} {ip} daddr {host} udp dport {port} {WIREGUARD}"
-            f" udp sport set {to.source_port} accept",
-        ]
+    def _leave(self, address: Address, source_port: int) -> str:
+        host, port = address
+        return (
+            f"out udp sport {self._port} {_version(address)} daddr {host} udp dport {port}"
+            f" {WIREGUARD} udp sport set {source_port} accept"
+        )
 
     def _let_in(self, held: int) -> str:
         return f"in udp dport {held} {WIREGUARD} udp dport set {self._port} accept"
@@ -104,6 +106,10 @@ class Redirect:
 def _version(address: Address) -> str:
     """In nftables' words."""
     return "ip6" if ":" in address[0] else "ip"
+
+
+def _late_of(to: Endpoint) -> list[Address]:
+    return [relay for relay in to.late if _version(relay) == _version(to.address)]
 
 
 class _Nft:

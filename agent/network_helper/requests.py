@@ -67,7 +67,13 @@ class Mtu:
 
 @dataclass(frozen=True)
 class Hold:
-    """A port of the caller's may be a `source_port`; comes with its socket, which proves it."""
+    """A port of the caller's may be a `source_port`; comes with its socket, which proves it.
+
+    What comes there is WireGuard's at once, and what WireGuard sends to `address` leaves from there
+    unless an endpoint says otherwise: WireGuard answers before it is told of a path.
+    """
+
+    address: tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -190,8 +196,8 @@ def _peer_mtu(words: object) -> PeerMtu:
 
 
 def _hold(words: dict[str, Any]) -> Hold:
-    _members(words)
-    return Hold()
+    (address,) = _members(words, "address")
+    return Hold(_address(address))
 
 
 def _checks(words: dict[str, Any]) -> Checks:

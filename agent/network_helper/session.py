@@ -60,7 +60,7 @@ class Session:
                 self._mesh.set_mtus(request.mtus)
                 return {}, []
             case Hold():
-                return self._hold(descriptors[0])
+                return self._hold(request, descriptors[0])
             case Checks():
                 self.checks = CheckPort(self._listen_port)
                 return {}, [self.checks.hand_out()]
@@ -99,14 +99,14 @@ class Session:
         self._send_another_way()
         return {}, []
 
-    def _hold(self, descriptor: int) -> Reply:
-        self._held.take(descriptor, self._endpoints.values())
+    def _hold(self, request: Hold, descriptor: int) -> Reply:
+        self._held.take(descriptor, request.address, self._endpoints.values())
         self._send_another_way()
         return {}, []
 
     def _send_another_way(self) -> None:
         if self._redirect is not None:
-            self._redirect.set(self._endpoints.values(), self._held)
+            self._redirect.set(self._endpoints.values(), self._held.ports())
 
     def _status(self) -> Reply:
         peers = [

@@ -11,6 +11,8 @@ from agent.network_helper.held_ports import HeldPorts
 from agent.network_helper.requests import MAX_PARTIES, RequestRefused
 from agent.wireguard.config import Endpoint
 
+PEER = ("192.0.2.1", 5000)
+
 
 @pytest.fixture
 def held() -> Iterator[HeldPorts]:
@@ -21,7 +23,7 @@ def held() -> Iterator[HeldPorts]:
 
 def test_a_port_whose_socket_was_handed_in_may_be_used(held: HeldPorts) -> None:
     with bound() as mine:
-        held.take(mine.fileno(), [])
+        held.take(mine.fileno(), PEER, [])
         held.check([endpoint(port_of(mine))])
         with pytest.raises(RequestRefused, match="not held"):
             held.check([endpoint(port_of(mine) ^ 1)])
@@ -30,7 +32,7 @@ def test_a_port_whose_socket_was_handed_in_may_be_used(held: HeldPorts) -> None:
 def test_it_stays_ours_until_the_session_ends(held: HeldPorts) -> None:
     with bound() as mine:
         port = port_of(mine)
-        held.take(mine.fileno(), [])
+        held.take(mine.fileno(), PEER, [])
     with pytest.raises(OSError, match="in use"):
         bound(port=port)
     held.close()
@@ -42,14 +44,14 @@ def test_it_stays_ours_until_the_session_ends(held: HeldPorts) -> None:
 def test_the_callers_socket_stays_as_it_is(held: HeldPorts) -> None:
     with bound() as mine:
         mine.setblocking(False)
-        held.take(mine.fileno(), [])
+        held.take(mine.fileno(), PEER, [])
         with pytest.raises(BlockingIOError):
             mine.recv(1)
 
 
 def test_two_paths_do_not_share_a_port(held: HeldPorts) -> None:
     with bound() as mine:
-        held.take(mine.fileno(), [])
+        held.take(mine.fileno(), PEER, [])
         with pytest.raises(RequestRefused, match="twice"):
             held.check([endpoint(port_of(mine)), endpoint(port_of(mine))])
 
@@ -59,8 +61,8 @@ def test_of_too_many_ports_the_oldest_that_nothing_uses_is_given_back(held: Held
         made = [stack.enter_context(bound()) for _ in range(MAX_PARTIES + 2)]
         ports = [port_of(one) for one in made]
         for one in made:
-            held.take(one.fileno(), [endpoint(ports[1])])
-    assert list(held) == [ports[1], *ports[3:]]
+            held.take(one.fileno(), PEER, [endpoint(ports[1])])
+    assert held.ports() == dict.fromkeys([ports[1], *ports[3:]], PEER)
 
 
 NO_PORT = {
@@ -74,12 +76,12 @@ NO_PORT = {
 @pytest.mark.parametrize("what", NO_PORT)
 def test_what_is_no_port_of_every_address_is_refused(held: HeldPorts, what: str) -> None:
     with NO_PORT[what]() as other, pytest.raises(RequestRefused):
-        held.take(other.fileno(), [])
+        held.take(other.fileno(), PEER, [])
 
 
 def test_what_is_no_socket_is_refused(held: HeldPorts) -> None:
     with Path("/dev/null").open() as file, pytest.raises(OSError, match="socket"):
-        held.take(file.fileno(), [])
+        held.take(file.fileno(), PEER, [])
 
 
 def bound(
@@ -99,4 +101,4 @@ def port_of(made: socket.socket) -> int:
 
 
 def endpoint(source_port: int | None) -> Endpoint:
-    return Endpoint(bytes(32), ("192.0.2.1", 5000), 0, (), source_port)
+    return Endpoint(bytes(32), PEER, 0, (), source_port)

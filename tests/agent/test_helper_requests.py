@@ -62,7 +62,7 @@ def test_a_source_port_is_read_and_a_socket_comes_with_a_hold() -> None:
     assert request == Endpoints(
         (Endpoint(b"\1" * 32, ("198.51.100.7", 4500), 25, (), 40000),),
     )
-    assert parse(b'{"request": "hold"}', 1) == Hold()
+    assert parse(hold(), 1) == Hold(("203.0.113.7", 4500))
 
 
 def test_a_launch_is_read_with_its_three_descriptors() -> None:
@@ -103,6 +103,10 @@ def peer(**changes: Any) -> dict[str, Any]:
         "preshared_key": OTHER_KEY,
         "allowed_ips": ["10.0.0.2/32"],
     } | changes
+
+
+def hold(**changes: object) -> bytes:
+    return json.dumps({"request": "hold", "address": ["203.0.113.7", 4500], **changes}).encode()
 
 
 def endpoints(**changes: Any) -> bytes:
@@ -244,9 +248,12 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "an MTU with a setting": (mtus(mtus=[peer_mtu(advmss=1)]), 0),
     "an MTU in other words": (mtus(mtu=1420), 0),
     "checks on another port": (b'{"request": "checks", "port": 53}', 0),
-    "a port without its socket": (b'{"request": "hold"}', 0),
-    "a port with two sockets": (b'{"request": "hold"}', 2),
-    "a port by number": (b'{"request": "hold", "port": 5000}', 1),
+    "a port without its socket": (hold(), 0),
+    "a port with two sockets": (hold(), 2),
+    "a port by number": (hold(port=5000), 1),
+    "a port for nobody": (b'{"request": "hold"}', 1),
+    "a port for a name": (hold(address=["example.org", 1]), 1),
+    "a port with a rule": (hold(address=["203.0.113.7 accept", 4500]), 1),
     "a raw socket": (b'{"request": "socket", "kind": "raw"}', 0),
     "a socket of many kinds": (b'{"request": "socket", "kind": ["tcp"]}', 0),
     "two descriptors": (launch(), 2),
@@ -357,7 +364,7 @@ def assert_read_or_refused(data: bytes, descriptors: int) -> None:
 # The order of requests
 
 CREATE, APPLY, LAUNCH = parse(create(), 0), parse(apply(), 0), parse(launch(), 3)
-ENDPOINTS, CHECKS, HOLD = parse(endpoints(), 0), Checks(), Hold()
+ENDPOINTS, CHECKS, HOLD = parse(endpoints(), 0), Checks(), Hold(("203.0.113.7", 4500))
 MTU = parse(mtus(mtus=[peer_mtu(mtu=1280)]), 0)
 STATUS, SOCKET, REMOVE = Status(), Socket("tcp"), Remove()
 

@@ -22,7 +22,7 @@ def test_rules_for_another_port_are_there_before_its_first_packet_and_after_its_
     session: Any = Session(User(1000))
     session._device = SimpleNamespace(set_endpoints=lambda _: done.append("WireGuard"))
     session._redirect = SimpleNamespace(set=redirect)
-    session._held = SimpleNamespace(check=lambda _: None)
+    session._held = SimpleNamespace(check=lambda _: None, ports=dict)
     session.serve(Endpoints((GUESSED,)), ())
     assert done == ["rules for [40000]", "WireGuard", "rules for [40000]"]
     done.clear()

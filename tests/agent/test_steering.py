@@ -31,7 +31,8 @@ class Helper:
         self.refuses = False
         self._at: dict[bytes, tuple[str, int]] = {}
 
-    async def hold(self, source: socket.socket) -> None:
+    async def hold(self, source: socket.socket, address: tuple[str, int]) -> None:
+        assert address == DIRECT
         if self.refuses:
             raise HelperRefused("hold: a socket of another network")
         self.held.append(source.getsockname()[1])
@@ -161,7 +162,7 @@ async def test_a_port_is_held_before_a_path_leads_from_it() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
             source.bind(("127.0.0.1", 0))
             port = source.getsockname()[1]
-            steered.let_in(source, lambda: steered.aim("ben", DIRECT, [RELAY], port))
+            steered.let_in(source, DIRECT, lambda: steered.aim("ben", DIRECT, [RELAY], port))
             await turns()
             assert helper.held == [port]
             steered.settle("ben")
@@ -175,7 +176,7 @@ async def test_a_port_that_was_given_back_meanwhile_is_not_used() -> None:
     async with running(leads={"ben"}) as (steered, helper, _):
         closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         closed.close()
-        steered.let_in(closed, lambda: steered.aim("ben", DIRECT, [], 40000))
+        steered.let_in(closed, DIRECT, lambda: steered.aim("ben", DIRECT, [], 40000))
         await turns()
     assert helper.held == helper.told == []
 
@@ -185,7 +186,7 @@ async def test_a_port_that_is_not_held_is_not_used_and_ends_nothing() -> None:
         helper.refuses = True
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
             source.bind(("127.0.0.1", 0))
-            steered.let_in(source, lambda: steered.aim("ben", DIRECT, [], 40000))
+            steered.let_in(source, DIRECT, lambda: steered.aim("ben", DIRECT, [], 40000))
             steered.aim("carl", DIRECT)
             await turns()
     assert [endpoint.public_key for endpoint in helper.told] == [CARL]

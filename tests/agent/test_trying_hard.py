@@ -30,10 +30,10 @@ class Finder:
     attempting: bool = False
     attempts: list[float] = field(default_factory=list)
     ports: frozenset[int] = frozenset()
-    answered: frozenset[int] = frozenset()
+    answered: dict[int, Address] = field(default_factory=dict)
     used: list[int] = field(default_factory=list)
 
-    def answered_ports(self) -> frozenset[int]:
+    def answered_ports(self) -> dict[int, Address]:
         return self.answered
 
     def let_in(self, source_port: int, now: float) -> None:
@@ -117,16 +117,17 @@ async def test_ports_are_open_for_as_long_as_they_are_needed(ports: MorePorts) -
 
 
 async def test_a_port_is_asked_for_once_and_used_when_it_lets_in(ports: MorePorts) -> None:
-    finder, asked, woken = Finder(OPEN), list[tuple[int, Callable[[], None]]](), list[str]()
+    asked: list[tuple[int, Address, Callable[[], None]]] = []
+    finder, woken = Finder(OPEN), list[str]()
     hard = TryingHard(ports, woken.append)
     hard.add("ben", finder, 0.0)  # type: ignore[arg-type]
-    hard.let_in = lambda made, then: asked.append((made.getsockname()[1], then))
+    hard.let_in = lambda made, at, then: asked.append((made.getsockname()[1], at, then))
     hard.turn(BEGIN_AFTER)
-    finder.answered = frozenset([max(finder.ports)])
+    finder.answered = {max(finder.ports): FAR}
     hard.turn(BEGIN_AFTER + 0.1)
     hard.turn(BEGIN_AFTER + 0.2)
-    ((port, then),) = asked
-    assert (port, finder.used, woken) == (max(finder.ports), [], [])
+    ((port, at, then),) = asked
+    assert (port, at, finder.used, woken) == (max(finder.ports), FAR, [], [])
     then()
     assert (finder.used, woken) == ([port], ["ben"])
 

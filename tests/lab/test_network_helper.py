@@ -281,7 +281,7 @@ async def test_a_tunnel_leads_from_a_port_that_was_held_and_back_to_it(mesh: "Me
     with source:
         source.bind(("0.0.0.0", 0))
         port = source.getsockname()[1]
-        await mesh.one.hold(source)
+        await mesh.one.hold(source, mesh.endpoint_of_two().address)
         await mesh.one.set_endpoints([replace(mesh.endpoint_of_two(), source_port=port)])
         assert await mesh.exchange(b"there and back") == b"there and back"
         (status,) = await mesh.two.status()
@@ -300,7 +300,7 @@ async def test_a_port_of_another_network_or_that_nobody_has_shown_is_not_used(
         for other in (inside, outside):
             other.bind(("0.0.0.0", 0))
             with pytest.raises(HelperRefused, match="another network"):
-                await mesh.one.hold(other)
+                await mesh.one.hold(other, mesh.endpoint_of_two().address)
     with pytest.raises(HelperRefused, match="not held"):
         await mesh.one.set_endpoints([replace(mesh.endpoint_of_two(), source_port=40000)])
 

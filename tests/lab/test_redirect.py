@@ -47,12 +47,12 @@ def where(sender, data):
 DATA = b"\\4\\0\\0\\0" + bytes(1300)
 STUN = bytes.fromhex("000100002112a442") + bytes(12)
 seen = [where(wireguard, DATA)]
-redirect.set(late)
+redirect.set(late, {})
 seen += [where(wireguard, DATA), where(wireguard, STUN), where(other, DATA)]
-redirect.set([])
+redirect.set([], {})
 seen += [where(wireguard, DATA)]
 print(" ".join(seen), flush=True)
-redirect.set(late)
+redirect.set(late, {})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 # What leaves from another port of ours, and what comes there is WireGuard's; with late ones, too.
@@ -85,12 +85,17 @@ def way(sender, to, data):
 
 DATA = b"\\4\\0\\0\\0" + bytes(1300)
 STUN = bytes.fromhex("000100002112a442") + bytes(12)
-redirect.set([Endpoint(bytes(32), (here, 6000), 0, ((here, 5000),), 8000)], [8000])
+held = {8000: (here, 6000)}
+redirect.set([Endpoint(bytes(32), (here, 5000), 0)], held)
+print(way(wireguard, 6000, DATA), way(other_side, 8000, DATA), way(wireguard, 5000, DATA))
+redirect.set([Endpoint(bytes(32), (here, 6000), 0, ((here, 5000),), 8000)], held)
 print(
     way(wireguard, 6000, DATA), way(wireguard, 5000, DATA), way(wireguard, 5000, STUN),
     way(other_side, 8000, DATA), way(other_side, 8000, STUN), way(relay, 5000, DATA),
 )
-redirect.set([Endpoint(bytes(32), (here, 6000), 0)])
+redirect.set([Endpoint(bytes(32), (here, 6000), 0)], held)
+print(way(wireguard, 6000, DATA))
+redirect.set([Endpoint(bytes(32), (here, 6000), 0)], {})
 print(way(wireguard, 6000, DATA), way(other_side, 8000, DATA), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -128,8 +133,10 @@ def test_a_path_from_another_port_is_wireguards_both_ways_and_nothing_elses(
     addresses = host.addresses if version == 4 else host.addresses6
     told, left = run(host, FROM_ANOTHER_PORT, addresses[0])
     assert told.split() == [
+        *("source>other", "other>wireguard", "wireguard>relay"),  # held, and not told of
         *("source>other", "source>other", "wireguard>relay"),
         *("other>wireguard", "other>source", "relay>relay"),
+        "wireguard>other",  # told to be WireGuard's own
         *("wireguard>other", "other>source"),
     ]
     assert left == ""

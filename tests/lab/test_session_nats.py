@@ -54,6 +54,7 @@ def test_a_home_whose_ports_are_counted_up_is_met_where_it_will_be_next(
     assert f"predicted {met}" in candidates, (met, candidates)
 
 
+@pytest.mark.alone
 def test_six_of_six_pairs_that_only_guessing_connects_are_direct_within_seconds(
     internet: Internet,
 ) -> None:

@@ -139,7 +139,7 @@ def flush(internet: Internet, party: Party) -> None:
         party.events.append(event)
         if isinstance(event, PathFound):
             party.paths.append((internet.now, event.path))
-    for port in party.finder.answered_ports() - party.let_in.keys():
+    for port in party.finder.answered_ports().keys() - party.let_in.keys():
         party.let_in[port] = internet.now + LETTING_IN
         internet.at(party.let_in[port], lambda port=port: _let_in(internet, party, port))
     timer = party.finder.next_timer()
