@@ -61,8 +61,8 @@ def port_mapping_daemon() -> str | None:
     return shutil.which("miniupnpd", path=environment("")["PATH"])
 
 
-def map_ports(router: Host, inside: IPv4Network, folder: Path) -> None:
-    """Start the daemon on a router whose WAN and LAN are there, and wait until it listens.
+def map_ports(router: Host, inside: IPv4Network, folder: Path) -> subprocess.Popen[bytes]:
+    """The process of the daemon on a router whose WAN and LAN are there, once it listens.
 
     Raises: LabError, if it is not installed or does not start.
     """
@@ -84,10 +84,13 @@ def map_ports(router: Host, inside: IPv4Network, folder: Path) -> None:
         if daemon.poll() is not None or time.monotonic() > deadline:
             raise LabError(f"miniupnpd does not start: {said.strip().splitlines()[-1:]}")
         time.sleep(0.02)
+    return daemon
 
 
-def serve_proxy(router: Host, inside: IPv4Network) -> dict[str, str]:
-    """Start the proxy; the environment of those who must use it."""
+def serve_proxy(
+    router: Host, inside: IPv4Network
+) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+    """The process of the proxy, and the environment of those who must use it."""
     process = router.popen(
         [sys.executable, "-m", "lab.proxy", str(PROXY_PORT)], stdout=subprocess.PIPE
     )
@@ -95,4 +98,4 @@ def serve_proxy(router: Host, inside: IPv4Network) -> dict[str, str]:
     if not process.stdout.readline():
         raise LabError("the HTTP proxy does not start")
     url = f"http://{inside[1]}:{PROXY_PORT}"
-    return {"http_proxy": url, "https_proxy": url}
+    return process, {"http_proxy": url, "https_proxy": url}

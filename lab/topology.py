@@ -44,6 +44,7 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.homes: dict[str, Home] = {}
         self._doors: dict[str, str] = {}  # by host: its own, or its router's, port on the internet
+        self._boxes: list[subprocess.Popen[bytes]] = []  # what routers run
         self._cables: list[subprocess.Popen[bytes] | None] = []  # None: the kernel does it
 
     def __enter__(self) -> "Lab":
@@ -182,7 +183,7 @@ class Lab:
             # No mark, but another network: one of ours started it with a bare environment.
             if mark is None and processes.network_of(pid) not in (None, here):
                 found.add(pid)
-        own = {self._machine.pid, *(cable.pid for cable in self._cables if cable is not None)}
+        own = {self._machine.pid, *(process.pid for process in self._own_processes())}
         return {pid: processes.command_of(pid) for pid in sorted(found - own)}
 
     def foreign_interfaces(self) -> list[str]:
@@ -249,8 +250,12 @@ class Lab:
         if inside.ipv4 is None or nat is None:
             return {}
         if port_mapping:
-            boxes.map_ports(router, inside.ipv4, self.directory)
-        return boxes.serve_proxy(router, inside.ipv4) if nat.passes is Passes.PROXY else {}
+            self._boxes.append(boxes.map_ports(router, inside.ipv4, self.directory))
+        if nat.passes is not Passes.PROXY:
+            return {}
+        proxy, settings = boxes.serve_proxy(router, inside.ipv4)
+        self._boxes.append(proxy)
+        return settings
 
     def _connect(
         self, host: Host, interface: str, link: Link, networks6: Sequence[str] = ()
@@ -290,14 +295,17 @@ class Lab:
             lay(link, middle, (one, name), (other, other_name), self._machine.environment)
         )
 
+    def _own_processes(self) -> list[subprocess.Popen[bytes]]:
+        """What the networks themselves are made of."""
+        return [*self._boxes, *(cable for cable in self._cables if cable is not None)]
+
     def _end_processes(self) -> None:
         ended = self.running()
         processes.end(ended, grace=2.0)
         ours = {process.pid for process in self._machine.started}
-        for cable in self._cables:
-            if cable is not None:
-                cable.kill()
-                cable.wait()
+        for process in self._own_processes():
+            process.kill()
+            process.wait()
         for process in self._machine.started:
             process.poll()
             for pipe in (process.stdin, process.stdout, process.stderr):

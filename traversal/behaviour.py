@@ -51,6 +51,7 @@ class Verdict(StrEnum):
     NO_UDP = "no-udp"
     DIRECT = "direct"
     DIRECT_UNLESS_VARYING = "direct-unless-varying"
+    DIRECT_IF_FORESEEN = "direct-if-foreseen"
     OFTEN_RELAYED = "often-relayed"
     UNKNOWN = "unknown"
 
@@ -61,6 +62,9 @@ WORDS: Mapping[Verdict, str] = {
     Verdict.DIRECT: "direct paths are to be expected to everybody who has UDP",
     Verdict.DIRECT_UNLESS_VARYING: "direct paths are to be expected, except to parties whose own "
     "NAT gives every destination another port: those are relayed",
+    Verdict.DIRECT_IF_FORESEEN: "this NAT gives every destination another port, but counts them "
+    "up, so that the next ones are foreseen: direct paths are to be expected to parties whose own "
+    "port is steady, as long as few others behind this NAT get ports in between",
     Verdict.OFTEN_RELAYED: "this NAT gives every destination another port: paths are relayed "
     "except to parties that are public, have a mapped port, or have a NAT that lets in anybody "
     "whose address they wrote to",
@@ -135,7 +139,8 @@ def verdict_of(behaviour: Behaviour | None, *, mapped: bool = False) -> Verdict:
     """What that means for paths; None is no UDP, `mapped` a port that the router opens for us.
 
     Whoever lets in everybody is reached by everybody. One whose port is steady and who lets in a
-    known address is reached from any port of it. One whose port is steady needs the other's to be.
+    known address is reached from any port of it. One whose port is steady needs the other's to be,
+    or to be foreseen (`traversal.prediction`).
     """
     if behaviour is None:
         return Verdict.NO_UDP
@@ -143,7 +148,8 @@ def verdict_of(behaviour: Behaviour | None, *, mapped: bool = False) -> Verdict:
     if mapped or filtering is Dependence.NONE:
         return Verdict.DIRECT
     if mapping in (Dependence.PORT, Dependence.ADDRESS):
-        return Verdict.OFTEN_RELAYED
+        foreseen = behaviour.ports is Ports.SEQUENTIAL
+        return Verdict.DIRECT_IF_FORESEEN if foreseen else Verdict.OFTEN_RELAYED
     if mapping is Dependence.UNKNOWN:
         return Verdict.UNKNOWN
     if filtering in (Dependence.ADDRESS, Dependence.ADDRESS_AT_MOST):

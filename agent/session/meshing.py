@@ -36,7 +36,8 @@ GATHER_TIMEOUT = 3.0  # seconds
 STUN_TIMEOUT = 1.5  # seconds after which UDP counts as blocked, for now
 STUN_SOON = 0.4  # the same, at least, where the mediator answers requests faster
 STUN_ROUNDS = 4  # such requests that would take as long
-MAPPING_TIMEOUT = 1.0  # a router that maps ports answers sooner; most do not
+MAPPING_TIMEOUT = 10.0  # seconds; most routers never answer
+MAPPING_SOON = 0.1  # seconds that offers wait for a router's port; one that comes later is told
 
 
 @dataclass
@@ -208,7 +209,7 @@ class Meshing:
     ) -> OwnSide:
         gathered = await gather(port, self._servers, self._stun_timeout)
         if self._mapping is not None:
-            await self._mapping
+            await asyncio.wait([self._mapping], timeout=MAPPING_SOON)
         mapped = with_mapped(gathered.candidates, self._mapped)
         candidates = with_turn(mapped, self._turn_relay)
         kinds = ", ".join(map(str, candidates))
@@ -239,6 +240,8 @@ class Meshing:
                 words += ", which is private: another NAT follows"
             self.stage.step("port-mapping", words)
             self.stage.accompany(keep_mapped(mapped, self._remapped))
+            if self._paths is not None:
+                self._paths.remap(mapped)
 
     def _remapped(self, mapped: Mapped | None) -> None:
         words = f"opens {mapped.external} instead" if mapped else "opens no port for us any more"

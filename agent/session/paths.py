@@ -94,6 +94,8 @@ class Paths:
         for did in agreed.offers:
             self._add(did, own, agreed)
         self._offered, self._looked_at = _places(own.candidates), time.monotonic()
+        if _places(with_mapped(own.candidates, self.mapped)) != self._offered:
+            self._look_again()  # the router has opened a port since we made our offers
         for work in (
             self._connect(port),
             self._steering.run(),

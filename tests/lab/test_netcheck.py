@@ -58,7 +58,7 @@ VERDICTS = {
     "address-symmetric": "often-relayed",
     "symmetric": "often-relayed",
     "symmetric-open": "direct",
-    "symmetric-sequential": "often-relayed",
+    "symmetric-sequential": "direct-if-foreseen",
     "udp-blocked": "no-udp",
     "tcp-443": "no-udp",
     "proxy-only": "no-udp",

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from lab.boxes import port_mapping_daemon
 from tests.support.internet import Internet
 from tests.support.running_paths import (
+    deaf_router,
     handshake,
     kinds,
     pinging,
@@ -52,6 +54,22 @@ def test_a_home_whose_ports_are_counted_up_is_met_where_it_will_be_next(
     (candidates,) = (step for step in commands[0].steps() if step.startswith("mapping"))
     met = commands[1].all("path")[-1]["endpoint"]
     assert f"predicted {met}" in candidates, (met, candidates)
+
+
+@pytest.mark.skipif(port_mapping_daemon() is None, reason="needs Debian's miniupnpd-nftables")
+def test_a_port_that_the_router_opens_late_is_told_and_makes_the_path_direct(
+    internet: Internet,
+) -> None:
+    parties = internet.parties("mapper", "office0")
+    with deaf_router(internet, "mapper"):
+        commands = internet.run(internet.rounds(12), *zip(parties, (1, 2), strict=True))
+        for command in commands:
+            command.until("everybody is ready")
+        assert kinds(commands) == ["relay", "relay"]
+    until_kind(commands, "direct", 12.0)
+    for command in commands:
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
 
 
 @pytest.mark.alone

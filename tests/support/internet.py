@@ -91,6 +91,7 @@ NATS = {
     "office0": "symmetric",
     "office1": "symmetric",
     "counting": "symmetric-sequential",
+    "mapper": "symmetric",
     "open0": "full-cone",
     "walled": "udp-blocked",
 }
@@ -504,7 +505,8 @@ class Internet:
     def _host(self, place: str) -> Host:
         home, _, number = place.partition("-")
         if home not in self._lab.homes:
-            self._lab.home(home, nat=NATS[home], hosts=RESIDENTS.get(home, 1))
+            mapper, hosts = home == "mapper", RESIDENTS.get(home, 1)
+            self._lab.home(home, nat=NATS[home], hosts=hosts, port_mapping=mapper)
         return self._lab.homes[home].hosts[int(number or 0)]
 
     def address_of(self, place: str) -> str:

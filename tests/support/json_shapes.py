@@ -51,7 +51,14 @@ _FAMILY = {
 }
 NETCHECK = {
     "version": 1,
-    "verdict": ("no-udp", "direct", "direct-unless-varying", "often-relayed", "unknown"),
+    "verdict": (
+        "no-udp",
+        "direct",
+        "direct-unless-varying",
+        "direct-if-foreseen",
+        "often-relayed",
+        "unknown",
+    ),
     "words": str,
     "udp": (None, bool),
     "ipv4": (None, _FAMILY),

@@ -28,6 +28,11 @@ table inet wall {
   chain through { type filter hook forward priority -10; meta l4proto udp drop; }
 }
 """
+DEAF_ROUTER = """
+table inet wall {
+  chain asked { type filter hook input priority -10; udp dport { 1900, 5351 } drop; }
+}
+"""
 # All connections that a router knows: a flush by ctnetlink.
 FORGET = """
 import socket, struct
@@ -72,6 +77,17 @@ def router_wall(internet: Internet, home: str) -> Iterator[Wall]:
     made = Wall(internet.router_of(home), ROUTER_WALL)
     try:
         yield made
+    finally:
+        made.tear_down()
+
+
+@contextlib.contextmanager
+def deaf_router(internet: Internet, home: str) -> Iterator[None]:
+    """Asked to open a port, it says nothing in this block."""
+    made = Wall(internet.router_of(home), DEAF_ROUTER)
+    made.raise_()
+    try:
+        yield
     finally:
         made.tear_down()
 

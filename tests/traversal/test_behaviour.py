@@ -113,6 +113,12 @@ def test_the_verdict_promises_what_rfc_4787_allows(nat: Nat) -> None:
             pytest.fail(str(other))
 
 
+@pytest.mark.parametrize("filtering", list(Dependence)[1:])
+def test_ports_that_are_counted_up_are_met_where_they_will_be(filtering: Dependence) -> None:
+    counting = Behaviour(Dependence.PORT, filtering, True, Ports.SEQUENTIAL, hairpin=False)
+    assert verdict_of(counting) is Verdict.DIRECT_IF_FORESEEN
+
+
 def test_a_mapped_port_opens_every_nat_and_nothing_opens_a_wall() -> None:
     symmetric = Behaviour(Dependence.PORT, Dependence.PORT, True, Ports.RANDOM, hairpin=False)
     assert verdict_of(symmetric, mapped=True) is Verdict.DIRECT
