@@ -26,6 +26,7 @@ COMMANDS = {
     "ui": "Do all of this on a page in your browser.",
     "allow": "Let a program run again with the same parties, or no longer.",
     "contacts": "Your names for other parties, verified or not.",
+    "vouch": "Sign for somebody's DID where a lobby wants your word.",
     "run": "Compute something together with other parties.",
     "program": "Keep, show and approve the programs that you compute with.",
     "export": "A running session's mesh, as other tools read it.",

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from agent.claims.folder import ClaimFolder, read_given
+from agent.claims.wallet import Wallet
 from agent.contacts import Contacts, following
 from agent.errors import UsageMistake
 from agent.mail.mailbox import Mailbox
@@ -49,9 +51,21 @@ class Manner:
     name: str  # what it calls itself
     trusting: bool  # the phrase is shown, and not asked about
     answers: bool  # questions are events, answers JSON lines
+    claims: tuple[str, ...]  # files with vouches, to be shown
 
     def person(self, report: Report) -> Person:
         return person_for(report, answers=self.answers)
+
+    def wallet(self, choice: Choice, me: str) -> Wallet:
+        """With the vouches given now, which are kept for the next time, and those kept before.
+
+        Raises: UsageMistake, OSError.
+        """
+        folder = ClaimFolder(choice.folder, choice.name)
+        given = [read_given(word) for word in self.claims]
+        for token in given:
+            folder.keep(token)
+        return Wallet(me, folder, given)
 
 
 def computing_options(waiting: str) -> Callable[[Command], Command]:
@@ -71,17 +85,25 @@ def computing_options(waiting: str) -> Callable[[Command], Command]:
 
 
 def lobby_options(command: Command) -> Command:
-    """The same, with --name, --yes and --answers."""
+    """The same, with --name, --yes, --answers and --claim."""
 
     @functools.wraps(command)
-    def with_manner(*, part: Part, name: str, trusting: bool, answers: bool, **rest: Any) -> Any:
+    def with_manner(
+        *,
+        part: Part,
+        name: str,
+        trusting: bool,
+        answers: bool,
+        claims: tuple[str, ...],
+        **rest: Any,
+    ) -> Any:
         if answers and not isinstance(part.report, JsonReport):
             raise UsageMistake("--answers goes with --json")
         check_line(name)
-        return command(part=part, manner=Manner(name, trusting, answers), **rest)
+        return command(part=part, manner=Manner(name, trusting, answers, claims), **rest)
 
     add = computing_options("the others once all have signed")
-    return _NAME(_YES(add(_ANSWERS(with_manner))))
+    return _NAME(_CLAIM(_YES(add(_ANSWERS(with_manner)))))
 
 
 def check_line(*texts: str) -> None:
@@ -115,6 +137,13 @@ _RETRIES = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
 _NAME = click.option("--name", default="", metavar="TEXT", help="What you call yourself.")
+_CLAIM = click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="FILE|-",
+    help="A vouch to show where one is required; kept for the next time.",
+)
 _YES = click.option(
     "--yes", "trusting", is_flag=True, help="Show the phrase, and do not ask about it."
 )

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from agent.approval import allowed_program
+from agent.claims.issuers import Issuers
 from agent.contacts import Contacts
 from agent.errors import UsageMistake
 from agent.first_profile import own_profile
@@ -27,6 +28,7 @@ from agent.lobby.files import LobbyFile, newest_hosted
 from agent.lobby.host import Host
 from agent.lobby.hosting import Admission, Hosting
 from agent.lobby.link import LobbyLink, new_token
+from agent.lobby.requiring import own_claims, own_proofs, requirements
 from agent.lobby.room import LobbyOver, Room
 from agent.lobby.seats import Terms
 from agent.mail.account import NoMediator
@@ -40,7 +42,7 @@ from agent.session.records import last_others
 from agent.session.start import Computer, make_draft, speaker_of
 from agent.taking_part import Manner, Part, check_line, lobby_options
 from identity.keystore import home_folder
-from messaging.protocols.lobby import Offered, pieces_of
+from messaging.protocols.lobby import Offered, Requirement, claims_of, pieces_of
 from resolvers.registry import default_registry
 
 
@@ -54,6 +56,7 @@ class Wishes:
     called: tuple[str, ...]  # DIDs
     hours: float
     manner: Manner
+    requires: tuple[Requirement, ...] = ()
 
 
 @click.command(
@@ -64,12 +67,16 @@ Examples:
   agent host auction --seats 3 --input bid=120
   agent host auction --again --input bid=120
   agent host auction --with bob --with carol --input @bid.txt
+  agent host auction --seats 3 --input bid=120 --require-vouch carol
   agent host --resume --input bid=120
 
 Prints a link, its QR code and a spoken code. Who has them may knock; you let people in. While it
 runs, type: admit WHO, refuse WHO, lock, start (without the free seats), close. Everybody signs the
 same roster, and sees the same four words, before anything runs. You may interrupt it and go on
 with --resume. Standard output carries the program's result and nothing else.
+
+With --require-vouch nobody comes in for whom none of these has signed (agent vouch); you need a
+vouch yourself, unless you are one of them, and every party checks those of all others.
 
 Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 )
@@ -85,6 +92,13 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
     default=str(Admission.ASK),
     show_default=True,
     help="Whom to let in without asking you.",
+)
+@click.option(
+    "--require-vouch",
+    "vouchers",
+    multiple=True,
+    metavar="NAME|DID",
+    help="Let in only for whom this one vouches (or another one that you name so).",
 )
 @click.option(
     "--mediator", metavar="URL|DID", help="Who shall keep your mail, if you have no DID yet."
@@ -105,6 +119,7 @@ def command(
     called: tuple[str, ...],
     again: bool,
     admit: str,
+    vouchers: tuple[str, ...],
     mediator: str | None,
     hours: float,
     resume: bool,
@@ -114,6 +129,8 @@ def command(
 ) -> None:
     """Open a lobby for PROGRAM, and compute it with whom you let in."""
     check_line(title or "")
+    if resume and vouchers:
+        raise UsageMistake("a lobby goes on with what it required before", "--resume alone")
     if resume == (program is not None):
         raise UsageMistake("name a program, or --resume", "agent host --help")
     run_inside(rootless)
@@ -139,7 +156,8 @@ def command(
         else:
             roles = tuple(kept["terms"]["roles"])
         values = read_inputs(loaded.manifest, part.inputs, roles[0])
-    wishes = Wishes(roles, title, Admission(admit), dids, hours, manner)
+        requires = requirements([contacts.did(word) for word in vouchers])
+    wishes = Wishes(roles, title, Admission(admit), dids, hours, manner, requires)
     code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, part))
     click.get_current_context().exit(code)
 
@@ -185,7 +203,7 @@ async def _gather(
         raise NoMediator(profile.did)
     manner = wishes.manner
     async with manner.person(computer.report) as person:
-        terms = _terms_kept(kept) if kept else new_terms(computer.program, wishes)
+        terms = Terms.from_json(kept["terms"]) if kept else new_terms(computer.program, wishes)
         mediator = (await mailbox.account.endpoints()).http
         url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)
         file = LobbyFile(choice.folder, choice.name, terms.lobby)
@@ -197,8 +215,12 @@ async def _gather(
             person=person,
             report=computer.report,
             file=file,
+            issuers=Issuers(computer.resolver),
+            wallet=manner.wallet(choice, profile.did),
             trusting=manner.trusting,
         )
+        own = claims_of(kept) if kept else await own_claims(room, terms.requires)
+        proofs = await own_proofs(room, terms.requires, own)
         document = await computer.resolver.resolve(profile.did)
         host = Host(
             terms,
@@ -208,10 +230,12 @@ async def _gather(
             speaker=speaker_of(profile, document),
             draft_for=lambda parties, roles: make_draft(computer.program, parties, roles),
             pieces=pieces_of(computer.program.archive()),
+            claims=own,
         )
         if kept:
             host.restore(kept, time.time())
-        hosting = Hosting(room, host, url, profile.mediator, wishes.admission, wishes.called)
+        about = (url, profile.mediator, wishes.admission, wishes.called)
+        hosting = Hosting(room, host, *about, proofs)
         room.tell("open", f"the lobby is open: {url}", link=url, expires=terms.expires)
         _draw(url)
         try:
@@ -237,6 +261,7 @@ def new_terms(program: Program, wishes: Wishes) -> Terms:
         least=program.manifest.min_parties,
         roles=wishes.roles,
         expires=expires,
+        requires=wishes.requires,
     )
 
 
@@ -276,12 +301,6 @@ def _kept(choice: Choice) -> dict[str, Any]:
     if not kept:
         raise UsageMistake("you host no lobby to go on with", "agent host PROGRAM --seats N")
     return kept
-
-
-def _terms_kept(kept: Mapping[str, Any]) -> Terms:
-    terms = kept["terms"]
-    program = Offered(**terms["program"])
-    return Terms(**{**terms, "program": program, "roles": tuple(terms["roles"])})
 
 
 def _draw(url: str) -> None:

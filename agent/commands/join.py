@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from agent.claims.issuers import Issuers
+from agent.claims.wallet import NotShown, Wallet
 from agent.contacts import Contacts
 from agent.errors import Exit, UsageMistake
 from agent.first_profile import own_profile
@@ -65,15 +67,18 @@ Examples:
   agent join lemon-river-stone --mediator https://mediator.example --input @bid.txt
   agent join --input bid=150
   agent join --standing --input @bid.txt
+  agent join 'https://mediator.example/i/?_oob=…#…' --input bid=150 --claim vouch.txt
 
 Who has no DID yet gets one, with its mail at the mediator of the link or code. Called again with
 the same link it comes back to its seat. A program that does not come along wants your approval
 before it runs. Without a link it waits until one of your contacts calls. With --standing it goes on
 waiting, and takes part without asking in what you allowed by `agent allow`, and in nothing else.
+Where the host requires claims, you see which and who will see them before they are shown; a vouch
+that you gave by --claim is kept below $DIDMESH_HOME/claims until you remove its file.
 Standard output carries the program's result and nothing else.
 
 Exit codes: as `agent run`; 5 the link or the code is not the host's; 6 you were not let in, the
-lobby was closed or has expired, or you did not approve the program.""",
+lobby was closed or has expired, you did not approve the program, or showed no claim.""",
 )
 @click.argument("link", required=False)
 @click.option("--mediator", metavar="URL|DID", help="Where a spoken code leads to.")
@@ -165,7 +170,8 @@ async def _join(
         profile = await own_profile(choice, mediator, wishes.part.report)
         resolver = default_registry()
         async with wishes.part.mailbox(choice, profile, resolver) as mailbox:
-            guest = _Guest(choice, profile, resolver, helper, mailbox, wishes)
+            wallet = wishes.manner.wallet(choice, profile.did)
+            guest = _Guest(choice, profile, resolver, helper, mailbox, wishes, wallet)
             if isinstance(target, LobbyLink):
                 return await guest.follow(target)
             if isinstance(target, str):
@@ -181,6 +187,7 @@ class _Guest:
     helper: NetworkHelper
     mailbox: Mailbox
     wishes: Wishes
+    wallet: Wallet
 
     @property
     def report(self) -> Report:
@@ -211,7 +218,7 @@ class _Guest:
             joining = Joining(room, machine, store, self.wishes.part.inputs, self.wishes.standing)
             try:
                 gathered = await joining.gather()
-            except LobbyOver:
+            except (LobbyOver, NotShown):
                 file.remove()
                 raise
             seats = machine.roster.entries if machine.roster else ()
@@ -275,6 +282,8 @@ class _Guest:
             person=person,
             report=self.report,
             file=file,
+            issuers=Issuers(self.resolver),
+            wallet=self.wallet,
             trusting=self.wishes.manner.trusting or self.wishes.standing,
         )
 

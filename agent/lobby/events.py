@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import rfc8785
+
+from agent.claims.evidence import Proof
 from agent.session.descriptor import Descriptor, Draft, Proposal, describe
-from messaging.protocols.lobby import Roster, Settle
+from messaging.protocols.lobby import Claim, Requirement, Roster, to_jsons
 
 # The draft that we make ourselves for these parties, in this order, with these roles.
 DraftMaker = Callable[[Sequence[str], Sequence[str]], Draft]
@@ -48,6 +52,8 @@ class Gathered:
     draft: Draft
     nonces: tuple[str, ...]  # by rank
     created: int  # Unix milliseconds
+    requires: tuple[Requirement, ...]
+    claims: tuple[tuple[Claim, ...], ...]  # by rank
 
     @cached_property
     def descriptor(self) -> Descriptor:
@@ -55,6 +61,13 @@ class Gathered:
         content = self.draft.to_json()
         proposals = [Proposal(content, nonce, self.created) for nonce in self.nonces]
         return describe(self.draft, proposals)
+
+    @cached_property
+    def claims_sha256(self) -> str:
+        """Of everybody's claims, and of what was required, as canonical JSON; in hex."""
+        claims = [to_jsons(one) for one in self.claims]
+        content: dict[str, Any] = {"requires": to_jsons(self.requires), "claims": claims}
+        return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
 def saved(gathered: Gathered | None) -> dict[str, Any] | None:
@@ -79,12 +92,28 @@ def roles_of(draft: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Presented:
+    """Somebody wants in and shows claims: get the evidence, then call `examine`."""
+
+    did: str
+
+
+@dataclass(frozen=True)
+class NotProven:
+    """Somebody's claims do not hold; it has been refused."""
+
+    did: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Knocked:
-    """Somebody wants in: call `admit` or `refuse`."""
+    """Somebody wants in, and has proven all that is required: call `admit` or `refuse`."""
 
     did: str
     name: str
     role: str
+    proofs: tuple[Proof, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +137,13 @@ class Parted:
 
 
 # of a guest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Claims are required before we may knock: ask our owner, then call `present`."""
+
+    requires: tuple[Requirement, ...]
 
 
 @dataclass(frozen=True)
@@ -140,7 +176,7 @@ class ProgramCame:
 class Settling:
     """The roster is final: look up all parties, compare the phrase, then call `confirm`."""
 
-    descriptor: Descriptor
+    gathered: Gathered
 
 
 @dataclass(frozen=True)
@@ -163,10 +199,9 @@ class Over:
     ours: bool = False  # it was our own owner's wish
 
 
-HostEvent = Knocked | Came | GotReady | Parted | Settling | Reopened | Began | Over
-GuestEvent = Admitted | RosterChanged | PieceCame | ProgramCame | Settling | Reopened | Began | Over
-
-
-def settle_of(lobby: str, seq: int, gathered: Gathered) -> Settle:
-    draft: Mapping[str, Any] = gathered.draft.to_json()
-    return Settle(lobby, seq, draft, gathered.nonces, gathered.created)
+HostEvent = (
+    Presented | NotProven | Knocked | Came | GotReady | Parted | Settling | Reopened | Began | Over
+)
+GuestEvent = (
+    Wanted | Admitted | RosterChanged | PieceCame | ProgramCame | Settling | Reopened | Began | Over
+)

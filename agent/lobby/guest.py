@@ -1,7 +1,8 @@
 """A guest's side of a lobby, without a socket, a clock or a file.
 
     state      waits for                                        then
-    KNOCKING   a roster with us in it                           event Admitted
+    KNOCKING   a `require`, where claims are wanted             event Wanted, then `present`
+               a roster with us in it                           event Admitted
     CHOOSING   the program, and our owner's consent to it       sends `ready`
     READY      the final roster, as we would have made it       event Settling
     SETTLED    our owner's `confirm`                            sends `echo`
@@ -11,15 +12,17 @@
 
 Only the host that the link names is listened to. It can let nobody in, send people away, or never
 begin; it cannot show two guests different rosters and begin with both, because each of them waits
-for the other's signature under what it has seen itself.
+for the other's signature under what it has seen itself. The same goes for claims: what is required
+is pinned when we first hear of it, and nothing is signed before everybody's claims hold.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agent.claims.evidence import Evidence
 from agent.lobby.echo import all_echo, sign
 from agent.lobby.events import (
     Admitted,
@@ -34,15 +37,16 @@ from agent.lobby.events import (
     Reopened,
     RosterChanged,
     Settling,
-    roles_of,
+    Wanted,
     saved,
 )
 from agent.lobby.link import LobbyLink
-from agent.session.descriptor import Descriptor, check_roster, differences
+from agent.lobby.settled import prove_all, read_settled
 from agent.session.statements import Speaker, clip
 from identity.document import DidDocument
 from messaging.protocols.lobby import (
     Begin,
+    Claim,
     Close,
     Echo,
     FromGuest,
@@ -53,13 +57,17 @@ from messaging.protocols.lobby import (
     Piece,
     Ready,
     Refuse,
+    Require,
+    Requirement,
     Roster,
     Settle,
     Want,
+    claims_of,
+    requires_of,
+    to_jsons,
 )
 
 FIRST_REPEAT, LAST_REPEAT = 60.0, 600.0  # seconds until we say again what was not answered
-MAX_AGE = 25 * 3600  # seconds; a roster settled further away in time is nobody's clock skew
 
 
 class LobbyGuest:
@@ -92,6 +100,10 @@ class LobbyGuest:
         self._gathered: Gathered | None = None
         self._begin: Begin | None = None
         self._confirmed = False
+        self._requires: tuple[Requirement, ...] | None = None  # as we first heard of it
+        self._asked = False  # our owner, for claims
+        self._claims: tuple[Claim, ...] = ()
+        self._evidence = Evidence()
         self._documents: dict[str, DidDocument] = {}
         self._events: list[GuestEvent] = []
         self._outbox: list[FromGuest] = []
@@ -108,10 +120,9 @@ class LobbyGuest:
         outbox, self._outbox = self._outbox, []
         return [(self.link.host, message) for message in outbox]
 
-    def is_settled_on(self, descriptor: Descriptor) -> bool:
+    def is_settled_on(self, gathered: Gathered) -> bool:
         """Whether this is still the final roster."""
-        gathered = self._gathered if self.state is GuestState.SETTLED else None
-        return gathered is not None and gathered.descriptor == descriptor
+        return self.state is GuestState.SETTLED and self._gathered == gathered
 
     def next_timer(self) -> float | None:
         if self._done():
@@ -123,6 +134,8 @@ class LobbyGuest:
         return {
             "nonce": self._nonce,
             "created": self._created,
+            "requires": None if self._requires is None else to_jsons(self._requires),
+            "claims": to_jsons(self._claims),
             "roster": self.roster and self.roster.to_body(),
             "settle": self._settle and self._settle.to_body(),
             "gathered": saved(self._gathered) if self.state is GuestState.BEGUN else None,
@@ -130,6 +143,9 @@ class LobbyGuest:
 
     def restore(self, kept: Mapping[str, Any], now: float) -> None:
         """Go on where another process stopped; our owner is asked again. The nonce is given."""
+        self._claims = claims_of(kept)
+        if self._claims:  # else our owner has not been asked
+            self._requires = requires_of(kept)
         if kept["roster"] is not None:
             self.handle_message(self.link.host, Roster.from_body(kept["roster"]), now)
         if kept["settle"] is not None:
@@ -142,6 +158,8 @@ class LobbyGuest:
         if sender != self.link.host or message.lobby != self.link.lobby or self._done():
             return
         match message:
+            case Require():
+                self._handle_require(message, now)
             case Roster():
                 self._handle_roster(message, now)
             case Piece():
@@ -167,6 +185,12 @@ class LobbyGuest:
 
     # what our owner wants
 
+    def present(self, claims: Sequence[Claim], now: float) -> None:
+        """Our owner shows these for what is required; after Wanted."""
+        if self.state is GuestState.KNOCKING:
+            self._claims = tuple(claims)
+            self._say(now)
+
     def fetch(self, now: float) -> None:
         """Get the program from the host; after Admitted. ProgramCame has it."""
         self._fetching = True
@@ -180,17 +204,26 @@ class LobbyGuest:
             self._turn(GuestState.READY, now)
             self._advance(now)
 
-    def know(self, documents: Mapping[str, DidDocument], now: float) -> None:
-        """DID documents of parties, so that their echoes can be checked; after Settling."""
+    def know(
+        self, documents: Mapping[str, DidDocument], now: float, evidence: Evidence | None = None
+    ) -> None:
+        """What echoes and claims are checked with; after Settling."""
         self._documents.update(documents)
+        self._evidence = evidence or self._evidence
         self._advance(now)
 
     def confirm(self, now: float) -> None:
-        """Our owner has seen the final roster, and its phrase; after Settling."""
-        if self.state is GuestState.SETTLED and not self._confirmed:
-            self._confirmed = True
-            self._say(now)
-            self._advance(now)
+        """Our owner has seen the final roster, and its phrase; after Settling, and `know`."""
+        if self.state is not GuestState.SETTLED or self._confirmed or self._gathered is None:
+            return
+        try:
+            prove_all(self._gathered, self._evidence, now)
+        except ValueError as error:
+            self._leave(str(error))
+            return
+        self._confirmed = True
+        self._say(now)
+        self._advance(now)
 
     def leave(self, reason: str) -> None:
         if not self._done():
@@ -198,6 +231,23 @@ class LobbyGuest:
             self._end(reason, ours=True)
 
     # inside
+
+    def _handle_require(self, require: Require, now: float) -> None:
+        if not self._pin(require.requires):
+            return
+        if self.state is GuestState.KNOCKING and self._claims:
+            self._say(now)  # the host has lost them
+        elif self.state is GuestState.KNOCKING and not self._asked:
+            self._asked = True
+            self._events.append(Wanted(require.requires))
+
+    def _pin(self, requires: tuple[Requirement, ...]) -> bool:
+        """Whether this is required of everybody, as it was before; else we leave."""
+        if self._requires is None:
+            self._requires = requires
+        if self._requires != requires:
+            self._leave("the host requires something else than before")
+        return self._requires == requires
 
     def _handle_roster(self, roster: Roster, now: float) -> None:
         if self.roster is not None and roster.seq <= self.roster.seq:
@@ -209,6 +259,8 @@ class LobbyGuest:
         if not mine:
             if self.state is not GuestState.KNOCKING:
                 self._end("the host has given our seat away")
+            return
+        if not self._pin(roster.requires):
             return
         self.roster = roster
         if self.state is GuestState.KNOCKING:
@@ -258,13 +310,16 @@ class LobbyGuest:
             self._outbox.append(self._knock())  # it is newer, so the host will settle anew
             self._say(now)
             return
-        problem, gathered = self._read_settled(settle, now)
-        if gathered is None:
-            self._leave(problem)
+        try:
+            gathered = read_settled(
+                settle, (self._me, self.link.host), self._draft_for, self._requires or (), now
+            )
+        except ValueError as error:
+            self._leave(str(error))
             return
         self._gathered = gathered
         self._turn(GuestState.SETTLED, now)
-        self._events.append(Settling(gathered.descriptor))
+        self._events.append(Settling(gathered))
 
     def _is_for_our_predecessor(self, settle: Settle) -> bool:
         """Whether the host has not heard yet that we started over, with another nonce."""
@@ -273,35 +328,12 @@ class LobbyGuest:
             return False
         return settle.nonces[parties.index(self._me)] != self._nonce
 
-    def _read_settled(self, settle: Settle, now: float) -> tuple[str, Gathered | None]:
-        parties = [str(party) for party in settle.draft["parties"]]
-        if not {self._me, self.link.host} <= {*parties}:
-            return "the final roster lacks us or the host", None
-        try:
-            check_roster(parties)
-        except ValueError as error:
-            return str(error), None
-        if len(settle.nonces) != len(parties) or len({*settle.nonces}) != len(parties):
-            return "the final roster is incomplete", None
-        if abs(settle.created / 1000 - now) > MAX_AGE:
-            return "the final roster is of another day", None
-        if self._draft_for is None:
-            return "nothing was approved", None
-        try:
-            draft = self._draft_for(parties, roles_of(settle.draft))
-        except ValueError as error:
-            return clip(str(error)), None
-        words = differences(draft.to_json(), settle.draft)
-        if words:
-            return clip("the host settled something else: " + "; ".join(words)), None
-        return "", Gathered(draft, settle.nonces, settle.created)
-
     def _try_begin(self) -> None:
         begin, gathered = self._begin, self._gathered
         if begin is None or gathered is None:
             return
         lobby = self.link.lobby
-        if all_echo(begin.statements, lobby, gathered.descriptor, self._documents):
+        if all_echo(begin.statements, lobby, gathered, self._documents):
             self.state = GuestState.BEGUN
             self._events.append(Began(gathered))
 
@@ -321,7 +353,7 @@ class LobbyGuest:
         self._repeat_at = now + self._pause
         lobby = self.link.lobby
         match self.state:
-            case GuestState.KNOCKING:
+            case GuestState.KNOCKING if self._claims or not self._requires:
                 self._outbox.append(self._knock())
             case GuestState.CHOOSING if self._fetching and self._program is not None:
                 missing = [i for i in range(self._program.pieces) if i not in self._pieces]
@@ -329,13 +361,12 @@ class LobbyGuest:
             case GuestState.READY if self._program is not None:
                 self._outbox.append(Ready(lobby, self._program.sha256))
             case GuestState.SETTLED if self._confirmed and self._gathered and self._settle:
-                descriptor = self._gathered.descriptor
-                statement = sign(lobby, descriptor, self._me, self._speaker)
+                statement = sign(lobby, self._gathered, self._me, self._speaker)
                 self._outbox.append(Echo(lobby, self._settle.seq, statement))
 
     def _knock(self) -> Knock:
-        link = self.link
-        return Knock(link.lobby, link.token, self._nonce, self._created, self._name, self._role)
+        link, who = self.link, (self._name, self._role, self._claims)
+        return Knock(link.lobby, link.token, self._nonce, self._created, *who)
 
     def _leave(self, reason: str) -> None:
         """Go because of what the host did; it hears why."""

@@ -9,20 +9,21 @@ moves on whenever the board has all that its state waits for:
     BEGUN      nothing any more; repeats `begin` on request
     CLOSED     nothing any more
 
-A guest that leaves, or has lost everything, opens a settled lobby again with a higher number.
+Where claims are required, nobody is heard of whose claims do not hold: a knock without them is
+answered with `require`, one with them is examined first (event Presented).
 
-News of the roster are gathered: a round of them goes out at most every second a guest, so that a
-lobby of twenty costs its host about one message a second however people come and go.
+A guest that leaves, or has lost everything, opens a settled lobby again with a higher number.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-from agent.lobby.echo import all_echo, is_echo, sign
+from agent.claims.evidence import Evidence
+from agent.lobby.claimants import Claimants
 from agent.lobby.events import (
     Began,
     Came,
@@ -32,21 +33,23 @@ from agent.lobby.events import (
     HostEvent,
     HostState,
     Knocked,
+    NotProven,
     Over,
     Parted,
     Presence,
+    Presented,
     Reopened,
     Settling,
     saved,
-    settle_of,
 )
-from agent.lobby.seats import OUTSIDE, Guest, Terms, free_roles, seated, why_not
+from agent.lobby.pace import Pace
+from agent.lobby.seats import INSIDE, OUTSIDE, Guest, Terms, fits, free_roles, seated, why_not
+from agent.lobby.signing import Signing
 from agent.session.statements import Speaker, clip
 from identity.document import DidDocument
 from messaging.protocols import lobby as wire
 
 MAX_GUESTS = 256  # that are remembered
-NEWS_SECONDS = 1.0  # a guest, between two rounds of news
 REPEAT_SECONDS = 30.0  # until a settled roster goes again to who has not echoed it
 MAX_PIECES_SENT = 512  # to one guest: enough to send the largest program again and again
 
@@ -64,29 +67,33 @@ class Host:
         speaker: Speaker,
         draft_for: DraftMaker,
         pieces: Sequence[bytes],
+        claims: Sequence[wire.Claim] = (),
     ) -> None:
+        """`claims` are our own, for what the terms require of everybody."""
         self.terms = terms
         self.state = HostState.OPEN
         self.locked = False
         self.guests: dict[str, Guest] = {}
-        self.gathered: Gathered | None = None
         self._me, self._name, self._nonce = me, name, nonce
-        self._speaker = speaker
+        self._signing = Signing(terms.lobby, me, speaker)
         self._draft_for = draft_for
         self._pieces = pieces
+        self._claims = tuple(claims)
+        self._claimants = Claimants(terms.lobby, terms.requires)
+        self._begin: wire.Begin | None = None
         self._seats = terms.seats
         self._seq = 1
-        self._echoes: dict[str, str] = {}
-        self._unchecked: dict[str, str] = {}
-        self._confirmed = False
-        self._documents: dict[str, DidDocument] = {}
         self._events: list[HostEvent] = []
         self._outbox: list[tuple[str, wire.FromHost]] = []
-        self._news_at: float | None = None
-        self._last_news = 0.0
+        self._pace = Pace()
         self._repeat_at: float | None = None
 
     # what the outside takes
+
+    @property
+    def gathered(self) -> Gathered | None:
+        """What everybody signs, as long as the roster is final."""
+        return self._signing.gathered
 
     def next_event(self) -> HostEvent | None:
         return self._events.pop(0) if self._events else None
@@ -99,16 +106,16 @@ class Host:
     def next_timer(self) -> float | None:
         if self._is_over():
             return None
-        timers = (self._news_at, self._repeat_at, float(self.terms.expires))
+        timers = (self._pace.next_round, self._repeat_at, float(self.terms.expires))
         return min(timer for timer in timers if timer is not None)
 
     def roster(self) -> wire.Roster:
         """Who is in, in the order of the seats, ourselves first."""
-        mine = wire.Seat(self._me, self.terms.roles[0], self._name, str(Presence.READY))
-        others = [wire.Seat(g.did, g.role, g.name, str(g.stage)) for g in self._seated()]
-        terms, entries = self.terms, (mine, *others)
-        about = (terms.lobby, self._seq, terms.title, terms.program)
-        return wire.Roster(*about, self._seats, self.locked, terms.expires, entries)
+        terms, ready = self.terms, str(Presence.READY)
+        mine = wire.Seat(self._me, terms.roles[0], self._name, ready, self._claims)
+        others = [wire.Seat(g.did, g.role, g.name, str(g.stage), g.claims) for g in self._seated()]
+        about = (terms.lobby, self._seq, terms.title, terms.program, self._seats, self.locked)
+        return wire.Roster(*about, terms.expires, (mine, *others), terms.requires)
 
     def knocking(self) -> list[Guest]:
         return [guest for guest in self.guests.values() if guest.stage is Presence.KNOCKING]
@@ -116,20 +123,21 @@ class Host:
     def waiting_for(self) -> list[str]:
         """The guests that the present state waits for; free seats are in the roster."""
         if self.state is HostState.SETTLING:
-            return [guest.did for guest in self._seated() if guest.did not in self._echoes]
+            return [guest.did for guest in self._seated() if not self._signing.has(guest.did)]
         return [guest.did for guest in self._seated() if guest.stage is not Presence.READY]
 
     def to_json(self) -> dict[str, Any]:
         """All that must outlive this process; the token is a secret."""
         return {
-            "terms": asdict(self.terms),
+            "terms": self.terms.to_json(),
             "state": str(self.state),
             "locked": self.locked,
             "seats": self._seats,
             "seq": self._seq,
             "nonce": self._nonce,
             "name": self._name,
-            "guests": [asdict(guest) for guest in self.guests.values()],
+            "claims": wire.to_jsons(self._claims),
+            "guests": [guest.to_json() for guest in self.guests.values()],
             "gathered": None if self.state is not HostState.BEGUN else saved(self.gathered),
         }
 
@@ -138,8 +146,7 @@ class Host:
         self.locked, self._seats = bool(kept["locked"]), int(kept["seats"])
         self._seq = int(kept["seq"]) + 1
         for value in kept["guests"]:
-            guest = Guest(**{**value, "stage": Presence(value["stage"])})
-            self.guests[guest.did] = guest
+            self._set(Guest.from_json(value))
         self._news(now, at_once=True)
         self._advance(now)
 
@@ -166,7 +173,7 @@ class Host:
                     self._events.append(GotReady(sender))
                     self._news(now)
             case wire.Echo() if self.state is HostState.SETTLING and message.seq == self._seq:
-                self._unchecked[sender] = message.statement
+                self._signing.take(sender, message.statement)
         self._advance(now)
 
     def handle_timer(self, now: float) -> None:
@@ -175,12 +182,21 @@ class Host:
         if now >= self.terms.expires:
             self.close("the lobby has expired")
             return
-        if self._news_at is not None and now >= self._news_at:
-            self._news_at, self._last_news = None, now
-            if self.state is HostState.OPEN:
-                self._send_all(self.roster())
+        if self._pace.is_time(now) and self.state is HostState.OPEN:
+            self._send_all(self.roster())
         if self._repeat_at is not None and now >= self._repeat_at:
             self._send_settle(now, self.waiting_for())
+
+    def examine(self, did: str, evidence: Evidence, now: float) -> None:
+        """Judge the claims that somebody has presented; after Presented."""
+        judged, why = self._claimants.judge(did, evidence, now), self._why_not(did)
+        if isinstance(judged, wire.Refuse):
+            self._outbox.append((did, judged))
+            self._events.append(NotProven(did, judged.reason))
+        elif judged is not None and why is not None:
+            self._outbox.append((did, why))
+        elif judged is not None and did not in self.guests:
+            self._heard(judged)
 
     # what our owner wants
 
@@ -195,7 +211,10 @@ class Host:
         wanted = role or (guest.role if guest.role in free else free[0])
         if wanted not in free:
             raise ValueError(f"no seat is free for {wanted!r}")
-        seat = 1 + max((other.seat for other in self._seated()), default=0)
+        inside = self._seated()
+        if not fits([self._claims, guest.claims, *(other.claims for other in inside)]):
+            raise ValueError("the claims of all together are too long for one more")
+        seat = 1 + max((other.seat for other in inside), default=0)
         self._set(replace(guest, stage=Presence.ADMITTED, seat=seat, role=wanted))
         self._seq += 1
         self._outbox.append((did, self.roster()))
@@ -227,13 +246,13 @@ class Host:
 
     def know(self, documents: Mapping[str, DidDocument], now: float) -> None:
         """DID documents of parties, so that their echoes can be checked."""
-        self._documents.update(documents)
+        self._signing.know(documents)
         self._advance(now)
 
     def confirm(self, now: float) -> None:
         """Our owner has seen the final roster, and its phrase; after Settling."""
         if self.state is HostState.SETTLING:
-            self._confirmed = True
+            self._signing.confirmed = True
             self._advance(now)
 
     def close(self, reason: str, *, ours: bool = False) -> None:
@@ -251,21 +270,33 @@ class Host:
         known = self.guests.get(sender)
         if known is not None and knock.created < known.created:
             return  # it was on its way for longer than its successor
-        if self.state is HostState.CLOSED:
-            self._outbox.append((sender, wire.Close(self.terms.lobby, "the lobby is closed")))
-        elif known is not None and known.stage in (Presence.ADMITTED, Presence.READY):
+        if known is not None and known.stage in INSIDE and self.state is not HostState.CLOSED:
             self._come_back(known, knock, now)
-        elif self.state is HostState.BEGUN:
-            self._outbox.append((sender, wire.Refuse(self.terms.lobby, "it has begun without you")))
-        elif why := why_not(known, locked=self.locked, full=self._is_full()):
-            self._outbox.append((sender, wire.Refuse(self.terms.lobby, why)))
-        elif known is not None or len(self.guests) < MAX_GUESTS:
-            again = known is not None and known.stage is Presence.KNOCKING
-            self._set(
-                Guest(sender, knock.nonce, knock.created, knock.name, knock.role, Presence.KNOCKING)
-            )
-            if not again:
-                self._events.append(Knocked(sender, knock.name, knock.role))
+        elif (why := self._why_not(sender)) is not None:
+            self._outbox.append((sender, why))
+        elif known is not None:
+            self._heard(Guest.at_the_door(sender, knock, known.claims, known.proofs))
+        else:
+            match self._claimants.handle_knock(sender, knock, now):
+                case wire.Require() as require:
+                    self._outbox.append((sender, require))
+                case Guest() as guest:
+                    self._heard(guest)
+                case True:
+                    self._events.append(Presented(sender))
+
+    def _why_not(self, did: str) -> wire.Close | wire.Refuse | None:
+        known, full = self.guests.get(did), self._is_full()
+        return why_not(self.state, self.terms.lobby, known, locked=self.locked, full=full)
+
+    def _heard(self, guest: Guest) -> None:
+        """Somebody knocks who may."""
+        known = self.guests.get(guest.did)
+        if known is None and len(self.guests) >= MAX_GUESTS:
+            return
+        self._set(guest)
+        if known is None or known.stage is not Presence.KNOCKING:
+            self._events.append(Knocked(guest.did, guest.name, guest.role, guest.proofs))
 
     def _come_back(self, guest: Guest, knock: wire.Knock, now: float) -> None:
         """A guest that is in knocks again: it repeats itself, or has lost everything."""
@@ -283,13 +314,11 @@ class Host:
 
     def _repeat(self, guest: Guest) -> None:
         """What this guest should know by now."""
-        gathered = self.gathered
         self._outbox.append((guest.did, self.roster()))
-        if gathered is None or self.state is HostState.OPEN:
-            return
-        self._outbox.append((guest.did, settle_of(self.terms.lobby, self._seq, gathered)))
-        if self.state is HostState.BEGUN:
-            self._outbox.append((guest.did, self._begin(gathered)))
+        if self.gathered is not None:
+            self._outbox.append((guest.did, self._signing.settle(self._seq)))
+        if self._begin is not None:
+            self._outbox.append((guest.did, self._begin))
 
     def _part(self, guest: Guest, reason: str, now: float, stage: Presence = Presence.GONE) -> None:
         if self.state is HostState.BEGUN:
@@ -305,10 +334,7 @@ class Host:
         self._seq += 1
         if self.state is HostState.SETTLING:
             self.state = HostState.OPEN
-            self.gathered = None
-            self._confirmed = False
-            self._echoes.clear()
-            self._unchecked.clear()
+            self._signing.stop()
             self._repeat_at = None
             self._events.append(Reopened(reason))
             self._news(now, at_once=True)
@@ -320,14 +346,20 @@ class Host:
             parties = (self._me, *(guest.did for guest in seated))
             roles = (self.terms.roles[0], *(guest.role for guest in seated))
             nonces = (self._nonce, *(guest.nonce for guest in seated))
-            self.gathered = Gathered(self._draft_for(parties, roles), nonces, int(now * 1000))
+            claims = (self._claims, *(guest.claims for guest in seated))
+            draft, created = self._draft_for(parties, roles), int(now * 1000)
+            gathered = Gathered(draft, nonces, created, self.terms.requires, claims)
+            self._signing.start(gathered)
             self._seq += 1
             self.state = HostState.SETTLING
-            self._news_at = None
-            self._events.append(Settling(self.gathered.descriptor))
+            self._pace.nothing_new()
+            self._events.append(Settling(gathered))
             self._send_settle(now, parties[1:])
-        if self.state is HostState.SETTLING and self.gathered is not None:
-            self._try_begin(self.gathered)
+        if self.state is HostState.SETTLING and (begin := self._signing.begin(self._seq)):
+            self.state = HostState.BEGUN
+            self._begin = begin
+            self._send_all(begin)
+            self._events.append(Began(self._signing.final()))
 
     def _is_over(self) -> bool:
         return self.state in (HostState.BEGUN, HostState.CLOSED)
@@ -341,50 +373,20 @@ class Host:
             guest.stage is Presence.READY for guest in seated
         )
 
-    def _try_begin(self, gathered: Gathered) -> None:
-        descriptor = gathered.descriptor
-        lobby = self.terms.lobby
-        for did in self._unchecked.keys() & self._documents.keys():
-            echo = self._unchecked.pop(did)
-            if is_echo(echo, lobby, descriptor, did, self._documents):
-                self._echoes[did] = echo
-        if self.waiting_for() or not self._confirmed:
-            return
-        self._echoes[self._me] = sign(lobby, descriptor, self._me, self._speaker)
-        begin = self._begin(gathered)
-        if not all_echo(begin.statements, lobby, descriptor, self._documents):
-            return
-        self.state = HostState.BEGUN
-        self._send_all(begin)
-        self._events.append(Began(gathered))
-
-    def _begin(self, gathered: Gathered) -> wire.Begin:
-        echoes = tuple(self._echoes[did] for did in gathered.draft.parties)
-        return wire.Begin(self.terms.lobby, self._seq, echoes)
-
     def _send_settle(self, now: float, to: Sequence[str]) -> None:
-        if self.gathered is not None:
-            settle = settle_of(self.terms.lobby, self._seq, self.gathered)
-            self._outbox += [(did, settle) for did in to]
+        settle = self._signing.settle(self._seq)
+        self._outbox += [(did, settle) for did in to]
         self._repeat_at = now + REPEAT_SECONDS
 
     def _send_pieces(self, guest: Guest, want: wire.Want) -> None:
-        if want.sha256 != self.terms.program.sha256:
-            return
-        wanted = [index for index in want.pieces if index < len(self._pieces)]
-        wanted = wanted[: MAX_PIECES_SENT - guest.sent]
-        self._set(replace(guest, sent=guest.sent + len(wanted)))
-        lobby = self.terms.lobby
-        self._outbox += [
-            (guest.did, wire.Piece(lobby, want.sha256, index, self._pieces[index]))
-            for index in wanted
-        ]
+        pieces = wire.pieces_wanted(want, self.terms.program.sha256, self._pieces)
+        pieces = pieces[: MAX_PIECES_SENT - guest.sent]
+        self._set(replace(guest, sent=guest.sent + len(pieces)))
+        self._outbox += [(guest.did, piece) for piece in pieces]
 
     def _news(self, now: float, *, at_once: bool = False) -> None:
         """Tell everybody of the present roster, not more often than we may."""
-        pause = 0.0 if at_once else NEWS_SECONDS * len(self._seated())
-        at = max(now, self._last_news + pause)
-        self._news_at = at if self._news_at is None else min(at, self._news_at)
+        self._pace.news(now, guests=0 if at_once else len(self._seated()))
 
     def _send_all(self, message: wire.FromHost) -> None:
         self._outbox += [(guest.did, message) for guest in self._seated()]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.claims.evidence import Proof
 from agent.errors import MailboxError
 from agent.lobby.code import Door, Doorkeeper, door_of
 from agent.lobby.events import (
@@ -16,15 +17,17 @@ from agent.lobby.events import (
     GotReady,
     HostEvent,
     Knocked,
+    NotProven,
     Over,
     Parted,
+    Presented,
     Reopened,
     Settling,
 )
 from agent.lobby.host import Host
 from agent.lobby.room import LobbyOver, Room
 from agent.lobby.sitting import Sitting
-from agent.lobby.words import called, roster_facts
+from agent.lobby.words import called, proven, roster_facts
 from agent.words import new_code
 from messaging.errors import MessagingError
 from messaging.protocols.lobby import Answer, Call, GiveLink, LobbyMessage, Prove, Speak
@@ -52,6 +55,7 @@ class Hosting:
     mediator: str  # its DID
     admission: Admission
     called: Sequence[str]  # DIDs that hear of the lobby from us, and are let in
+    proofs: Sequence[Proof] = ()  # what our own claims come to
     _keeper: Doorkeeper | None = None
     _door: Door | None = None
     _first_words: set[str] = field(default_factory=set)  # of all codes so far
@@ -95,6 +99,11 @@ class Hosting:
     def _act(self, event: HostEvent) -> None:
         room = self.room
         match event:
+            case Presented(did):
+                self._sitting.start(self._examine(did))
+            case NotProven(did, reason):
+                text = f"{self._called(did)} was refused: {reason}"
+                room.tell("not-proven", text, did=did, reason=reason)
             case Knocked():
                 self._knocked(event)
             case Came(did):
@@ -113,9 +122,15 @@ class Hosting:
             case Over(reason):
                 self._sitting.fail(LobbyOver(f"the lobby is over: {reason}"))
 
+    async def _examine(self, did: str) -> None:
+        evidence = await self.room.issuers.evidence(self.host.terms.requires)
+        self.host.examine(did, evidence, time.time())
+        self._sitting.pump()
+
     def _knocked(self, knock: Knocked) -> None:
         known = self.room.contacts.of(knock.did) is not None
-        who = called(self.room.contacts, knock.did, knock.name)
+        proofs = [proven(self.room.contacts, proof) for proof in knock.proofs]
+        who = ", ".join([called(self.room.contacts, knock.did, knock.name), *proofs])
         facts = {"did": knock.did, "calls_itself": knock.name, "known": known}
         self.room.tell("knock", f"{who} knocks", **facts)
         welcome = (
@@ -143,11 +158,10 @@ class Hosting:
 
     async def _settle(self, settling: Settling) -> None:
         """Look everybody up, show the phrase, and confirm, if the roster is still the same."""
-        documents = await self.room.documents(settling.descriptor.parties)
+        documents = await self.room.documents(settling.gathered.draft.parties)
         self.host.know(documents, time.time())
-        same = await self.room.same_phrase(settling.descriptor)
-        gathered = self.host.gathered
-        if gathered is None or gathered.descriptor != settling.descriptor:
+        same = await self.room.same_phrase(settling.gathered.descriptor)
+        if self.host.gathered != settling.gathered:
             return
         if same:
             self.host.confirm(time.time())
@@ -249,7 +263,9 @@ class Hosting:
 
     def _tell_waiting(self) -> None:
         roster = self.host.roster()
-        facts = roster_facts(self.room.contacts, roster, self.room.me)
+        proofs = {self.room.me: self.proofs}
+        proofs |= {guest.did: guest.proofs for guest in self.host.guests.values()}
+        facts = roster_facts(self.room.contacts, roster, self.room.me, proofs)
         waiting = [self._called(did) for did in self.host.waiting_for()]
         free = roster.seats - len(roster.entries)
         missing = [*waiting, *([f"{free} more to knock"] if free else [])]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.claims.evidence import Proof, Unproven
+from agent.claims.proving import prove
 from agent.errors import AgentError, Exit
 from agent.launch import describing
 from agent.launch.difference import difference
@@ -26,14 +29,15 @@ from agent.lobby.events import (
     Reopened,
     RosterChanged,
     Settling,
+    Wanted,
 )
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.room import LobbyOver, Room
 from agent.lobby.sitting import Sitting
-from agent.lobby.words import called, roster_facts
+from agent.lobby.words import called, required, roster_facts
 from agent.session.descriptor import Draft
 from agent.session.start import make_draft
-from messaging.protocols.lobby import Roster
+from messaging.protocols.lobby import Requirement, Roster, to_jsons
 
 
 class NotConsented(AgentError):
@@ -105,12 +109,14 @@ class Joining:
     def _act(self, event: GuestEvent) -> None:
         room = self.room
         match event:
+            case Wanted(requires):
+                self._sitting.start(self._show_claims(requires))
             case Admitted(roster):
                 room.tell("admitted", f"you are in: {roster.title}", title=roster.title)
-                self._tell_roster(roster)
+                self._sitting.start(self._tell_roster(roster))
                 self._sitting.start(self._decide(roster))
             case RosterChanged(roster):
-                self._tell_roster(roster)
+                self._sitting.start(self._tell_roster(roster))
             case PieceCame(have, of):
                 room.tell("piece", f"the program: {have} of {of} pieces", have=have, of=of)
             case ProgramCame(archive):
@@ -132,6 +138,25 @@ class Joining:
             self.room.tell("help", "say leave to give up your seat")
         self.guest.leave("its owner left")
         self._sitting.fail(LobbyOver("you left the lobby"))
+        self._sitting.pump()
+
+    async def _show_claims(self, requires: Sequence[Requirement]) -> None:
+        """Say what is required and who will see it, and show it if our owner agrees."""
+        words = required(self.room.contacts, requires)
+        self.room.tell("required", f"this lobby requires {words}", requires=to_jsons(requires))
+
+        async def consent() -> bool:
+            question = f"Show this: {words}?"
+            return await self.room.person.agrees(question, "claims", requires=to_jsons(requires))
+
+        asks = self.room.person.is_there and not self.standing
+        try:
+            claims = await self.room.wallet.claims_for(requires, consent if asks else None)
+        except AgentError as error:
+            self.guest.leave("it does not show what is required")
+            self._sitting.fail(error)
+        else:
+            self.guest.present(claims, time.time())
         self._sitting.pump()
 
     async def _decide(self, roster: Roster) -> None:
@@ -218,24 +243,39 @@ class Joining:
 
     async def _settle(self, settling: Settling) -> None:
         """Look everybody up, show the phrase, and sign, if the roster is still the same."""
-        parties = settling.descriptor.parties
-        sha256 = str(settling.descriptor.content["program"]["sha256"])
+        parties = settling.gathered.draft.parties
+        sha256 = str(settling.gathered.descriptor.content["program"]["sha256"])
         if self.standing and not self.store.consents.allows(sha256, parties, time.time()):
             self.guest.leave("its owner has not allowed this program with these parties")
             self._sitting.pump()
             return
         documents = await self.room.documents(parties)
-        self.guest.know(documents, time.time())
-        same = await self.room.same_phrase(settling.descriptor)
-        if not self.guest.is_settled_on(settling.descriptor):
+        evidence = await self.room.issuers.evidence(settling.gathered.requires)
+        self.guest.know(documents, time.time(), evidence)
+        same = await self.room.same_phrase(settling.gathered.descriptor)
+        if not self.guest.is_settled_on(settling.gathered):
             return
         if same:
             self.guest.confirm(time.time())
-            self.room.tell("signed", "you signed the roster; waiting for everybody's signature")
+            if self.guest.is_settled_on(settling.gathered):
+                self.room.tell("signed", "you signed the roster; waiting for everybody's signature")
         else:
             self.guest.leave("the words that people read to each other differ")
         self._sitting.pump()
 
-    def _tell_roster(self, roster: Roster) -> None:
-        facts = roster_facts(self.room.contacts, roster, self.room.me)
-        self.room.report.event("lobby", what="roster", **facts)
+    async def _tell_roster(self, roster: Roster) -> None:
+        proofs = await self._proofs(roster) if roster.requires else {}
+        if roster is self.guest.roster:
+            facts = roster_facts(self.room.contacts, roster, self.room.me, proofs)
+            self.room.report.event("lobby", what="roster", **facts)
+
+    async def _proofs(self, roster: Roster) -> dict[str, Sequence[Proof]]:
+        """What everybody's claims come to who has shown any; by DID."""
+        evidence = await self.room.issuers.evidence(roster.requires)
+        proofs: dict[str, Sequence[Proof]] = {}
+        for seat in roster.entries:
+            with contextlib.suppress(Unproven):  # if it stays so, we sign nothing
+                proofs[seat.did] = prove(
+                    seat.did, seat.claims, roster.requires, evidence, time.time()
+                )
+        return proofs

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.claims.issuers import Issuers
+from agent.claims.wallet import Wallet
 from agent.contacts import Contacts
 from agent.errors import AgentError, Exit
 from agent.lobby.files import LobbyFile
@@ -40,6 +42,8 @@ class Room:
     person: Person
     report: Report
     file: LobbyFile
+    issuers: Issuers
+    wallet: Wallet
     trusting: bool  # everything is agreed to beforehand: nobody is asked
 
     def tell(self, what: str, text: str, **facts: object) -> None:

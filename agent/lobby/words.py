@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from agent.claims.evidence import Proof
 from agent.contacts import Contacts
-from messaging.protocols.lobby import Roster, Seat
+from messaging.protocols.lobby import Requirement, Roster, Seat, to_jsons
 
 
 def shown(did: str) -> str:
@@ -19,7 +22,20 @@ def called(contacts: Contacts, did: str, name: str) -> str:
     return f"unknown {shown(did)}{says}"
 
 
-def seat_facts(contacts: Contacts, seat: Seat) -> dict[str, object]:
+def proven(contacts: Contacts, proof: Proof) -> str:
+    return f'"{proof.who}" by {called(contacts, proof.by, "")}'
+
+
+def required(contacts: Contacts, requires: Sequence[Requirement]) -> str:
+    """What everybody has to show, and who will see it; one line."""
+    return "; ".join(
+        f"a vouch by {' or '.join(called(contacts, did, '') for did in one.issuers)}"
+        " (everybody in the lobby sees who vouches for you, and by which name)"
+        for one in requires
+    )
+
+
+def seat_facts(contacts: Contacts, seat: Seat, proofs: Sequence[Proof]) -> dict[str, object]:
     contact = contacts.of(seat.did)
     return {
         "did": seat.did,
@@ -28,16 +44,23 @@ def seat_facts(contacts: Contacts, seat: Seat) -> dict[str, object]:
         "calls_itself": seat.name,
         "contact": contact and contact.name,
         "verified": contact is not None and contact.verified,
+        "claims": [{**proof.to_json(), "text": proven(contacts, proof)} for proof in proofs],
     }
 
 
-def roster_facts(contacts: Contacts, roster: Roster, me: str) -> dict[str, object]:
-    """The roster for a report: `text` for a person, the rest for a program."""
+def roster_facts(
+    contacts: Contacts, roster: Roster, me: str, proofs: Mapping[str, Sequence[Proof]]
+) -> dict[str, object]:
+    """The roster for a report: `text` for a person, the rest for a program.
+
+    `proofs` are what we have verified ourselves, by DID.
+    """
     lines = []
     for rank, seat in enumerate(roster.entries):
         who = "you" if seat.did == me else called(contacts, seat.did, seat.name)
         role = "" if seat.role in ("", "party") else f" as {seat.role}"
-        lines.append(f"party{rank} {who}{role}: {seat.stage}")
+        proofs_ = "".join(f", {proven(contacts, proof)}" for proof in proofs.get(seat.did, ()))
+        lines.append(f"party{rank} {who}{proofs_}{role}: {seat.stage}")
     free = roster.seats - len(roster.entries)
     return {
         "text": "; ".join(lines) + (f"; {free} seats free" if free else ""),
@@ -46,5 +69,6 @@ def roster_facts(contacts: Contacts, roster: Roster, me: str) -> dict[str, objec
         "locked": roster.locked,
         "expires": roster.expires,
         "program": roster.program.to_json(),
-        "roster": [seat_facts(contacts, seat) for seat in roster.entries],
+        "requires": to_jsons(roster.requires),
+        "roster": [seat_facts(contacts, seat, proofs.get(seat.did, ())) for seat in roster.entries],
     }

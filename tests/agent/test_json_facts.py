@@ -75,6 +75,10 @@ FACTS: list[tuple[list[str], Any]] = [
         },
     ),
     (["contacts", "verify", "bob"], {"name": "str", "words": "str", "verified": "bool"}),
+    (
+        ["vouch", "bob"],
+        {"vouch": "str", "issuer": "str", "subject": "str", "name": "str", "until": "int"},
+    ),
     (["program", "add", "p"], {**PROGRAM, "new": "bool"}),
     (["program", "approve", "probe"], {**PROGRAM, "approved": "bool"}),
     (["program", "list"], [ROW]),

@@ -114,6 +114,39 @@ def test_a_lobby_outlives_every_agent_and_mediator(internet: Internet) -> None:
         assert command.the("result")["output"] == RESULT
 
 
+def test_who_is_vouched_for_computes_and_who_is_not_stays_outside(internet: Internet) -> None:
+    alice, bob, carol = internet.parties("home0", "home1", "home2")
+    folder = internet.rounds(0.1)
+    for party in (alice, bob):
+        party.allow(folder)
+    registrar = ("--profile", "registrar")
+    made = alice.agent("create-did", "--unencrypted", *registrar, "--json")
+    issuer = made.events[-1]["did"]
+    vouches = {}
+    for name, party in (("alice", alice), ("bob", bob)):
+        vouched = alice.agent("vouch", party.did, "--as", name, *registrar, "--json")
+        vouches[name] = vouched.events[-1]["vouch"]
+    words = ("--seats", "2", "--admit", "anyone", "--require-vouch", issuer, "--input", "bid=1")
+    bare = hosted(alice, *words, program=folder)
+    assert bare.wait() == 6, bare.told()
+    host = hosted(alice, *words, *showing(alice, vouches["alice"]), program=folder)
+    link = said(host, "open")["link"]
+    outside = joined(carol, link, "--input", "bid=2")
+    assert outside.wait() == 6, outside.told()
+    assert said(outside, "required")["requires"] == [{"kind": "vouch", "issuers": [issuer]}]
+    assert f"agent vouch {carol.did}" in outside.told()
+    stolen = joined(carol, link, "--input", "bid=2", *showing(carol, vouches["bob"]))
+    assert stolen.wait() == 6, stolen.told()
+    guest = joined(bob, link, "--input", "bid=2", *showing(bob, vouches["bob"]))
+    for command in (host, guest):
+        assert command.wait() == 0, command.told()
+        assert command.the("result")["output"] == "sum=3\n"
+        rosters = [told for told in command.all("lobby") if told["what"] == "roster"]
+        shown = [[claim["who"] for claim in seat["claims"]] for seat in rosters[-1]["roster"]]
+        assert shown == [["alice"], ["bob"]]
+    assert not any(told["what"] == "knock" for told in host.all("lobby") if carol.did in str(told))
+
+
 def test_a_strangers_program_travels_and_does_not_run_unapproved(internet: Internet) -> None:
     alice, bob = internet.parties("home0", "home1")
     folder = internet.rounds(0.1)
@@ -201,6 +234,13 @@ def hosted(party: Party, *words: str, program: str = "auction") -> Command:
 
 def joined(party: Party, link: str, *words: str) -> Command:
     return party.start("join", link, *words, "--json", as_root=True)
+
+
+def showing(party: Party, token: str) -> tuple[str, str]:
+    folder = party.folder / "mine"
+    folder.mkdir(exist_ok=True)
+    (folder / "claim.vouch").write_text(token)
+    return ("--claim", str(folder / "claim.vouch"))
 
 
 def said(command: Command, what: str, number: int = 0) -> Mapping[str, Any]:

@@ -16,16 +16,19 @@ from messaging.protocols.lobby import from_message, to_message
 
 ID, NONCE, HASH = "L" * 22, "N" * 43, "ab" * 32
 PROGRAM = lobby.Offered("auction", HASH, 2)
-SEATS = (lobby.Seat("did:example:a", "party", "Al", "ready"),)
+CLAIMS = (lobby.VouchClaim("a.b.c"),)
+REQUIRES = (lobby.VouchRequired(("did:example:v", "did:example:w")),)
+SEATS = (lobby.Seat("did:example:a", "party", "Al", "ready", CLAIMS),)
 EVERY = [
-    lobby.Knock(ID, "T" * 22, NONCE, 1_900_000_000_000, "Bob", "voter"),
+    lobby.Knock(ID, "T" * 22, NONCE, 1_900_000_000_000, "Bob", "voter", CLAIMS),
     lobby.Want(ID, HASH, (0, 3)),
     lobby.Ready(ID, HASH),
     lobby.Echo(ID, 7, "a.b.c"),
     lobby.Leave(ID, "gone"),
-    lobby.Roster(ID, 3, "an auction", PROGRAM, 3, True, 2_000_000_000, SEATS),
+    lobby.Roster(ID, 3, "an auction", PROGRAM, 3, True, 2_000_000_000, SEATS, REQUIRES),
+    lobby.Require(ID, REQUIRES),
     lobby.Piece(ID, HASH, 1, b"\x00\xff" * 100),
-    lobby.Settle(ID, 4, {"parties": ["did:example:a"]}, (NONCE,), 1_900_000_000_000),
+    lobby.Settle(ID, 4, {"parties": ["did:example:a"]}, (NONCE,), 1_900_000_000_000, (CLAIMS,)),
     lobby.Begin(ID, 4, ("a.b.c", "d.e.f")),
     lobby.Refuse(ID, "no"),
     lobby.Close(ID, "over"),
@@ -61,6 +64,20 @@ BROKEN: list[tuple[Any, dict[str, Any]]] = [
     (lobby.Knock, {"name": "a\nb"}),
     (lobby.Knock, {"name": "\u202eboB"}),
     (lobby.Knock, {"name": "x" * 41}),
+    (lobby.Knock, {"claims": [CLAIMS[0].to_json()] * 9}),
+    (lobby.Knock, {"claims": [{"kind": "vouch", "token": "x" * (10 * 1024 + 1)}]}),
+    (lobby.Knock, {"claims": [{"kind": "vouch"}]}),
+    (lobby.Knock, {"claims": [{"kind": "photo", "token": "x"}]}),
+    (lobby.Knock, {"claims": {}}),
+    (lobby.Require, {"requires": []}),
+    (lobby.Require, {"requires": [REQUIRES[0].to_json()] * 2}),
+    (lobby.Require, {"requires": [{"kind": "photo"}]}),
+    (lobby.Require, {"requires": [{"kind": "vouch", "issuers": []}]}),
+    (lobby.Require, {"requires": [{"kind": "vouch", "issuers": ["did:example:v"] * 17}]}),
+    (lobby.Require, {"requires": [{"kind": "vouch", "issuers": ["did:" + "x" * 4093]}]}),
+    (lobby.Settle, {"claims": [[]] * 65}),
+    (lobby.Settle, {"claims": {}}),
+    (lobby.Settle, {"claims": [{}]}),
     (lobby.Want, {"pieces": [0] * 65}),
     (lobby.Want, {"pieces": [-1]}),
     (lobby.Want, {"pieces": [True]}),

@@ -233,7 +233,7 @@ class Party:
 
     def remains(self) -> list[str]:
         """Files that no session should have left; a party that was killed could not help it."""
-        names = ("profiles", "transcripts", "programs", "mine")
+        names = ("profiles", "transcripts", "programs", "claims", "mine")
         kept = [self.folder / name for name in names]
         files = [
             self.folder / f"{name}.{ending}"

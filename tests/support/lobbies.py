@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from agent.claims.evidence import Evidence
 from agent.lobby.events import Began, GuestEvent, HostEvent, Over, Settling
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.host import Host
 from agent.lobby.link import LobbyLink
 from agent.lobby.seats import Terms
 from agent.session.descriptor import Draft
-from messaging.protocols.lobby import LobbyMessage, Offered, pieces_of
+from messaging.protocols.lobby import Claim, LobbyMessage, Offered, Requirement, pieces_of
 from tests.support.sessions import NOW, Party, draft_of, make_parties
 
 ARCHIVE = b"a program" * 30_000  # three pieces
@@ -40,6 +41,8 @@ class Lobby:
     seats: int = 0
     obliging: bool = True
     now: float = NOW
+    requires: tuple[Requirement, ...] = ()
+    claims: dict[str, tuple[Claim, ...]] = field(default_factory=dict)  # what each shows, by DID
     host: Host = field(init=False)
     link: LobbyLink = field(init=False)
     guests: dict[str, LobbyGuest] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class Lobby:
             least=2,
             roles=("party",) * seats,
             expires=self.link.expires,
+            requires=self.requires,
         )
         return Host(
             terms,
@@ -74,6 +78,7 @@ class Lobby:
             speaker=me.speaker,
             draft_for=draft_for,
             pieces=pieces_of(ARCHIVE),
+            claims=self.claims.get(me.did, ()),
         )
 
     def join(self, index: int, *, link: LobbyLink | None = None) -> LobbyGuest:
@@ -99,7 +104,14 @@ class Lobby:
         return self.guests[self.parties[index].did]
 
     def knows(self, machine: Host | LobbyGuest) -> None:
-        machine.know({party.did: party.document for party in self.parties}, self.now)
+        documents = {party.did: party.document for party in self.parties}
+        if isinstance(machine, Host):
+            machine.know(documents, self.now)
+        else:
+            machine.know(documents, self.now, self.evidence())
+
+    def evidence(self) -> Evidence:
+        return Evidence({party.did: party.document for party in self.parties})
 
     def collect(self) -> None:
         """Take what the machines want to send, and what they have to tell, and do as it says."""
@@ -108,12 +120,12 @@ class Lobby:
             while (event := machine.next_event()) is not None:
                 self.events.setdefault(did, []).append(event)
                 if self.obliging:
-                    self.oblige(machine, event)
+                    self.oblige(did, machine, event)
             new = [(did, to, message) for to, message in machine.messages_to_send()]
             self.sent += len(new)
             self.mail += new
 
-    def oblige(self, machine: Host | LobbyGuest, event: HostEvent | GuestEvent) -> None:
+    def oblige(self, did: str, machine: Host | LobbyGuest, event: HostEvent | GuestEvent) -> None:
         kind = type(event).__name__
         if isinstance(event, Settling):
             self.knows(machine)
@@ -123,6 +135,10 @@ class Lobby:
                 machine.admit(event.did, self.now)  # type: ignore[union-attr]
         elif isinstance(machine, LobbyGuest) and kind == "Admitted":
             machine.approve(draft_for, self.now)
+        elif isinstance(machine, LobbyGuest) and kind == "Wanted":
+            machine.present(self.claims.get(did, ()), self.now)
+        elif isinstance(machine, Host) and kind == "Presented":
+            machine.examine(event.did, self.evidence(), self.now)  # type: ignore[union-attr]
 
     def deliver(self, position: int = 0) -> bool:
         if not self.mail:

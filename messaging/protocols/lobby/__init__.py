@@ -4,6 +4,7 @@ Every message goes from a guest to the host or back, authcrypted, and says all t
 itself, so that it can come late, twice or out of order. `docs/protocols/lobby.md` tells the story.
 
     knock    guest   may I come in? here is the token of the link, and my nonce for the session
+    require  host    before that: show these claims, and knock again
     roster   host    you are in; who else is, what will run, how far everybody is
     want     guest   send me these pieces of the program
     piece    host    one piece of the program's archive
@@ -26,6 +27,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from messaging.message import Message
+from messaging.protocols.lobby.claims import (
+    MAX_CLAIM,
+    MAX_CLAIMS,
+    MAX_ISSUERS,
+    Claim,
+    Requirement,
+    VouchClaim,
+    VouchRequired,
+    claims_of,
+    requires_of,
+    to_jsons,
+)
 from messaging.protocols.lobby.code import Answer, CodeMessage, GiveLink, Prove, Speak
 from messaging.protocols.lobby.guest import Echo, FromGuest, Knock, Leave, Ready, Want
 from messaging.protocols.lobby.host import (
@@ -36,6 +49,7 @@ from messaging.protocols.lobby.host import (
     Offered,
     Piece,
     Refuse,
+    Require,
     Roster,
     Seat,
     Settle,
@@ -43,6 +57,9 @@ from messaging.protocols.lobby.host import (
 from messaging.protocols.lobby.limits import MAX_LINK, MAX_NAME, MAX_PIECES, PIECE, PROTOCOL
 
 __all__ = [
+    "MAX_CLAIM",
+    "MAX_CLAIMS",
+    "MAX_ISSUERS",
     "MAX_LINK",
     "MAX_NAME",
     "MAX_PIECES",
@@ -51,6 +68,7 @@ __all__ = [
     "Answer",
     "Begin",
     "Call",
+    "Claim",
     "Close",
     "CodeMessage",
     "Echo",
@@ -65,13 +83,21 @@ __all__ = [
     "Prove",
     "Ready",
     "Refuse",
+    "Require",
+    "Requirement",
     "Roster",
     "Seat",
     "Settle",
     "Speak",
+    "VouchClaim",
+    "VouchRequired",
     "Want",
+    "claims_of",
     "from_message",
     "pieces_of",
+    "pieces_wanted",
+    "requires_of",
+    "to_jsons",
     "to_message",
 ]
 
@@ -80,7 +106,8 @@ LobbyMessage = FromGuest | FromHost | CodeMessage | Call
 _BY_TYPE: Final[Mapping[str, Any]] = {
     kind.TYPE: kind
     for kind in (
-        *(Knock, Want, Ready, Echo, Leave, Roster, Settle, Begin, Refuse, Close),
+        *(Knock, Want, Ready, Echo, Leave),
+        *(Require, Roster, Settle, Begin, Refuse, Close),
         *(Call, Speak, Answer, Prove, GiveLink),
     )
 }
@@ -111,3 +138,10 @@ def from_message(message: Message) -> LobbyMessage | None:
 
 def pieces_of(archive: bytes) -> Sequence[bytes]:
     return [archive[start : start + PIECE] for start in range(0, len(archive), PIECE)]
+
+
+def pieces_wanted(want: Want, sha256: str, pieces: Sequence[bytes]) -> list[Piece]:
+    """Those of this program's pieces that are wanted and that there are."""
+    indexes = want.pieces if want.sha256 == sha256 else ()
+    there = [index for index in indexes if index < len(pieces)]
+    return [Piece(want.lobby, sha256, index, pieces[index]) for index in there]

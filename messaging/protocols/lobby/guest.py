@@ -8,6 +8,7 @@ from typing import Any
 
 from messaging.errors import MalformedMessage
 from messaging.protocols.body import number
+from messaging.protocols.lobby.claims import Claim, claims_of, to_jsons
 from messaging.protocols.lobby.limits import (
     MAX_NAME,
     MAX_PIECES,
@@ -35,6 +36,7 @@ class Knock:
     created: int  # Unix milliseconds, of the nonce
     name: str = ""
     role: str = ""
+    claims: tuple[Claim, ...] = ()
 
     def to_body(self) -> dict[str, Any]:
         return {
@@ -44,6 +46,7 @@ class Knock:
             "created": self.created,
             "name": self.name,
             "role": self.role,
+            "claims": to_jsons(self.claims),
         }
 
     @classmethod
@@ -55,6 +58,7 @@ class Knock:
             milliseconds(body),
             line(body, "name", MAX_NAME),
             line(body, "role", MAX_NAME),
+            claims_of(body),
         )
 
 

@@ -10,6 +10,14 @@ from identity.codec import b64url_encode
 from messaging.errors import MalformedMessage
 from messaging.message import Attachment, Message
 from messaging.protocols.body import number, objects, texts
+from messaging.protocols.lobby.claims import (
+    Claim,
+    Requirement,
+    claims_by_rank,
+    claims_of,
+    requires_of,
+    to_jsons,
+)
 from messaging.protocols.lobby.limits import (
     MAX_DID,
     MAX_LINK,
@@ -38,9 +46,16 @@ class Seat:
     role: str
     name: str  # what it calls itself
     stage: str
+    claims: tuple[Claim, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"did": self.did, "role": self.role, "name": self.name, "stage": self.stage}
+        return {
+            "did": self.did,
+            "role": self.role,
+            "name": self.name,
+            "stage": self.stage,
+            "claims": to_jsons(self.claims),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Seat:
@@ -49,6 +64,7 @@ class Seat:
             line(value, "role", MAX_NAME),
             line(value, "name", MAX_NAME),
             line(value, "stage", MAX_NAME),
+            claims_of(value),
         )
 
 
@@ -83,6 +99,7 @@ class Roster:
     locked: bool
     expires: int  # UTC seconds
     entries: tuple[Seat, ...]
+    requires: tuple[Requirement, ...] = ()
 
     def to_body(self) -> dict[str, Any]:
         return {
@@ -94,6 +111,7 @@ class Roster:
             "locked": self.locked,
             "expires": self.expires,
             "entries": [entry.to_json() for entry in self.entries],
+            "requires": to_jsons(self.requires),
         }
 
     @classmethod
@@ -116,7 +134,28 @@ class Roster:
             body.get("locked") is True,
             number(body, "expires"),
             entries,
+            requires_of(body),
         )
+
+
+@dataclass(frozen=True)
+class Require:
+    """The answer to a knock that lacks claims: show these, and knock again."""
+
+    TYPE = f"{PROTOCOL}/require"
+
+    lobby: str
+    requires: tuple[Requirement, ...]
+
+    def to_body(self) -> dict[str, Any]:
+        return {"lobby": self.lobby, "requires": to_jsons(self.requires)}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Require:
+        requires = requires_of(body)
+        if not requires:
+            raise MalformedMessage("`requires` is empty")
+        return cls(random_text(body, "lobby", 16), requires)
 
 
 @dataclass(frozen=True)
@@ -157,6 +196,7 @@ class Settle:
     draft: Mapping[str, Any]
     nonces: tuple[str, ...]  # by rank
     created: int  # Unix milliseconds, of all proposals
+    claims: tuple[tuple[Claim, ...], ...] = ()  # everybody's, by rank
 
     def to_body(self) -> dict[str, Any]:
         return {
@@ -165,6 +205,7 @@ class Settle:
             "draft": dict(self.draft),
             "nonces": list(self.nonces),
             "created": self.created,
+            "claims": [to_jsons(claims) for claims in self.claims],
         }
 
     @classmethod
@@ -174,7 +215,8 @@ class Settle:
             raise MalformedMessage("`draft` is not a draft")
         if not all(is_random(nonce, 32) for nonce in nonces) or len(nonces) > MAX_SEATS:
             raise MalformedMessage("`nonces` are not nonces")
-        return cls(random_text(body, "lobby", 16), number(body, "seq"), draft, nonces, created)
+        lobby, seq = random_text(body, "lobby", 16), number(body, "seq")
+        return cls(lobby, seq, draft, nonces, created, claims_by_rank(body))
 
 
 @dataclass(frozen=True)
@@ -226,4 +268,4 @@ class Call:
         return cls(bounded(body, "link", MAX_LINK))
 
 
-FromHost = Roster | Piece | Settle | Begin | Refuse | Close
+FromHost = Require | Roster | Piece | Settle | Begin | Refuse | Close

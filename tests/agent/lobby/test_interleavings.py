@@ -115,9 +115,8 @@ class Interleavings(RuleBasedStateMachine):
         dids = [party.did for party in (PARTIES[0], *PARTIES[1:3], MALLORY)]
         draft = draft_for(dids, ())
         gathered = self.lobby.host.gathered
-        descriptor = gathered.descriptor if gathered else None
         statement = (
-            sign(link.lobby, descriptor, PARTIES[1].did, MALLORY.speaker) if descriptor else "a.b.c"
+            sign(link.lobby, gathered, PARTIES[1].did, MALLORY.speaker) if gathered else "a.b.c"
         )
         nonces = tuple(secrets.token_urlsafe(32) for _ in dids)
         return (

@@ -48,9 +48,9 @@ def test_a_host_that_puts_itself_between_two_guests_shows_them_different_phrases
     """A split with puppets cannot be prevented from strangers' keys alone: it is seen."""
     host = TwoFacedHost([BOB, CAROL])
     host.play()
-    words = [phrase(host.settled(number).descriptor.id) for number in (0, 1)]
+    words = [phrase(host.settled(number).gathered.descriptor.id) for number in (0, 1)]
     assert words[0] != words[1]
-    assert CAROL.did not in host.settled(0).descriptor.parties
+    assert CAROL.did not in host.settled(0).gathered.draft.parties
 
 
 def test_a_host_that_shows_one_roster_to_each_guest_cannot_begin_with_either() -> None:
@@ -76,7 +76,9 @@ def test_a_host_that_shows_one_roster_to_each_guest_cannot_begin_with_either() -
     echoes = {}
     for index in (1, 2):
         told = lobby.events[lobby.parties[index].did]
-        echoes[index] = next(event for event in told if isinstance(event, Settling)).descriptor.id
+        echoes[index] = next(
+            event for event in told if isinstance(event, Settling)
+        ).gathered.descriptor.id
     assert echoes[1] != echoes[2]
     lobby.settle_down()
     assert not any(isinstance(e, Began) for told in lobby.events.values() for e in told)
@@ -96,8 +98,7 @@ def test_a_host_cannot_make_up_the_signature_of_a_guest() -> None:
     from agent.lobby.echo import sign
 
     forged = tuple(
-        sign(lobby.link.lobby, gathered.descriptor, did, MALLORY.speaker)
-        for did in gathered.draft.parties
+        sign(lobby.link.lobby, gathered, did, MALLORY.speaker) for did in gathered.draft.parties
     )
     guest = lobby.guest(1)
     for seq in (3, 4, 99):

@@ -20,10 +20,13 @@ from typing import Any
 
 import pytest
 
+from agent.lobby.claimants import Claimants
 from agent.lobby.echo import sign
 from agent.lobby.events import GuestState, HostState
 from agent.lobby.guest import LobbyGuest
 from agent.lobby.host import Host
+from agent.lobby.pace import Pace
+from agent.lobby.signing import Signing
 from messaging.protocols.lobby import (
     Begin,
     Close,
@@ -36,7 +39,9 @@ from messaging.protocols.lobby import (
     Piece,
     Ready,
     Refuse,
+    Require,
     Settle,
+    VouchRequired,
     Want,
     pieces_of,
 )
@@ -106,7 +111,7 @@ def echo(lobby: Lobby, seq: int = 0) -> Echo:
     gathered = lobby.host.gathered
     statement = "a.b.c"
     if gathered is not None:
-        statement = sign(lobby.link.lobby, gathered.descriptor, BEN.did, BEN.speaker)
+        statement = sign(lobby.link.lobby, gathered, BEN.did, BEN.speaker)
     return Echo(lobby.link.lobby, seq or lobby.host.roster().seq, statement)
 
 
@@ -219,9 +224,7 @@ def begin(lobby: Lobby, count: int = 3) -> Begin:
     gathered = lobby.guest(1)._gathered
     texts = ["a.b.c"] * 3
     if gathered is not None:
-        texts = [
-            sign(lobby.link.lobby, gathered.descriptor, party.did, party.speaker) for party in THREE
-        ]
+        texts = [sign(lobby.link.lobby, gathered, party.did, party.speaker) for party in THREE]
     return Begin(lobby.link.lobby, 99, tuple(texts[:count]))
 
 
@@ -237,11 +240,15 @@ def piece(lobby: Lobby) -> Piece:
 
 
 OTHER = Offered("auction", "cd" * 32, 1)
+VOUCH = VouchRequired((ANN.did,))
 TO_GUEST: dict[str, Callable[[Lobby], FromHost]] = {
+    "require: a vouch": lambda lobby: Require(lobby.link.lobby, (VOUCH,)),
+    "require: another lobby": lambda lobby: Require("L" * 22, (VOUCH,)),
     "roster: newer": roster,
     "roster: older": lambda lobby: roster(lobby, 0),
     "roster: without us": lambda lobby: roster(lobby, ours=False),
     "roster: with another program": lambda lobby: roster(lobby, program=OTHER),
+    "roster: with a requirement": lambda lobby: roster(lobby, requires=(VOUCH,)),
     "roster: with a later end": lambda lobby: roster(lobby, expires=lobby.link.expires + 1),
     "piece: not asked for": piece,
     "settle: what we would have made": settle,
@@ -260,6 +267,8 @@ TO_GUEST: dict[str, Callable[[Lobby], FromHost]] = {
 }
 LEAVES = "LEFT Over >leave"
 GUEST_TABLE: dict[str, tuple[str, ...]] = {
+    "require: a vouch": ("Wanted", LEAVES, LEAVES, LEAVES, ".", "."),
+    "require: another lobby": (".", ".", ".", ".", ".", "."),
     "roster: newer": (
         *("CHOOSING Admitted", "RosterChanged", "RosterChanged"),
         *("READY Reopened RosterChanged >ready", ".", "."),
@@ -267,6 +276,7 @@ GUEST_TABLE: dict[str, tuple[str, ...]] = {
     "roster: older": ("CHOOSING Admitted", ".", ".", ".", ".", "."),
     "roster: without us": (".", "LEFT Over", "LEFT Over", "LEFT Over", ".", "."),
     "roster: with another program": ("CHOOSING Admitted", LEAVES, LEAVES, LEAVES, ".", "."),
+    "roster: with a requirement": ("CHOOSING Admitted", LEAVES, LEAVES, LEAVES, ".", "."),
     "roster: with a later end": (LEAVES, LEAVES, LEAVES, LEAVES, ".", "."),
     "piece: not asked for": (".", ".", ".", ".", ".", "."),
     "settle: what we would have made": (
@@ -392,9 +402,12 @@ def outcome(machine: Host | LobbyGuest, state: object, happens: Callable[[], Non
 
 def fingerprint(machine: Host | LobbyGuest) -> str:
     """All that a machine remembers."""
-    return repr(
-        sorted((name, value) for name, value in vars(machine).items() if name != "_repeat_at")
-    )
+    parts = (Signing, Pace, Claimants)
+    known = [
+        (name, vars(value) if isinstance(value, parts) else value)
+        for name, value in vars(machine).items()
+    ]
+    return repr(sorted((name, value) for name, value in known if name != "_repeat_at"))
 
 
 def all_echo(lobby: Lobby) -> None:
@@ -405,5 +418,5 @@ def all_echo(lobby: Lobby) -> None:
     for party in (BEN, CY):
         statement = "a.b.c"
         if gathered is not None:
-            statement = sign(lobby.link.lobby, gathered.descriptor, party.did, party.speaker)
+            statement = sign(lobby.link.lobby, gathered, party.did, party.speaker)
         lobby.host.handle_message(party.did, Echo(lobby.link.lobby, seq, statement), lobby.now)

@@ -1,0 +1,52 @@
+"""What a host requires of everybody in its lobby, and shows for it itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from agent.claims.evidence import Proof, Unproven
+from agent.claims.proving import prove
+from agent.errors import AgentError, Exit, UsageMistake
+from agent.lobby.room import Room
+from agent.lobby.words import required
+from messaging.protocols.lobby import MAX_ISSUERS, Claim, Requirement, VouchRequired, to_jsons
+
+
+class OwnClaimFails(AgentError):
+    """The host does not meet what it requires: everybody would leave."""
+
+    exit_code = Exit.REFUSED
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"your own claim does not hold: {reason}")
+
+
+def requirements(vouchers: Sequence[str]) -> tuple[Requirement, ...]:
+    """Of a vouch by one of these DIDs, if there are any. Raises: UsageMistake."""
+    if len(vouchers) > MAX_ISSUERS:
+        raise UsageMistake(f"a lobby has at most {MAX_ISSUERS} of whom one has to vouch")
+    return (VouchRequired(tuple(dict.fromkeys(vouchers))),) if vouchers else ()
+
+
+async def own_claims(room: Room, requires: Sequence[Requirement]) -> tuple[Claim, ...]:
+    """What is required of everybody is required of us. Raises: NothingToShow."""
+
+    async def consent() -> bool:
+        return True  # it is our owner who requires it
+
+    if requires:
+        words = required(room.contacts, requires)
+        room.tell("required", f"you require {words}", requires=to_jsons(requires))
+    return await room.wallet.claims_for(requires, consent)
+
+
+async def own_proofs(
+    room: Room, requires: Sequence[Requirement], own: Sequence[Claim]
+) -> tuple[Proof, ...]:
+    """What our own claims come to. Raises: OwnClaimFails."""
+    evidence = await room.issuers.evidence(requires)
+    try:
+        return prove(room.me, own, requires, evidence, time.time())
+    except Unproven as error:
+        raise OwnClaimFails(str(error)) from error
