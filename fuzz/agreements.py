@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,9 +73,19 @@ def session() -> Target:
 
 def lobby() -> Target:
     """What a guest may say to a host, a host to a guest, and anybody at a door: `to type body`."""
+    from agent.claims import vouch
+    from agent.claims.evidence import Evidence, Unproven
     from agent.errors import AgentError
     from agent.lobby.code import Caller, Doorkeeper, WrongCode
-    from agent.lobby.events import Admitted, GuestState, HostState, Knocked, Settling
+    from agent.lobby.events import (
+        Admitted,
+        GuestState,
+        HostState,
+        Knocked,
+        Presented,
+        Settling,
+        Wanted,
+    )
     from agent.lobby.guest import LobbyGuest
     from agent.lobby.host import MAX_GUESTS, Host
     from agent.lobby.link import LobbyLink, parse_link
@@ -91,9 +102,12 @@ def lobby() -> Target:
     expires = int(NOW) + 3600
     terms = Terms("L" * 22, "T" * 22, "", PROGRAM, 3, 2, ("party",) * 3, expires)
     link = LobbyLink(terms.lobby, me.did, "", expires, terms.token)
+    # Nobody has signed for anybody here.
+    strict = replace(terms, requires=(wire.VouchRequired((parties[2].did,)),))
+    evidence = Evidence(documents)
     code = "lemon-river-stone"
 
-    def new_host() -> Host:
+    def new_host(terms: Terms = terms) -> Host:
         return Host(
             terms,
             me=me.did,
@@ -135,6 +149,10 @@ def lobby() -> Target:
                 case Settling(), _:
                     machine.know(documents, now)
                     machine.confirm(now)
+                case Presented(did), Host():
+                    machine.examine(did, evidence, now)
+                case Wanted(), LobbyGuest():
+                    machine.present((wire.VouchClaim("a.b.c"),), now)
                 case Admitted(), LobbyGuest():
                     machine.fetch(now)
                     machine.approve(draft_for, now)
@@ -147,7 +165,7 @@ def lobby() -> Target:
         machine.handle_timer(now)
 
     def feed(data: bytes) -> None:
-        host, guest = new_host(), new_guest()
+        host, guard, guest = new_host(), new_host(strict), new_guest()
         keeper, caller = Doorkeeper(code, me.did, "link"), Caller(code, other.did)
         now = NOW
         for line in data.splitlines()[:30]:
@@ -165,14 +183,18 @@ def lobby() -> Target:
                 guest.handle_message(me.did, said, now)
                 oblige(guest, now)
             elif isinstance(said, wire.FromGuest):
-                host.handle_message(parties[1 + (to == b"cy")].did, said, now)
-                oblige(host, now)
+                for machine in (host, guard):
+                    machine.handle_message(parties[1 + (to == b"cy")].did, said, now)
+                    oblige(machine, now)
         assert guest.state is not GuestState.BEGUN, "it began without the host's signature"
         assert host.state is not HostState.BEGUN, "it began without its guests' signatures"
         assert caller.link is None, "it took a link from who does not know the code"
         assert len(host.guests) <= MAX_GUESTS
+        assert not guard.guests or other.did not in guard.guests, "it heard who proved nothing"
         new_host().restore(json.loads(json.dumps(host.to_json())), now)
         new_guest().restore(json.loads(json.dumps(guest.to_json())), now)
+        with contextlib.suppress(Unproven):
+            vouch.read(data.decode(errors="replace"))
         try:
             parse_link(data.decode(errors="replace"), NOW)
         except AgentError:
