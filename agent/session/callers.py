@@ -27,7 +27,8 @@ class Call(Enum):
     STANDS = auto()  # its party wants what we want
     DIFFERS = auto()  # its party wants something else; a verdict waits
     OUTDATED = auto()  # its party has called again since
-    DROPPED = auto()  # known already, withdrawn, of an epoch before, or of another year
+    TAKEN_BACK = auto()  # its party's newest, which it withdrew before it came
+    DROPPED = auto()  # known already, of an epoch before, or of another year
     ENDLESS = auto()  # one more of too many
 
 
@@ -145,9 +146,11 @@ class Callers:
 
     def _judge(self, party: str, proposal: Proposal, now: float) -> Call:
         """It is this party's newest word, unless it was taken back before it came."""
+        verdict = self._verdicts.get(party)
+        if verdict is not None and verdict.nonce != proposal.nonce:
+            del self._verdicts[party]
         if proposal.nonce in self._withdrawn.get(party, ()):
-            return Call.DROPPED
-        self._verdicts.pop(party, None)
+            return Call.TAKEN_BACK
         words = objections(self._own, proposal)
         if not words:
             return Call.STANDS

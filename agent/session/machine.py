@@ -289,7 +289,7 @@ class SessionMachine:
         elif call in (Call.STANDS, Call.OUTDATED) and (has_met or begins_again):
             # What we sent before was heard by its process, or its epoch, before this one.
             self._voice.put(sender, to_message(self._own))
-        if self.state in EARLY and call in (Call.STANDS, Call.DIFFERS):
+        if self.state in EARLY and call in (Call.STANDS, Call.DIFFERS, Call.TAKEN_BACK):
             self._take_off(sender)
             if call is Call.STANDS:
                 self._board.proposals[sender] = proposal

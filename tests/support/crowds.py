@@ -19,9 +19,10 @@ from agent.session.descriptor import Draft
 from agent.session.events import Agreed, Described, Ended, Event, Outcome, Released, State
 from agent.session.machine import EARLY, SessionMachine
 from agent.session.stage import PATIENCE as STEP
-from agent.session.statements import Kind, verify
+from agent.session.statements import Kind
 from agent.session.story import RAN, READY_TIMEOUT, RESULTS_TIMEOUT
 from messaging.protocols.session import Propose, SessionMessage, Withdraw
+from tests.support.crowd_rules import Heard, Truth
 from tests.support.sessions import NOW, Party, draft_of, make_parties, offer_for, start
 
 PARTIES = make_parties(5)
@@ -58,8 +59,7 @@ class Agent:
     ended: Ended | None = None
     released: int = 0
     stopped: bool = False
-    heard: dict[str, int] = field(default_factory=dict)  # by party: when its newest call was made
-    taken_back: set[str] = field(default_factory=set)  # nonces
+    heard: Heard = field(default_factory=Heard)
     records: list[transcript.Record] = field(default_factory=list)
 
     @property
@@ -101,13 +101,12 @@ class Crowd:
         self.draft = draft_of(self.parties)
         self.mallory = None if mallory is None else self.parties[mallory % size]
         self.honest = [party for party in self.parties if party is not self.mallory]
-        self.documents = {rank: party.document for rank, party in enumerate(self.parties)}
         self.agents: dict[str, Agent] = {}
         self.mail: list[Letter] = []
         self.history: list[Letter] = []
         self.written: list[Written] = []
         self.sessions: dict[str, Mapping[str, Any]] = {}
-        self.created: dict[str, int] = {}  # of the proposal with this nonce
+        self.truth = Truth(self.parties, self.mallory)
         self.now = now
         self._processes = count()
 
@@ -152,7 +151,8 @@ class Crowd:
         assert agent is not None
         if agent.machine.concerns(letter.sender, letter.message):
             self.mail.remove(letter)
-            self._remember(agent, letter)
+            if agent.machine.state in EARLY:
+                agent.heard.note(letter.sender, letter.message)
             agent.machine.handle_message(letter.sender, letter.message, self.now)
         else:
             letter.left_by.add(agent.process)
@@ -184,7 +184,7 @@ class Crowd:
         old = other[position % len(other)]
         self.mail.append(Letter(old.sender, old.to, old.message))
         if isinstance(old.message, Propose):
-            self.created[old.message.nonce] = old.message.created
+            self.truth.note_proposal(old.message)
 
     def say(self, to: Party, message: SessionMessage) -> None:
         """Mallory's own word to one party, at once."""
@@ -269,12 +269,15 @@ class Crowd:
                 assert told == {*self.draft.parties} - {did}, "who stops says so to everybody"
             for to, message in sent:
                 if isinstance(message, Propose):
-                    self.created[message.nonce] = message.created
+                    self.truth.note_proposal(message)
                 self.mail.append(Letter(did, to, message))
                 self.history.append(Letter(did, to, message))
             del self.history[:-REMEMBERED]
             if agent.machine.state is not agent.state:
                 agent.state, agent.since = agent.machine.state, self.now
+            self.truth.note_statements(agent.machine, did)
+        for agent in self.agents.values():
+            self.truth.check(agent.machine, agent.heard)
 
     # inside
 
@@ -282,44 +285,22 @@ class Crowd:
         agent = self.agents.get(letter.to)
         return None if agent is None or agent.process in letter.left_by else agent
 
-    def _remember(self, agent: Agent, letter: Letter) -> None:
-        """What a process has heard before the signatures, and what must follow from it."""
-        match letter.message:
-            case Propose(created=created) if agent.machine.state in EARLY:
-                agent.heard[letter.sender] = max(created, agent.heard.get(letter.sender, 0))
-            case Withdraw(nonce=nonce) if agent.machine.state in EARLY:
-                agent.taken_back.add(nonce)
-
-    def _check_newest(self, agent: Agent, nonces: Sequence[str]) -> None:
-        """A session is of everybody's newest call that was heard, and not taken back."""
-        assert not agent.taken_back & {*nonces}
-        for party, nonce in zip(self.parties, nonces, strict=True):
-            assert self.created.get(nonce, 0) >= agent.heard.get(party.did, 0) or (
-                party is self.mallory
-            )
-
     def _note(self, agent: Agent, event: Event) -> None:
         match event:
             case Described(descriptor):
-                self._check_newest(agent, descriptor.content["nonces"])
+                self.truth.check_proposals(descriptor, agent.heard)
                 self.sessions[descriptor.id] = descriptor.content
             case Agreed(descriptor, offers):
                 assert {*offers} == {*descriptor.parties} - {agent.party.did}
                 assert all(offer.session == descriptor.id for offer in offers.values())
-                assert self._signers(agent, Kind.AGREE) == {*range(len(self.parties))}
+                self.truth.check_signatures(agent.machine, Kind.AGREE)
+                self.truth.check_proposals(descriptor, agent.heard)
             case Released():
                 agent.released += 1
                 assert agent.released == agent.epochs + 1 or agent.epochs
-                assert self._signers(agent, Kind.AGREE) == {*range(len(self.parties))}
-                assert self._signers(agent, Kind.READY) == {*range(len(self.parties))}
+                self.truth.check_signatures(agent.machine, Kind.AGREE, Kind.READY)
             case Ended():
                 self._end(agent, event)
-
-    def _signers(self, agent: Agent, kind: Kind) -> set[int]:
-        """Whose statement of this kind, for its own session, the agent holds, by rank."""
-        read = [verify(said.text, self.documents) for said in agent.machine.statements()]
-        assert all(said.session == agent.session for said in read)
-        return {said.rank for said in read if said.kind is kind}
 
     def _end(self, agent: Agent, ended: Ended) -> None:
         assert agent.ended is None, "a session ends once"
@@ -339,7 +320,7 @@ class Crowd:
         continues = agent.machine.continuation()
         agent.epochs += 1
         agent.ended = None
-        agent.heard, agent.taken_back = {}, set()
+        agent.heard = Heard()
         agent.began = agent.since = self.now
         agent.state = State.PROPOSING
         draft = agent.machine.draft

@@ -81,6 +81,22 @@ def test_a_withdrawal_that_overtakes_its_proposal_counts_all_the_same() -> None:
     assert BEN.did in found.machine(0).waiting_for()
 
 
+@pytest.mark.parametrize("first", ["the withdrawal", "the proposal"])
+@pytest.mark.parametrize("before", ["right", "wrong"])
+def test_who_called_again_and_left_is_waited_for_whichever_letter_came_first(
+    first: str, before: str
+) -> None:
+    """Its process of before was killed: neither its signature nor its error counts any more."""
+    found = described(PARTIES) if before == "right" else wrong_call_by_ben()
+    ann, again = found.machine(0), proposal(found, 1)
+    letters = [again, Withdraw(again.nonce, "stopped by its owner")]
+    for message in letters if first == "the proposal" else reversed(letters):
+        ann.handle_message(BEN.did, message, found.now)
+    found.wait(VERDICT_DELAY)
+    assert ann.state is State.PROPOSING
+    assert ann.waiting_for() == (BEN.did,)
+
+
 def test_who_was_killed_and_calls_for_another_program_is_refused() -> None:
     """Its newest word counts, although an older one would have done."""
     found = proposed_by_ben()
@@ -268,6 +284,15 @@ def proposed_by_ben() -> Table:
     found = Table(PARTIES, draft_of(PARTIES))
     found.join(0)
     found.join(1)
+    return found
+
+
+def wrong_call_by_ben() -> Table:
+    """Everybody has called, Ben for another program; no verdict is spoken yet."""
+    found = Table(PARTIES, draft_of(PARTIES))
+    for index, draft in enumerate((None, other_program(found.draft), None)):
+        found.join(index, draft)
+    found.deliver_all()
     return found
 
 

@@ -24,6 +24,7 @@ from tests.support.sessions import (
     meshing,
     offer_for,
     other_program,
+    ready,
     running,
 )
 
@@ -393,13 +394,16 @@ def test_an_abort_reaches_everybody_with_its_reason_and_whom_it_is_about(stage) 
     )
 
 
-def test_a_statement_counts_only_for_the_party_that_signed_it() -> None:
-    found = running(PARTIES)
-    machine = found.machine(0)
-    foreign = next(s for s in found.machine(1).statements() if s.rank == 1)
-    before = len(machine.statements())
-    machine.handle_message(PARTIES[2].did, Say(machine.descriptor.id, foreign.text), found.now)
-    assert len(machine.statements()) == before
+def test_a_statement_counts_only_for_the_party_that_signed_it_and_from_itself() -> None:
+    """What Cy copies is neither Cy's word, who is not ready yet, nor Ben's."""
+    found = ready(PARTIES)
+    ann, copied = found.machine(0), found.machine(1).own_statement()
+    assert copied is not None
+    assert copied.kind is Kind.READY
+    ann.handle_message(PARTIES[2].did, Say(copied.session, copied.text), found.now)
+    ann.handle_pulse(PARTIES[2].did, copied.text, found.now)
+    assert ann.waiting_for() == (PARTIES[1].did, PARTIES[2].did)
+    assert copied.text not in [said.text for said in ann.statements()]
 
 
 def test_an_insider_cannot_abort_in_another_partys_name() -> None:

@@ -102,6 +102,12 @@ def proposal(found: Table, *, seconds: float = 1, program: str = "ab" * 32) -> P
     return Propose(draft, secrets.token_urlsafe(32), created, KEM_KEY)
 
 
+def withdrawn_before(found: Table) -> Propose:
+    late = proposal(found)
+    found.machine(0).handle_message(BEN.did, Withdraw(late.nonce, "gone"), found.now)
+    return late
+
+
 def stands(found: Table) -> str:
     """The nonce of Ben's proposal that Ann has."""
     return found.machine(1)._own.nonce
@@ -124,6 +130,7 @@ MESSAGES: dict[str, Callable[[Table], SessionMessage]] = {
     "propose: newer, like ours": proposal,
     "propose: newer, another program": lambda found: proposal(found, program="cd" * 32),
     "propose: older": lambda found: proposal(found, seconds=-60),
+    "propose: newer, withdrawn before": withdrawn_before,
     "propose: the same again": lambda found: wire.Propose(*vars(found.machine(1)._own).values()),
     "withdraw: what stands": lambda found: Withdraw(stands(found), "gone"),
     "withdraw: a nonce never heard of": lambda found: Withdraw("A" * 43, "gone"),
@@ -158,6 +165,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     ),
     "propose: older": (
         *(">propose", ">propose", ">propose", "kept", "kept", "kept", "kept", "kept"),
+    ),
+    "propose: newer, withdrawn before": (
+        *("kept", "PROPOSING", "PROPOSING", STOPS, STOPS, STOPS, STOPS, "kept"),
     ),
     "propose: the same again": (".", ".", ".", ".", ".", ".", ".", "kept"),
     "withdraw: what stands": ("Withdrew", AGAIN, AGAIN, STOPS, STOPS, STOPS, STOPS, "kept"),
