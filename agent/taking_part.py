@@ -6,13 +6,17 @@ A command under `computing_options` is given `part`, a Part; under `lobby_option
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from agent.browser import open_browser, way_in
 from agent.claims.folder import ClaimFolder, read_given
+from agent.claims.issuers import Issuers
+from agent.claims.logging_in import LOGIN_SECONDS, LoggingIn
 from agent.claims.wallet import Wallet
 from agent.contacts import Contacts, following
 from agent.errors import UsageMistake
@@ -56,7 +60,9 @@ class Manner:
     def person(self, report: Report) -> Person:
         return person_for(report, answers=self.answers)
 
-    def wallet(self, choice: Choice, me: str) -> Wallet:
+    def wallet(
+        self, choice: Choice, me: str, lobby: str, issuers: Issuers, report: Report
+    ) -> Wallet:
         """With the vouches given now, which are kept for the next time, and those kept before.
 
         Raises: UsageMistake, OSError.
@@ -65,7 +71,23 @@ class Manner:
         given = [read_given(word) for word in self.claims]
         for token in given:
             folder.keep(token)
-        return Wallet(me, folder, given)
+        logging_in = LoggingIn(issuers, lambda url: _shown(url, report))
+        return Wallet(me, lobby, folder, given, issuers, logging_in)
+
+
+@contextmanager
+def _shown(url: str, report: Report) -> Iterator[None]:
+    """Where to log in, as words and in a browser, for as long as that may be."""
+    text = f"log in in your browser, within {LOGIN_SECONDS / 60:g} minutes: {url}"
+    report.event("lobby", what="login", text=text, url=url)
+    with way_in(url) as way:
+        open_browser(way)
+        yield
+
+
+def issuers_for(resolver: Resolver, report: Report) -> Issuers:
+    """Whose keys claims are judged by; trouble with them is told as news of the lobby."""
+    return Issuers(resolver, lambda text: report.event("lobby", what="issuer", text=text))
 
 
 def computing_options(waiting: str) -> Callable[[Command], Command]:

@@ -73,8 +73,10 @@ def session() -> Target:
 
 def lobby() -> Target:
     """What a guest may say to a host, a host to a guest, and anybody at a door: `to type body`."""
-    from agent.claims import vouch
-    from agent.claims.evidence import Evidence, Unproven
+    from agent.claims.evidence import Evidence, Moment, Unproven
+    from agent.claims.login import read_keys
+    from agent.claims.provider import BadProvider, Provider
+    from agent.claims.proving import prove
     from agent.errors import AgentError
     from agent.lobby.code import Caller, Doorkeeper, WrongCode
     from agent.lobby.events import (
@@ -93,6 +95,7 @@ def lobby() -> Target:
     from messaging.errors import MessagingError
     from messaging.message import Attachment, Message
     from messaging.protocols import lobby as wire
+    from tests.support import openid
     from tests.support.lobbies import ARCHIVE, PROGRAM, draft_for
     from tests.support.sessions import NOW, make_parties
 
@@ -102,9 +105,10 @@ def lobby() -> Target:
     expires = int(NOW) + 3600
     terms = Terms("L" * 22, "T" * 22, "", PROGRAM, 3, 2, ("party",) * 3, expires)
     link = LobbyLink(terms.lobby, me.did, "", expires, terms.token)
-    # Nobody has signed for anybody here.
-    strict = replace(terms, requires=(wire.VouchRequired((parties[2].did,)),))
-    evidence = Evidence(documents)
+    # Nobody has signed for anybody here, or logged in.
+    at_login = wire.LoginRequired(openid.ISSUER, openid.CLIENT)
+    strict = replace(terms, requires=(wire.VouchRequired((parties[2].did,)), at_login))
+    evidence = Evidence(documents, openid.KEYS)
     code = "lemon-river-stone"
 
     def new_host(terms: Terms = terms) -> Host:
@@ -190,11 +194,21 @@ def lobby() -> Target:
         assert host.state is not HostState.BEGUN, "it began without its guests' signatures"
         assert caller.link is None, "it took a link from who does not know the code"
         assert len(host.guests) <= MAX_GUESTS
-        assert not guard.guests or other.did not in guard.guests, "it heard who proved nothing"
+        assert not guard.guests, "it heard who proved nothing"
         new_host().restore(json.loads(json.dumps(host.to_json())), now)
         new_guest().restore(json.loads(json.dumps(guest.to_json())), now)
-        with contextlib.suppress(Unproven):
-            vouch.read(data.decode(errors="replace"))
+        text, moment = data.decode(errors="replace"), Moment(terms.lobby, NOW)
+        for required, claim in (
+            (strict.requires[0], wire.VouchClaim(text)),
+            (at_login, wire.LoginClaim(openid.ISSUER, openid.SALT, text)),
+        ):
+            with contextlib.suppress(Unproven):
+                prove(other.did, (claim,), (required,), evidence, moment)
+                raise AssertionError("it proves something")
+        with contextlib.suppress(ValueError):
+            read_keys(data)
+        with contextlib.suppress(BadProvider):
+            Provider.parse(data, openid.ISSUER)
         try:
             parse_link(data.decode(errors="replace"), NOW)
         except AgentError:

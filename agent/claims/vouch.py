@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from agent.claims.evidence import LEEWAY, Evidence, Proof, Unproven
+from agent.claims.evidence import LEEWAY, Evidence, Moment, NoEvidence, Proof, Unproven
 from agent.session.statements import Speaker
 from identity.codec import parse_json
 from identity.document import DidDocument
@@ -75,7 +75,7 @@ def read(token: str) -> Vouch:
 
 
 def verify(
-    claim: VouchClaim, required: VouchRequired, party: str, evidence: Evidence, now: float
+    claim: VouchClaim, required: VouchRequired, party: str, evidence: Evidence, moment: Moment
 ) -> Proof:
     """Whether one of the issuers that count vouches for this very party. Raises: Unproven."""
     said = read(claim.token)
@@ -83,13 +83,13 @@ def verify(
         raise Unproven("the vouch is of somebody whose word does not count here")
     if said.subject != party:
         raise Unproven("the vouch is for another DID")
-    if said.since > now + LEEWAY:
+    if said.since > moment.now + LEEWAY:
         raise Unproven("the vouch is of the future")
-    if said.until <= now:
+    if said.until <= moment.now:
         raise Unproven("the vouch has expired")
     document = evidence.documents.get(said.issuer)
     if document is None:
-        raise Unproven("who vouches cannot be looked up")
+        raise NoEvidence("who vouches cannot be looked up")
     try:
         verify_compact(claim.token, lambda kid: _key(document, kid))
     except (MessagingError, IdentityError, ValueError) as error:

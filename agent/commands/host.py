@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from agent.approval import allowed_program
-from agent.claims.issuers import Issuers
 from agent.contacts import Contacts
 from agent.errors import UsageMistake
 from agent.first_profile import own_profile
@@ -28,7 +27,7 @@ from agent.lobby.files import LobbyFile, newest_hosted
 from agent.lobby.host import Host
 from agent.lobby.hosting import Admission, Hosting
 from agent.lobby.link import LobbyLink, new_token
-from agent.lobby.requiring import own_claims, own_proofs, requirements
+from agent.lobby.requiring import login_required, own_claims, own_proofs, vouch_required
 from agent.lobby.room import LobbyOver, Room
 from agent.lobby.seats import Terms
 from agent.mail.account import NoMediator
@@ -40,7 +39,7 @@ from agent.profile import Choice, session_options
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.records import last_others
 from agent.session.start import Computer, make_draft, speaker_of
-from agent.taking_part import Manner, Part, check_line, lobby_options
+from agent.taking_part import Manner, Part, check_line, issuers_for, lobby_options
 from identity.keystore import home_folder
 from messaging.protocols.lobby import Offered, Requirement, claims_of, pieces_of
 from resolvers.registry import default_registry
@@ -68,6 +67,8 @@ Examples:
   agent host auction --again --input bid=120
   agent host auction --with bob --with carol --input @bid.txt
   agent host auction --seats 3 --input bid=120 --require-vouch carol
+  agent host auction --seats 3 --input bid=120 \\
+      --require-login https://login.uni.example --client-id didmesh --email '*@uni.example'
   agent host --resume --input bid=120
 
 Prints a link, its QR code and a spoken code. Who has them may knock; you let people in. While it
@@ -76,7 +77,9 @@ same roster, and sees the same four words, before anything runs. You may interru
 with --resume. Standard output carries the program's result and nothing else.
 
 With --require-vouch nobody comes in for whom none of these has signed (agent vouch); you need a
-vouch yourself, unless you are one of them, and every party checks those of all others.
+vouch yourself, unless you are one of them, and every party checks those of all others. With
+--require-login everybody logs in at that issuer, you too, each for its own agent; all see the
+e-mail address that the issuer has verified, and check it themselves.
 
 Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
 )
@@ -101,6 +104,14 @@ Exit codes: as `agent run`; 6 also when the lobby was closed or has expired.""",
     help="Let in only for whom this one vouches (or another one that you name so).",
 )
 @click.option(
+    "--require-login",
+    "issuer",
+    metavar="ISSUER",
+    help="Let in only who logs in there (OpenID Connect); its address begins with https://.",
+)
+@click.option("--client-id", metavar="ID", help="What that issuer calls this application.")
+@click.option("--email", metavar="PATTERN", help="Whose address is this: NAME@DOMAIN or *@DOMAIN.")
+@click.option(
     "--mediator", metavar="URL|DID", help="Who shall keep your mail, if you have no DID yet."
 )
 @click.option(
@@ -120,6 +131,9 @@ def command(
     again: bool,
     admit: str,
     vouchers: tuple[str, ...],
+    issuer: str | None,
+    client_id: str | None,
+    email: str | None,
     mediator: str | None,
     hours: float,
     resume: bool,
@@ -129,7 +143,8 @@ def command(
 ) -> None:
     """Open a lobby for PROGRAM, and compute it with whom you let in."""
     check_line(title or "")
-    if resume and vouchers:
+    login = login_required(issuer, client_id, email)
+    if resume and (vouchers or login):
         raise UsageMistake("a lobby goes on with what it required before", "--resume alone")
     if resume == (program is not None):
         raise UsageMistake("name a program, or --resume", "agent host --help")
@@ -156,7 +171,7 @@ def command(
         else:
             roles = tuple(kept["terms"]["roles"])
         values = read_inputs(loaded.manifest, part.inputs, roles[0])
-        requires = requirements([contacts.did(word) for word in vouchers])
+        requires = (*vouch_required([contacts.did(word) for word in vouchers]), *login)
     wishes = Wishes(roles, title, Admission(admit), dids, hours, manner, requires)
     code = asyncio.run(_host(user, choice, mediator, loaded, values, wishes, kept, part))
     click.get_current_context().exit(code)
@@ -207,6 +222,7 @@ async def _gather(
         mediator = (await mailbox.account.endpoints()).http
         url = kept["link"] if kept else _link(terms, profile.did).to_url(mediator)
         file = LobbyFile(choice.folder, choice.name, terms.lobby)
+        issuers = issuers_for(computer.resolver, computer.report)
         room = Room(
             me=profile.did,
             mailbox=mailbox,
@@ -215,8 +231,8 @@ async def _gather(
             person=person,
             report=computer.report,
             file=file,
-            issuers=Issuers(computer.resolver),
-            wallet=manner.wallet(choice, profile.did),
+            issuers=issuers,
+            wallet=manner.wallet(choice, profile.did, terms.lobby, issuers, computer.report),
             trusting=manner.trusting,
         )
         own = claims_of(kept) if kept else await own_claims(room, terms.requires)

@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from agent.claims.issuers import Issuers
-from agent.claims.wallet import NotShown, Wallet
+from agent.claims.wallet import NotShown
 from agent.contacts import Contacts
 from agent.errors import Exit, UsageMistake
 from agent.first_profile import own_profile
@@ -40,7 +39,7 @@ from agent.report import Report
 from agent.rootless.handover import is_inside
 from agent.rootless.outside import rootless_option, run_inside
 from agent.session.start import Computer, make_draft, speaker_of
-from agent.taking_part import Manner, Part, check_line, lobby_options
+from agent.taking_part import Manner, Part, check_line, issuers_for, lobby_options
 from agent.words import parse_code
 from identity.keystore import Profile
 from resolvers.registry import default_registry
@@ -170,8 +169,7 @@ async def _join(
         profile = await own_profile(choice, mediator, wishes.part.report)
         resolver = default_registry()
         async with wishes.part.mailbox(choice, profile, resolver) as mailbox:
-            wallet = wishes.manner.wallet(choice, profile.did)
-            guest = _Guest(choice, profile, resolver, helper, mailbox, wishes, wallet)
+            guest = _Guest(choice, profile, resolver, helper, mailbox, wishes)
             if isinstance(target, LobbyLink):
                 return await guest.follow(target)
             if isinstance(target, str):
@@ -187,7 +185,6 @@ class _Guest:
     helper: NetworkHelper
     mailbox: Mailbox
     wishes: Wishes
-    wallet: Wallet
 
     @property
     def report(self) -> Report:
@@ -201,7 +198,7 @@ class _Guest:
             return await self.go_on(link, kept)
         store = ProgramStore(self.choice.folder)
         async with self._person() as person:
-            room = self._room(person, file)
+            room = self._room(person, file, link.lobby)
             document = await self.resolver.resolve(self.profile.did)
             machine = LobbyGuest(
                 link,
@@ -273,7 +270,11 @@ class _Guest:
     def _person(self) -> Person:
         return self.wishes.manner.person(self.report)
 
-    def _room(self, person: Person, file: LobbyFile) -> Room:
+    def _room(self, person: Person, file: LobbyFile, lobby: str) -> Room:
+        issuers = issuers_for(self.resolver, self.report)
+        wallet = self.wishes.manner.wallet(
+            self.choice, self.profile.did, lobby, issuers, self.report
+        )
         return Room(
             me=self.profile.did,
             mailbox=self.mailbox,
@@ -282,8 +283,8 @@ class _Guest:
             person=person,
             report=self.report,
             file=file,
-            issuers=Issuers(self.resolver),
-            wallet=self.wallet,
+            issuers=issuers,
+            wallet=wallet,
             trusting=self.wishes.manner.trusting or self.wishes.standing,
         )
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
+from agent.browser import open_browser, way_in
 from agent.output import print_json, remark
 from agent.page.helpers import Helpers
 from agent.page.server import PageServer
 from agent.privileges import acting_as, ordinary_user
 from agent.profile import PASSPHRASE_VARIABLE, Choice, profile_options
-
-OPENERS = ("xdg-open", "open")
 
 
 @click.command(
@@ -67,28 +59,3 @@ async def _serve(server: PageServer, port: int, *, opens: bool, as_json: bool) -
             if opens:
                 open_browser(way)
             await ended.wait()
-
-
-@contextmanager
-def way_in(url: str) -> Iterator[Path]:
-    """A file that leads to the page: other users can read a browser's arguments, but not this."""
-    with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="didmesh-") as file:
-        target = html.escape(url)
-        file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={target}">')
-        file.flush()
-        yield Path(file.name)
-
-
-def open_browser(way: Path) -> subprocess.Popen[bytes] | None:
-    """The process that opens it, where there is a browser to open."""
-    opener = next(filter(None, map(shutil.which, OPENERS)), None)
-    if opener is None:
-        remark("no browser opens by itself here: open the address above")
-        return None
-    return subprocess.Popen(
-        [opener, str(way)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )

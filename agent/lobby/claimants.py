@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from agent.claims.evidence import Evidence, Unproven
+from agent.claims.evidence import Evidence, Moment, NoEvidence, Unproven
 from agent.claims.proving import lacks, prove
 from agent.lobby.seats import Guest
 from agent.session.statements import clip
@@ -44,12 +44,18 @@ class Claimants:
         return True
 
     def judge(self, did: str, evidence: Evidence, now: float) -> Refuse | Guest | None:
-        """A guest whose claims hold, or what it hears; None for who does not wait."""
+        """A guest whose claims hold, or what it hears.
+
+        None for who does not wait, and where it cannot be told now: it will knock again.
+        """
         knock = self._waiting.pop(did, None)
         if knock is None:
             return None
         try:
-            proofs = prove(did, knock.claims, self._requires, evidence, now)
+            moment = Moment(self._lobby, now, knocks=True)
+            proofs = prove(did, knock.claims, self._requires, evidence, moment)
+        except NoEvidence:
+            return None
         except Unproven as error:
             return Refuse(self._lobby, clip(str(error)))
         return Guest.at_the_door(did, knock, knock.claims, proofs)

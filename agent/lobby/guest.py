@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.claims.evidence import Evidence
+from agent.claims.evidence import Evidence, Moment
 from agent.lobby.echo import all_echo, sign
 from agent.lobby.events import (
     Admitted,
@@ -217,7 +217,7 @@ class LobbyGuest:
         if self.state is not GuestState.SETTLED or self._confirmed or self._gathered is None:
             return
         try:
-            prove_all(self._gathered, self._evidence, now)
+            prove_all(self._gathered, self._evidence, Moment(self.link.lobby, now))
         except ValueError as error:
             self._leave(str(error))
             return

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.claims.evidence import Proof, Unproven
+from agent.claims.evidence import Moment, Proof, Unproven
 from agent.claims.proving import prove
 from agent.errors import AgentError, Exit
 from agent.launch import describing
@@ -273,9 +273,8 @@ class Joining:
         """What everybody's claims come to who has shown any; by DID."""
         evidence = await self.room.issuers.evidence(roster.requires)
         proofs: dict[str, Sequence[Proof]] = {}
+        moment = Moment(roster.lobby, time.time())
         for seat in roster.entries:
             with contextlib.suppress(Unproven):  # if it stays so, we sign nothing
-                proofs[seat.did] = prove(
-                    seat.did, seat.claims, roster.requires, evidence, time.time()
-                )
+                proofs[seat.did] = prove(seat.did, seat.claims, roster.requires, evidence, moment)
         return proofs

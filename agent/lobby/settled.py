@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from agent.claims.evidence import Evidence, Unproven
+from agent.claims.evidence import Evidence, Moment, Unproven
 from agent.claims.proving import prove
 from agent.lobby.events import DraftMaker, Gathered, roles_of
 from agent.session.descriptor import check_roster, differences
@@ -47,12 +47,12 @@ def read_settled(
     return Gathered(draft, settle.nonces, settle.created, tuple(requires), claims)
 
 
-def prove_all(gathered: Gathered, evidence: Evidence, now: float) -> None:
+def prove_all(gathered: Gathered, evidence: Evidence, moment: Moment) -> None:
     """Raises: ValueError, naming the first party whose claims do not hold, and why."""
     parties = gathered.draft.parties
     for rank, (party, claims) in enumerate(zip(parties, gathered.claims, strict=True)):
         try:
-            prove(party, claims, gathered.requires, evidence, now)
+            prove(party, claims, gathered.requires, evidence, moment)
         except Unproven as error:
             who = f"party{rank} {shorten(party)}"
             raise ValueError(clip(f"{who} has not proven who it is: {error}")) from error

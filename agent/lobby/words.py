@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from agent.claims.evidence import Proof
 from agent.contacts import Contacts
-from messaging.protocols.lobby import Requirement, Roster, Seat, to_jsons
+from messaging.protocols.lobby import (
+    LoginRequired,
+    Requirement,
+    Roster,
+    Seat,
+    VouchRequired,
+    to_jsons,
+)
 
 
 def shown(did: str) -> str:
@@ -23,16 +30,27 @@ def called(contacts: Contacts, did: str, name: str) -> str:
 
 
 def proven(contacts: Contacts, proof: Proof) -> str:
-    return f'"{proof.who}" by {called(contacts, proof.by, "")}'
+    if proof.by.startswith("did:"):
+        return f'"{proof.who}" by {called(contacts, proof.by, "")}'
+    return f"{proof.who} by {proof.by}"
 
 
 def required(contacts: Contacts, requires: Sequence[Requirement]) -> str:
     """What everybody has to show, and who will see it; one line."""
-    return "; ".join(
-        f"a vouch by {' or '.join(called(contacts, did, '') for did in one.issuers)}"
-        " (everybody in the lobby sees who vouches for you, and by which name)"
-        for one in requires
-    )
+    return "; ".join(_required(contacts, one) for one in requires)
+
+
+def _required(contacts: Contacts, one: Requirement) -> str:
+    match one:
+        case VouchRequired(issuers):
+            who = " or ".join(called(contacts, did, "") for did in issuers)
+            return f"a vouch by {who} (everybody in the lobby sees who vouches, and the name given)"
+        case LoginRequired(issuer, _, email):
+            with_ = f" with an address {email}" if email else ""
+            return (
+                f"a login at {issuer}{with_} (everybody in the lobby gets the issuer's token: your"
+                " e-mail address, and what it calls you)"
+            )
 
 
 def seat_facts(contacts: Contacts, seat: Seat, proofs: Sequence[Proof]) -> dict[str, object]:

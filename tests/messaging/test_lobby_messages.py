@@ -16,8 +16,10 @@ from messaging.protocols.lobby import from_message, to_message
 
 ID, NONCE, HASH = "L" * 22, "N" * 43, "ab" * 32
 PROGRAM = lobby.Offered("auction", HASH, 2)
-CLAIMS = (lobby.VouchClaim("a.b.c"),)
-REQUIRES = (lobby.VouchRequired(("did:example:v", "did:example:w")),)
+LOGIN = lobby.LoginClaim("https://login.example", "S" * 22, "a.b.c")
+AT_LOGIN = lobby.LoginRequired("https://login.example", "didmesh", "*@uni.example")
+CLAIMS = (lobby.VouchClaim("a.b.c"), LOGIN)
+REQUIRES = (lobby.VouchRequired(("did:example:v", "did:example:w")), AT_LOGIN)
 SEATS = (lobby.Seat("did:example:a", "party", "Al", "ready", CLAIMS),)
 EVERY = [
     lobby.Knock(ID, "T" * 22, NONCE, 1_900_000_000_000, "Bob", "voter", CLAIMS),
@@ -75,6 +77,14 @@ BROKEN: list[tuple[Any, dict[str, Any]]] = [
     (lobby.Require, {"requires": [{"kind": "vouch", "issuers": []}]}),
     (lobby.Require, {"requires": [{"kind": "vouch", "issuers": ["did:example:v"] * 17}]}),
     (lobby.Require, {"requires": [{"kind": "vouch", "issuers": ["did:" + "x" * 4093]}]}),
+    (lobby.Knock, {"claims": [{**LOGIN.to_json(), "token": "x" * (8 * 1024 + 1)}]}),
+    (lobby.Knock, {"claims": [{**LOGIN.to_json(), "salt": "short"}]}),
+    (lobby.Knock, {"claims": [{**LOGIN.to_json(), "issuer": "file:///etc/passwd"}]}),
+    (lobby.Require, {"requires": [{**AT_LOGIN.to_json(), "issuer": "javascript:alert(1)"}]}),
+    (lobby.Require, {"requires": [{**AT_LOGIN.to_json(), "issuer": "https://" + "x" * 505}]}),
+    (lobby.Require, {"requires": [{**AT_LOGIN.to_json(), "client_id": ""}]}),
+    (lobby.Require, {"requires": [{**AT_LOGIN.to_json(), "client_id": "a\nb"}]}),
+    (lobby.Require, {"requires": [{**AT_LOGIN.to_json(), "email": "x" * 255}]}),
     (lobby.Settle, {"claims": [[]] * 65}),
     (lobby.Settle, {"claims": {}}),
     (lobby.Settle, {"claims": [{}]}),

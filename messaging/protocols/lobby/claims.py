@@ -8,10 +8,13 @@ from typing import Any, Final
 
 from messaging.errors import MalformedMessage
 from messaging.protocols.body import objects, texts
-from messaging.protocols.lobby.limits import MAX_DID, MAX_SEATS, bounded
+from messaging.protocols.lobby.limits import MAX_DID, MAX_SEATS, bounded, line, random_text
 
 MAX_CLAIMS = 8  # of a party
 MAX_CLAIM = 10 * 1024  # characters of a token
+MAX_LOGIN = 8 * 1024  # characters of a login's token
+MAX_ADDRESS = 512  # characters of an issuer's
+MAX_EMAIL = 254
 MAX_ISSUERS = 16  # whose word counts, in one requirement
 
 
@@ -50,11 +53,61 @@ class VouchRequired:
         return cls(issuers)
 
 
-Claim = VouchClaim
-Requirement = VouchRequired
+@dataclass(frozen=True)
+class LoginClaim:
+    """An OpenID Connect issuer's signed word for who has logged in."""
 
-_CLAIMS: Final[Mapping[str, type[Claim]]] = {VouchClaim.KIND: VouchClaim}
-_REQUIREMENTS: Final[Mapping[str, type[Requirement]]] = {VouchRequired.KIND: VouchRequired}
+    KIND = "login"
+
+    issuer: str
+    salt: str  # of the commitment in the token's nonce
+    token: str = field(repr=False)  # an ID token
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.KIND, "issuer": self.issuer, "salt": self.salt, "token": self.token}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LoginClaim:
+        return cls(
+            _address(value, "issuer"),
+            random_text(value, "salt", 16),
+            bounded(value, "token", MAX_LOGIN),
+        )
+
+
+@dataclass(frozen=True)
+class LoginRequired:
+    """Everybody logs in there, as a user of this client, perhaps with such an e-mail address."""
+
+    KIND = "login"
+
+    issuer: str
+    client_id: str
+    email: str = ""  # an address, or `*@` and a domain; empty: whoever logs in
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.KIND,
+            "issuer": self.issuer,
+            "client_id": self.client_id,
+            "email": self.email,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LoginRequired:
+        client_id = line(value, "client_id", MAX_ADDRESS)
+        if not client_id:
+            raise MalformedMessage("`client_id` is empty")
+        return cls(_address(value, "issuer"), client_id, line(value, "email", MAX_EMAIL))
+
+
+Claim = VouchClaim | LoginClaim
+Requirement = VouchRequired | LoginRequired
+
+_CLAIMS: Final[Mapping[str, type[Claim]]] = {kind.KIND: kind for kind in (VouchClaim, LoginClaim)}
+_REQUIREMENTS: Final[Mapping[str, type[Requirement]]] = {
+    kind.KIND: kind for kind in (VouchRequired, LoginRequired)
+}
 
 
 def claims_of(body: Mapping[str, Any]) -> tuple[Claim, ...]:
@@ -85,6 +138,13 @@ def requires_of(body: Mapping[str, Any]) -> tuple[Requirement, ...]:
 
 def to_jsons(values: Sequence[Claim | Requirement]) -> list[dict[str, Any]]:
     return [value.to_json() for value in values]
+
+
+def _address(value: Mapping[str, Any], name: str) -> str:
+    found = line(value, name, MAX_ADDRESS)
+    if not found.startswith(("https://", "http://")):
+        raise MalformedMessage(f"`{name}` is not the address of a web server")
+    return found
 
 
 def _kind(value: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.claims import vouch
-from agent.claims.evidence import Evidence, Proof, Unproven
+from agent.claims.evidence import Evidence, Moment, Proof, Unproven
 from agent.claims.proving import lacks, needed, prove
 from identity import did_key, did_peer
 from identity.codec import b64url_encode
@@ -27,6 +27,7 @@ ANN, BEN, CY = make_parties(3)
 REQUIRED = VouchRequired((ANN.did,))
 EVIDENCE = Evidence({ANN.did: ANN.document, CY.did: CY.document})
 DAY = 86_400.0
+SOON = Moment("L" * 22, NOW + 1)
 
 
 def made(issuer: Party = ANN, subject: str = BEN.did, name: str = "Ben", days: float = 1.0) -> str:
@@ -50,7 +51,7 @@ def signed(payload: bytes, party: Party = ANN, kid: str = "") -> str:
 
 
 def outcome(token: str, party: str = BEN.did, evidence: Evidence = EVIDENCE) -> Proof:
-    return vouch.verify(VouchClaim(token), REQUIRED, party, evidence, NOW + 1)
+    return vouch.verify(VouchClaim(token), REQUIRED, party, evidence, SOON)
 
 
 def test_a_vouch_says_who_somebody_is_and_whose_word_that_is() -> None:
@@ -65,7 +66,7 @@ def test_every_did_that_can_sign_can_vouch(curve: Curve) -> None:
     document = did_key.resolve(did)
     token = sign_compact(content(issuer=did), key, document.authentication[0], typ="vc+jwt")
     required = VouchRequired((did,))
-    proof = vouch.verify(VouchClaim(token), required, BEN.did, Evidence({did: document}), NOW + 1)
+    proof = vouch.verify(VouchClaim(token), required, BEN.did, Evidence({did: document}), SOON)
     assert proof.by == did
 
 
@@ -178,17 +179,17 @@ def test_a_vouch_moves_nobodys_did() -> None:
 
 def test_whose_word_counts_needs_nobody_elses() -> None:
     assert needed([REQUIRED], ANN.did) == ()
-    assert prove(ANN.did, (), [REQUIRED], EVIDENCE, NOW) == ()
+    assert prove(ANN.did, (), [REQUIRED], EVIDENCE, SOON) == ()
     assert lacks([REQUIRED], BEN.did, ())
     assert not lacks([REQUIRED], ANN.did, ())
 
 
 def test_exactly_what_is_required_is_shown() -> None:
     claim = VouchClaim(made())
-    assert prove(BEN.did, (claim,), [REQUIRED], EVIDENCE, NOW + 1)
+    assert prove(BEN.did, (claim,), [REQUIRED], EVIDENCE, SOON)
     for claims, requires in (((), [REQUIRED]), ((claim, claim), [REQUIRED]), ((claim,), [])):
         with pytest.raises(Unproven, match="not what is required"):
-            prove(BEN.did, claims, requires, EVIDENCE, NOW + 1)
+            prove(BEN.did, claims, requires, EVIDENCE, SOON)
 
 
 def test_a_vouch_of_a_did_in_any_form_fits_a_claim() -> None:

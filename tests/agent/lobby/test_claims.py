@@ -13,6 +13,7 @@ import pytest
 
 from agent.claims import vouch
 from agent.claims.evidence import Evidence
+from agent.claims.login import commitment
 from agent.lobby.claimants import MAX_EXAMINED, MAX_EXAMINED_OF_ONE, MAX_WAITING, MINUTE
 from agent.lobby.echo import is_echo, sign
 from agent.lobby.events import (
@@ -31,6 +32,7 @@ from messaging.protocols.lobby import (
     Claim,
     Knock,
     LobbyMessage,
+    LoginClaim,
     Require,
     Requirement,
     Roster,
@@ -38,6 +40,7 @@ from messaging.protocols.lobby import (
     VouchClaim,
     VouchRequired,
 )
+from tests.support import openid
 from tests.support.lobbies import Lobby, draft_for
 from tests.support.sessions import NOW, Party, make_parties
 
@@ -58,7 +61,22 @@ class Trusting(Lobby):
     """Dan's word is known to everybody, though Dan is not there."""
 
     def evidence(self) -> Evidence:
-        return Evidence({party.did: party.document for party in PARTIES})
+        return Evidence({party.did: party.document for party in PARTIES}, openid.KEYS)
+
+
+def login_for(party: Party, lobby: str, email: str) -> LoginClaim:
+    nonce = commitment(party.did, lobby, openid.SALT)
+    return openid.login(party.did, nonce=nonce, email=email)
+
+
+def with_logins(requires: tuple[Requirement, ...]) -> Trusting:
+    """Everybody has logged in for this lobby, and is vouched for if that is required, too."""
+    room = Trusting(THREE, requires=requires)
+    for name, party in zip(("ann", "ben", "cy"), THREE, strict=True):
+        login = login_for(party, room.link.lobby, f"{name}@uni.example")
+        room.claims[party.did] = (vouched(party), login) if len(requires) > 1 else (login,)
+    room.host = room.new_host("H" * 43)
+    return room
 
 
 def lobby(
@@ -198,6 +216,38 @@ def test_claims_that_nobody_requires_are_not_kept_or_passed_on() -> None:
     knock = Knock(link.lobby, link.token, "N" * 43, int(NOW * 1000), claims=(vouched(BEN),))
     room.host.handle_message(BEN.did, knock, NOW)
     assert room.host.guests[BEN.did].claims == ()
+
+
+def test_a_login_and_a_vouch_together_are_shown_kept_and_signed_like_one() -> None:
+    requires = (openid.REQUIRED, REQUIRED)
+    room = with_logins(requires)
+    gathered(room)
+    began = room.began(1)
+    assert began is not None
+    assert [len(claims) for claims in began.gathered.claims] == [2, 2, 2]
+    told = [event for event in room.events[ANN.did] if isinstance(event, Knocked)]
+    assert [proof.who for proof in told[0].proofs] == ["number 1", "ben@uni.example"]
+
+
+def test_a_login_of_another_lobby_gets_nobody_in_here() -> None:
+    room = with_logins((openid.REQUIRED,))
+    claims = login_for(BEN, "M" * 22, "ben@uni.example")
+    room.claims[BEN.did] = (claims,)
+    room.join(1)
+    room.deliver_all()
+    over = room.over(1)
+    assert over is not None
+    assert "another lobby" in over.reason
+
+
+def test_a_host_cannot_bring_in_a_puppet_of_its_own_where_logins_are_required() -> None:
+    """Nobody at the issuer has logged in for the puppet's DID: whatever Ann shows fails at Ben."""
+    for stolen in (lambda room: room.claims[BEN.did], lambda room: room.claims[ANN.did]):
+        room = with_logins((openid.REQUIRED,))
+        hostile(room, {BEN.did: claims_of_cy(*stolen(room))})
+        over = room.over(1)
+        assert over is not None
+        assert re.search("party2 .* another DID", over.reason)
 
 
 # what comes back

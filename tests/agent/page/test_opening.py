@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.commands import ui
+from agent import browser
 
 URL = "http://127.0.0.1:4711/#a-token"
 
@@ -23,8 +23,8 @@ def test_the_browsers_arguments_hold_no_token_but_a_file_that_is_ours_alone(
     opener.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/called\n')
     opener.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with ui.way_in(URL) as file:
-        process = ui.open_browser(file)
+    with browser.way_in(URL) as file:
+        process = browser.open_browser(file)
         assert process is not None
         assert process.wait(30) == 0
         assert (tmp_path / "called").read_text().strip() == str(file)

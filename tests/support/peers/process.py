@@ -21,6 +21,7 @@ PACKAGES = {
     "node": "didcomm-node 0.4.1",
     "veramo": "@veramo 7.0.1",
     "identus": "@hyperledger/identus-sdk 7.0.0",
+    "oidc_provider": "oidc-provider 9.13.3",
 }
 PATIENCE = 60.0  # seconds until a peer that does not answer is ended
 
