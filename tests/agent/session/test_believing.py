@@ -41,6 +41,15 @@ def test_a_signature_for_a_session_that_was_started_over_counts_for_no_other() -
     assert found.machine(0).waiting_for() == (BEN.did,)
 
 
+def test_who_waits_for_a_proposal_again_has_nothing_on_record() -> None:
+    found = offered(PARTIES)
+    ann = found.machine(0)
+    assert len(ann.statements()) == 1
+    ann.handle_message(BEN.did, Withdraw(found.machine(1)._own.nonce, "gone"), found.now)
+    assert ann.state is State.PROPOSING
+    assert ann.statements() == []
+
+
 @pytest.mark.parametrize("place", [0, 8, 31, 63])
 def test_a_statement_for_a_session_whose_name_differs_in_one_letter_is_for_another(
     place: int,
@@ -77,6 +86,21 @@ def test_a_stranger_s_message_changes_nothing_even_if_somebody_brings_it() -> No
         ann.handle_message(stranger.did, message, found.now)
     found.wait(VERDICT_DELAY)
     assert ann.state is State.OFFERING
+
+
+@pytest.mark.parametrize("about", [-1, -3, 3, 10**9, "2", [2], 1.5, None])
+@pytest.mark.parametrize("lost", ["yes", 1, [0], None])
+def test_an_abort_about_nobody_is_about_who_says_it_and_nobody_is_lost(
+    about: object, lost: object
+) -> None:
+    found = running(PARTIES)
+    ann = found.machine(0)
+    assert ann.descriptor is not None
+    facts = {"reason": "no", "about": about, "lost": lost}
+    said = BEN.speaker.say(Kind.ABORT, ann.descriptor.id, 1, int(found.now), facts)
+    ann.handle_message(BEN.did, Say(ann.descriptor.id, said.text), found.now)
+    found.collect()
+    assert found.ended(0) == Ended(Outcome.FAILED, "no", BEN.did, lost=False)
 
 
 def test_what_the_mesh_brings_after_the_end_changes_no_record() -> None:
