@@ -208,9 +208,12 @@ def test_equal_results_end_the_session_well_for_everybody() -> None:
     assert len(found.machine(0).statements()) == 9
 
 
-def test_different_results_are_told_to_everybody() -> None:
+@pytest.mark.parametrize(
+    "results", [("aa", "bb", "aa"), ("aa", "aa", "bb"), ("bb", "aa", "aa"), ("aa", "aa", "ab")]
+)
+def test_different_results_are_told_to_everybody(results: tuple[str, ...]) -> None:
     found = running(PARTIES)
-    finish(found, "aa", "bb", "aa")
+    finish(found, *results)
     assert {found.ended(index).outcome for index in range(3)} == {Outcome.MISMATCH}
 
 
@@ -218,13 +221,15 @@ def test_different_results_are_told_to_everybody() -> None:
     ("change", "words"),
     [
         ({"sha256": "cd" * 32}, "program sha256: ours is"),
+        ({"program": "sum"}, "program name: ours is second_price_auction, theirs is sum"),
+        ({"adapter": "cicada"}, "adapter: ours is mpyc, theirs is cicada"),
         ({"threshold": 0}, "threshold: ours is 1, theirs is 0"),
         ({"runtime": {"mpyc": "0.10"}}, "runtime mpyc: ours is 0.11, theirs is 0.10"),
         ({"outputs": {"the winner": "party0"}}, "outputs the winner"),
         ({"parameters": {"rounds": 3}}, "parameters rounds: ours is missing, theirs is 3"),
         ({"parties": tuple(p.did for p in reversed(PARTIES))}, "order: ours is [0, 1, 2]"),
     ],
-    ids=["program", "threshold", "runtime", "outputs", "parameters", "order"],
+    ids=["program", "name", "adapter", "threshold", "runtime", "outputs", "parameters", "order"],
 )
 def test_who_wants_something_else_is_refused_by_name_before_anything_is_signed(
     change: dict[str, object], words: str
@@ -255,6 +260,38 @@ def test_only_those_who_learn_the_same_must_have_the_same_result() -> None:
     found = running(parties, roles)
     finish(found, "ab" * 32, "cd" * 32, "cd" * 32)
     assert {found.ended(index).outcome for index in range(3)} == {Outcome.MISMATCH}
+
+
+def test_results_are_compared_within_every_group_of_those_who_learn_the_same() -> None:
+    parties = make_parties(4)
+    outputs = {"a match": "voter", "how many": "counter"}
+    roles = replace(
+        draft_of(parties), roles=("voter", "voter", "counter", "counter"), outputs=outputs
+    )
+    for results, outcome in (
+        (("aa", "aa", "bb", "bb"), Outcome.DONE),
+        (("aa", "aa", "bb", "cc"), Outcome.MISMATCH),
+    ):
+        found = running(parties, roles)
+        finish(found, *results)
+        assert {found.ended(index).outcome for index in range(4)} == {outcome}
+
+
+def test_a_session_is_over_a_day_after_the_oldest_call() -> None:
+    found = table()
+    first = found.join(0)
+    called = found.now
+    found.now += 600
+    found.join(1)
+    found.join(2)
+    found.deliver_all()
+    assert first.descriptor.deadline == int(called) + 24 * 3600
+
+
+def test_every_party_has_an_address_and_a_port_of_its_own() -> None:
+    descriptor = described(PARTIES).machine(0).descriptor
+    for places in (descriptor.addresses, descriptor.addresses6, descriptor.ports):
+        assert len({*places}) == len(PARTIES)
 
 
 def test_who_wants_another_role_is_told_which() -> None:
