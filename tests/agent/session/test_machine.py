@@ -209,7 +209,13 @@ def test_equal_results_end_the_session_well_for_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    "results", [("aa", "bb", "aa"), ("aa", "aa", "bb"), ("bb", "aa", "aa"), ("aa", "aa", "ab")]
+    "results",
+    [
+        ("aa", "bb", "aa"),
+        ("aa", "aa", "bb"),
+        ("bb", "aa", "aa"),
+        ("ab" * 32, "ab" * 32, "ab" * 31 + "ac"),
+    ],
 )
 def test_different_results_are_told_to_everybody(results: tuple[str, ...]) -> None:
     found = running(PARTIES)
