@@ -66,6 +66,18 @@ def test_a_statement_for_a_session_whose_name_differs_in_one_letter_is_for_anoth
     assert ann.state is State.RUNNING
 
 
+@pytest.mark.parametrize("kind", [Kind.READY, Kind.RESULT])
+def test_no_other_statement_stands_for_a_signature_under_the_session(kind: Kind) -> None:
+    found = offered(PARTIES)
+    for place, (sender, to, message) in enumerate(found.mail):
+        if sender == BEN.did and isinstance(message, Offer):
+            said = BEN.speaker.say(kind, message.session, 1, int(found.now), {"sha256": "aa"})
+            found.mail[place] = sender, to, replace(message, statement=said.text)
+    found.deliver_all()
+    assert found.machine(0).state is State.SIGNING
+    assert found.machine(0).waiting_for() == (BEN.did,)
+
+
 def test_what_a_party_says_first_of_a_kind_is_what_it_said() -> None:
     """It may sign two results; nobody is judged by the one that it thinks of later."""
     found = running(PARTIES)
