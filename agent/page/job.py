@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,15 @@ class Job:
     async def run(self, helper: socket.socket | None) -> None:
         """To its end, or until cancelled: then it is interrupted as by a person, and waited for."""
         words = list(self.words)
-        inputs = _memory_file(self._order.inputs)
-        passed = [] if inputs is None else [inputs]
-        if inputs is not None:
-            words.insert(1, f"--input=@/proc/self/fd/{inputs}")
+        handed = []  # files of ours that it reads
+        for option, text in (
+            ("--input=@", "\n".join(self._order.inputs)),
+            ("--claim=", self._order.claim),
+        ):
+            if text:
+                handed.append(_memory_file(text))
+                words.insert(1, f"{option}/proc/self/fd/{handed[-1]}")
+        passed = [*handed]
         environment = dict(os.environ)
         if helper is not None:
             environment[HANDED_OVER] = str(helper.fileno())
@@ -64,8 +69,8 @@ class Job:
                 limit=MAX_LINE,
             )
         finally:
-            if inputs is not None:
-                os.close(inputs)
+            for number in handed:
+                os.close(number)
             if helper is not None:
                 helper.close()
         try:
@@ -146,10 +151,8 @@ def _folder_of(files: Mapping[str, str]) -> Iterator[str | None]:
         yield folder
 
 
-def _memory_file(lines: Sequence[str]) -> int | None:
-    """A file without a name that holds these lines; other users of the machine cannot read it."""
-    if not lines:
-        return None
-    number = os.memfd_create("inputs")
-    os.write(number, "\n".join(lines).encode())
+def _memory_file(text: str) -> int:
+    """A file without a name that holds this; other users of the machine cannot read it."""
+    number = os.memfd_create("handed")
+    os.write(number, text.encode())
     return number

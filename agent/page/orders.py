@@ -28,6 +28,7 @@ class Order:
 
     words: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    claim: str = field(default="", repr=False)  # a vouch to show, too long for an argument
     passphrase: str | None = field(default=None, repr=False)  # of a profile that is to be made
     rootless: bool = False  # it needs no network helper of ours
     standing: bool = False  # it waits for one session after the other
@@ -42,6 +43,7 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
     rootless = asked.get("rootless") is True
     options = [*profile, "--json", *(["--rootless"] if rootless else [])]
     inputs = tuple(_texts(asked, "inputs"))
+    claim = "" if asked.get("resume") is True else _text(asked, "claim", "").strip()
     match _text(asked, "command"):
         case "host":
             words = ["host", *options, "--answers", *_host(asked)]
@@ -55,7 +57,8 @@ def session_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
             words = ["run", *options, *parties, "--", _text(asked, "program")]
         case _:
             raise BadOrder("there is no such command")
-    return Order(tuple(words), inputs, rootless=rootless, standing="--standing" in words)
+    standing = "--standing" in words
+    return Order(tuple(words), inputs, claim, rootless=rootless, standing=standing)
 
 
 def identity_order(asked: Mapping[str, Any], profile: Sequence[str]) -> Order:
@@ -136,6 +139,8 @@ def _host(asked: Mapping[str, Any]) -> list[str]:
     if asked.get("resume") is True:
         return [*words, "--resume"]
     words += [*_named(asked, "seats", "role", "title"), *_others(asked)]
+    words += [f"--require-vouch={one}" for one in _texts(asked, "require-vouch")]
+    words += _named(asked, "require-login", "client-id", "email")
     words += ["--again"] if asked.get("again") is True else []
     return [*words, "--", _text(asked, "program")]
 

@@ -36,7 +36,7 @@ export class SessionView {
     const over = job.code !== null;
     this.heading.textContent = plain(titleOf(state, job) ?? "A session");
     this.lookUp(job);
-    this.part("now", [state.now, waitingFor(state, this.me), state.questions.size, state.error, over, state.computing, state.free, state.locked],
+    this.part("now", [state.now, waitingFor(state, this.me), state.questions.size, state.error, over, state.login, state.computing, state.free, state.locked],
       () => this.drawNow(state, job, over));
     this.drawQuestions(state, over);
     const asked = [...state.questions.values()].some((one) => one.kind === "phrase");
@@ -88,6 +88,8 @@ export class SessionView {
       h("h2", {}, over ? (job.code === 0 ? "Done" : "Ended") : state.computing ? "Computing" : "Now"),
       h("p", { class: "state" }, over ? (job.code === 0 ? "The computation ran." : "No result came of it.")
         : asked ? "You are asked something." : waiting ? `Waiting for ${late.map(plain).join(", ")}.` : `${plain(state.now)}.`),
+      state.login?.startsWith("http") && !over && h("p", {}, h("a", { href: state.login, target: "_blank", rel: "noopener noreferrer" },
+        "Log in"), " where the host requires it. Everybody in the lobby gets what the issuer says of you."),
       state.error && h("div", { class: "trouble" }, h("p", {}, plain(state.error.text)),
         state.error.hint && h("p", { class: "hint" }, plain(state.error.hint))),
       state.cleanup && h("p", { class: "hint" }, `Left on this machine: ${state.cleanup.interfaces} interfaces, ${state.cleanup.namespaces} namespaces, ${state.cleanup.processes} processes.`),
@@ -163,6 +165,8 @@ function questionCard(number, question) {
         h("p", { class: "hint" }, "DID ", h("code", {}, short(question.did))), yesNo("Let in", "Refuse"));
     case "knock":
       return card("You are called", h("p", {}, plain(question.text)), yesNo("Knock", "Not now"));
+    case "claims":
+      return card("Who you are is asked for", h("p", {}, plain(question.text)), yesNo("Show it", "Do not show it"));
     case "program":
       return card("May this program run with your inputs?", programFacts(question.program),
         yesNo("Let it run", "Do not let it run"));
@@ -202,7 +206,8 @@ function seatsCard(state, me) {
   const seat = (one, rank) => h("li", { class: one.stage === "admitted" ? "" : "ready" },
     h("span", { class: "rank", "aria-hidden": "true" }, String(rank)),
     h("span", { class: "who" }, nameOf(one, me), one.role && one.role !== "party" && ` as ${plain(one.role)}`,
-      one.did !== me && h("span", { class: "hint" }, ` ${trust(one)}`)),
+      one.did !== me && h("span", { class: "hint" }, ` ${trust(one)}`),
+      (one.claims ?? []).map((claim) => h("span", { class: "claim" }, plain(claim.text)))),
     h("span", { class: "stage" }, plain(one.stage)));
   const free = Array.from({ length: state.free }, () => h("li", { class: "free" },
     h("span", { class: "rank", "aria-hidden": "true" }, "·"), h("span", { class: "who" }, "free")));

@@ -36,13 +36,14 @@ function joinCard(link, standing, go) {
     h("h2", { id: "join" }, "Join"),
     form({ autocomplete: "off" }, (data) => go({
       command: "join", link: text(data, "link").trim(), mediator: text(data, "mediator"),
-      name: text(data, "name"), role: text(data, "role"),
+      name: text(data, "name"), role: text(data, "role"), claim: text(data, "claim").trim(),
     }),
       field("Link, or three spoken words", h("input", { name: "link", value: link, required: true, autocapitalize: "off", spellcheck: "false" })),
       field("Mediator", h("input", { name: "mediator", inputmode: "url", placeholder: "https://mediator.example" }),
         "Only for spoken words: whoever says them knows it."),
       field("What you call yourself", h("input", { name: "name", maxlength: "64" }), "The others see it in quotes; you may leave it empty."),
       field("Role you would like", h("input", { name: "role", maxlength: "64", autocapitalize: "off" }), "Only where the seats differ; empty: any."),
+      vouchField("Only where the host requires one; kept for the next time."),
       h("p", { class: "actions" }, h("button", {}, "Knock"))),
     form({}, () => go({ command: "join" }),
       h("p", { class: "hint" }, "Or wait until one of your contacts calls you."),
@@ -62,7 +63,9 @@ function hostCard(last, programs, contacts, go) {
     form({ autocomplete: "off" }, (data, element) => go({
       command: "host", program: text(data, "program"), seats: text(data, "seats"),
       title: text(data, "title"), admit: text(data, "admit"), name: text(data, "name"),
-      role: text(data, "role"), with: data.getAll("with"), inputs: inputsOf(element),
+      role: text(data, "role"), with: data.getAll("with"), inputs: inputsOf(element), claim: text(data, "claim").trim(),
+      "require-vouch": words(data, "require-vouch"), "require-login": text(data, "require-login"),
+      "client-id": text(data, "client-id"), email: text(data, "email"),
     }),
       field("Program", programChoice(programs, details, seatsField, last?.program?.sha256 ?? auctionOf(programs))),
       details,
@@ -73,8 +76,16 @@ function hostCard(last, programs, contacts, go) {
         contacts.map((one) => h("label", { class: "check" },
           h("input", { type: "checkbox", name: "with", value: one.did }),
           ` ${plain(one.name)}${one.verified ? "" : " (not verified)"}`))),
+      h("details", {}, h("summary", {}, "Require that everybody shows who they are"),
+        field("A vouch by one of", h("textarea", { name: "require-vouch", rows: "2", spellcheck: "false" }), "Names of contacts or DIDs, one a line."),
+        vouchField("Your own vouch, unless you are one of them."),
+        field("A login at", h("input", { name: "require-login", inputmode: "url", placeholder: "https://login.example" }), "An issuer of OpenID Connect."),
+        field("As a user of the client", h("input", { name: "client-id", autocapitalize: "off", spellcheck: "false" }), "What the issuer calls this application."),
+        field("With the e-mail address", h("input", { name: "email", placeholder: "*@uni.example", autocapitalize: "off", spellcheck: "false" }), "One, or all of a domain; empty: whoever logs in.")),
       h("p", { class: "actions" }, h("button", {}, "Open the lobby"))));
 }
+
+const vouchField = (hint) => field("A vouch for you", h("textarea", { name: "claim", rows: "2", spellcheck: "false" }), hint);
 
 function againCard(last, programs, { contacts, met }, go) {
   const names = new Map([...met.map((one) => [one.did, one.called && `“${one.called}”`]), ...contacts.map((one) => [one.did, one.name])]);

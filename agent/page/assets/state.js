@@ -1,7 +1,7 @@
 // What a session's events add up to. Pure: events in, one object out.
 
 export const empty = () => ({
-  link: null, code: null, goal: null, roster: [], seats: 0, free: 0, waiting: [], locked: false,
+  link: null, code: null, login: null, goal: null, roster: [], seats: 0, free: 0, waiting: [], locked: false,
   program: null, pieces: null, phrase: null, questions: new Map(), paths: new Map(), mesh: null,
   log: [], now: "starting", result: null, error: null, cleanup: null, computing: false, earlier: null,
 });
@@ -20,8 +20,10 @@ export function fold(state, event) {
   (HANDLERS[event.event] ?? (() => {}))(state, event);
 }
 
+const ELSEWHERE = { open: "the lobby is open", login: "log in at the issuer" };  // what has a place of its own
+
 function note(state, event) {
-  const text = event.what === "open" ? "the lobby is open" : event.text;  // the link stands elsewhere
+  const text = ELSEWHERE[event.what] ?? event.text;
   state.log.push({ t: event.t, text });
   if (state.log.length > MAX_LOG) state.log.shift();
   if (event.what !== "show" && event.event !== "error") state.now = text;
@@ -51,12 +53,13 @@ const HANDLERS = {
 
 const LOBBY = {
   waiting: (state) => Object.assign(state, renewed(state), { now: state.now }),
-  open: (state, event) => { state.link = event.link; state.expires = event.expires; },
+  login: (state, event) => { state.login = event.url; },
+  open: (state, event) => Object.assign(state, { link: event.link, expires: event.expires, login: null }),
   code: (state, event) => { state.code = event.code; },
   burnt: (state) => { state.code = null; },
   "no-code": (state) => { state.code = null; },
   knocked: (state, event) => { state.goal = event.goal; state.waiting = event.waiting; },
-  admitted: (state, event) => { state.title ??= event.title; },
+  admitted: (state, event) => { state.title ??= event.title; state.login = null; },
   roster: (state, event) => {
     Object.assign(state, { roster: event.roster, seats: event.seats, free: event.free,
       locked: event.locked, waiting: event.waiting ?? null });

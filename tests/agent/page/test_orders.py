@@ -44,6 +44,22 @@ def test_a_guest_says_which_seat_it_would_like() -> None:
     assert order.words[-3:] == ("--role=helper", "--", "x")
 
 
+def test_claims_are_required_as_on_the_command_line() -> None:
+    login = {"require-login": "https://a.example", "client-id": "c", "email": "*@uni.example"}
+    asked = {"command": "host", "program": "auction", "require-vouch": ["--x", "did:a"], **login}
+    words = session_order(asked, PROFILE).words
+    required = ("--require-vouch=--x", "--require-vouch=did:a")
+    assert words[4:6] == required
+    assert words[6:9] == tuple(f"--{name}={value}" for name, value in login.items())
+
+
+def test_a_vouch_is_handed_over_and_stands_in_no_argument() -> None:
+    order = session_order({"command": "join", "link": "x", "claim": " a.b.c "}, PROFILE)
+    assert order.claim == "a.b.c"
+    assert not any("a.b.c" in word for word in order.words)
+    assert "a.b.c" not in repr(order)
+
+
 @pytest.mark.parametrize(
     "asked",
     [

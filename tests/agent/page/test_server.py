@@ -6,11 +6,14 @@ import asyncio
 import io
 import json
 import os
+import sys
 from typing import Any
 
 import aiohttp
 import pytest
 
+from agent.page.job import Job
+from agent.page.orders import Order
 from agent.page.server import PageServer
 from agent.profile import PASSPHRASE_VARIABLE
 from tests.support.sessions import transcripts
@@ -162,6 +165,25 @@ async def test_a_session_tells_its_events_and_how_it_ended(server: PageServer) -
     assert news["events"][-1]["error"]
     assert news["words"][:2] == ["agent", "host"]
     assert "120" not in " ".join(news["words"])
+
+
+READER = """
+import json, sys
+words = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
+read = {name: open(value.lstrip("@")).read() for name, value in words.items()}
+print(json.dumps({"event": "read", "arguments": sys.argv[1:], "read": read}))
+"""
+
+
+async def test_inputs_and_a_vouch_are_handed_over_in_files_that_only_the_command_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.page.job.AGENT", (sys.executable, "-c", READER))
+    job = Job(Order(("join",), ("bid=120", "other=1"), "a.b.c"))
+    await job.run(None)
+    [told] = job.events
+    assert told["read"] == {"--input": "bid=120\nother=1", "--claim": "a.b.c"}
+    assert not any(secret in str(told["arguments"]) for secret in ("120", "a.b.c"))
 
 
 async def test_transcripts_of_several_parties_are_compared(server: PageServer) -> None:

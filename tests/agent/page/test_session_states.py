@@ -104,6 +104,13 @@ class Table:
         ]
 
 
+def proven(table: Table) -> dict[str, Any]:
+    roster = table.roster("ready", "ready")
+    text = "bob@uni.example by https://login.uni.example"
+    roster["roster"][1]["claims"] = [{"kind": "login", "who": "", "by": "", "text": text}]
+    return roster
+
+
 def states(me: str, program: Mapping[str, Any]) -> dict[str, tuple[list[dict[str, Any]], Any, str]]:
     """By name: what was told, the exit code, and what is to be seen."""
     table = Table(me)
@@ -128,6 +135,13 @@ def states(me: str, program: Mapping[str, Any]) -> dict[str, tuple[list[dict[str
     return {
         "hosting": ([*opened, table.roster("ready")], None, "Waiting for 4 more to knock"),
         "knock": ([*opened, table.roster("ready"), *asked["admit"]], None, "Somebody knocks"),
+        "claims": (
+            [event("question", question=1, kind="claims", text="Show this: a login at X?")],
+            None,
+            "Who you are is asked for",
+        ),
+        "login": ([lobby("login", "log in", url="https://login.example/a?b=c")], None, "Log in"),
+        "proven": ([*opened, proven(table)], None, "bob@uni.example by https://login.uni.example"),
         "filling": ([*opened, table.roster("ready", "ready", "admitted")], None, "Seats: 3 of 5"),
         "called": (asked["knock"], None, "You are called"),
         "fetching": (
