@@ -56,7 +56,10 @@ def login_required(
     try:
         return (LoginRequired.from_json(LoginRequired(issuer, client_id, email or "").to_json()),)
     except MalformedMessage as error:
-        raise UsageMistake("--require-login and --client-id do not fit in one line") from error
+        raise UsageMistake(
+            "--require-login or --client-id do not fit what they are for",
+            "an issuer's address begins with https://; a client id is one line",
+        ) from error
 
 
 async def own_claims(room: Room, requires: Sequence[Requirement]) -> tuple[Claim, ...]:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,27 @@ LATER = Moment(LOBBY, NOW + 40 * 86_400)
 ALICE = Proof("login", "alice@uni.example", ISSUER)
 
 
+# OpenID Connect Core 1.0, appendix A.2, and its key, A.7.
+PUBLISHED_TOKEN = (
+    "eyJraWQiOiIxZTlnZGs3IiwiYWxnIjoiUlMyNTYifQ.ewogImlzcyI6ICJodHRwOi8vc2VydmVyLmV4YW1wbGUuY"
+    "29tIiwKICJzdWIiOiAiMjQ4Mjg5NzYxMDAxIiwKICJhdWQiOiAiczZCaGRSa3F0MyIsCiAibm9uY2UiOiAibi0wU"
+    "zZfV3pBMk1qIiwKICJleHAiOiAxMzExMjgxOTcwLAogImlhdCI6IDEzMTEyODA5NzAsCiAibmFtZSI6ICJKYW5lI"
+    "ERvZSIsCiAiZ2l2ZW5fbmFtZSI6ICJKYW5lIiwKICJmYW1pbHlfbmFtZSI6ICJEb2UiLAogImdlbmRlciI6ICJmZ"
+    "W1hbGUiLAogImJpcnRoZGF0ZSI6ICIwMDAwLTEwLTMxIiwKICJlbWFpbCI6ICJqYW5lZG9lQGV4YW1wbGUuY29tI"
+    "iwKICJwaWN0dXJlIjogImh0dHA6Ly9leGFtcGxlLmNvbS9qYW5lZG9lL21lLmpwZyIKfQ.rHQjEmBqn9Jre0OLyk"
+    "YNnspA10Qql2rvx4FsD00jwlB0Sym4NzpgvPKsDjn_wMkHxcp6CilPcoKrWHcipR2iAjzLvDNAReF97zoJqq880Z"
+    "D1bwY82JDauCXELVR9O6_B0w3K-E7yM2macAAgNCUwtik6SjoSUZRcf-O5lygIyLENx882p6MtmwaL1hd6qn5RZO"
+    "Q0TLrOYu0532g9Exxcm-ChymrB4xLykpDj3lUivJt63eEGGN6DH5K6o33TcxkIjNrCD4XB1CKKumZvCedgHHF3IA"
+    "K4dVEDSUoGlH9z4pP_eWYNXvqQOjGs-rDaQzUHl6cQQWNiDpWOl_lxXjQEvQ"
+)
+PUBLISHED_MODULUS = (
+    "w7Zdfmece8iaB0kiTY8pCtiBtzbptJmP28nSWwtdjRu0f2GFpajvWE4VhfJAjEsOcwYzay7XGN0b-X84BfC8hmCT"
+    "Oj2b2eHT7NsZegFPKRUQzJ9wW8ipn_aDJWMGDuB1XyqT1E7DYqjUCEOD1b4FLpy_xPn6oV_TYOfQ9fZdbE5HGxJU"
+    "zekuGcOKqOQ8M7wfYHhHHLxGpQVgL0apWuP2gDDOdTtpuld4D2LK1MZK99s9gaSjRHE8JDb1Z4IGhEcEyzkxswVd"
+    "PndUWzfvWBBWXWxtSUvQGBRkuy1BHOa4sP6FKjWEeeF7gm7UMs2Nm2QUgNZw6xvEDGaLk4KASdIxRQ"
+)
+
+
 def outcome(
     token: str,
     required: LoginRequired = REQUIRED,
@@ -87,6 +109,23 @@ def test_a_token_is_evidence_of_a_moment_for_whoever_is_not_the_door() -> None:
     assert outcome(token, moment=LATER) == ALICE
     with pytest.raises(Unproven, match="older than 10 minutes"):
         outcome(token, moment=Moment(LOBBY, NOW + FRESH, knocks=True))
+
+
+def test_the_specifications_own_token_is_signed_by_its_key_and_for_nobody_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = "http://server.example.com"
+    required = LoginRequired(issuer, "s6BhdRkqt3")
+    published_key = {"kty": "RSA", "kid": "1e9gdk7", "n": PUBLISHED_MODULUS, "e": "AQAB"}
+    evidence = Evidence(keys={issuer: read_keys(jwks(published_key))})
+    claim, then = LoginClaim(issuer, SALT, PUBLISHED_TOKEN), Moment(LOBBY, 1311280980)
+    with pytest.raises(Unproven, match="another DID"):
+        verify(claim, required, BEN.did, evidence, then)
+    monkeypatch.setattr("agent.claims.login.commitment", lambda *_: "n-0S6_WzA2Mj")
+    assert verify(claim, required, BEN.did, evidence, then).who == "248289761001"
+    spoiled = replace(claim, token=PUBLISHED_TOKEN[:-3] + "AAA")
+    with pytest.raises(Unproven, match="not signed"):
+        verify(spoiled, required, BEN.did, evidence, then)
 
 
 def with_hs256() -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc import jwk, jws
 
 from agent.claims import vouch
 from agent.claims.evidence import Evidence, Moment, Proof, Unproven
@@ -28,6 +30,20 @@ REQUIRED = VouchRequired((ANN.did,))
 EVIDENCE = Evidence({ANN.did: ANN.document, CY.did: CY.document})
 DAY = 86_400.0
 SOON = Moment("L" * 22, NOW + 1)
+
+
+# By RFC 8032's first test key, for did:example:ben.
+KEPT_ISSUER = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw"
+KEPT_VOUCH = (
+    "eyJhbGciOiJFZERTQSIsImtpZCI6ImRpZDprZXk6ejZNa3R3dXBkbUxYVlZxVHpDdzRpNDZyNHVHeW9zR1hSblIz"
+    "WGpONFpxN29NTXN3I3o2TWt0d3VwZG1MWFZWcVR6Q3c0aTQ2cjR1R3lvc0dYUm5SM1hqTjRacTdvTU1zdyIsInR5"
+    "cCI6InZjK2p3dCJ9.eyJAY29udGV4dCI6IFsiaHR0cHM6Ly93d3cudzMub3JnL25zL2NyZWRlbnRpYWxzL3YyIl0"
+    "sICJ0eXBlIjogWyJWZXJpZmlhYmxlQ3JlZGVudGlhbCIsICJEaWRtZXNoVm91Y2giXSwgImlzc3VlciI6ICJkaWQ"
+    "6a2V5Ono2TWt0d3VwZG1MWFZWcVR6Q3c0aTQ2cjR1R3lvc0dYUm5SM1hqTjRacTdvTU1zdyIsICJ2YWxpZEZyb20"
+    "iOiAiMjAzMC0wMy0xN1QxNzo0Njo0MFoiLCAidmFsaWRVbnRpbCI6ICIyMDMwLTAzLTE4VDE3OjQ2OjQwWiIsICJ"
+    "jcmVkZW50aWFsU3ViamVjdCI6IHsiaWQiOiAiZGlkOmV4YW1wbGU6YmVuIiwgIm5hbWUiOiAiQmVuIn19.aVWuJo"
+    "pugQAB4N8GNr-kKIpW-X7TwpXimrlcNVVPKmSHmsDgWJmH_iFeK6JSzIDeD3RLU3JMx56zKgXSQjLkCQ"
+)
 
 
 def made(issuer: Party = ANN, subject: str = BEN.did, name: str = "Ben", days: float = 1.0) -> str:
@@ -57,6 +73,22 @@ def outcome(token: str, party: str = BEN.did, evidence: Evidence = EVIDENCE) -> 
 def test_a_vouch_says_who_somebody_is_and_whose_word_that_is() -> None:
     assert outcome(made()) == Proof("vouch", "Ben", ANN.did)
     assert outcome(signed(content())) == Proof("vouch", "Ben", ANN.did)
+
+
+def test_a_vouch_that_somebody_was_given_stays_good() -> None:
+    evidence = Evidence({KEPT_ISSUER: did_key.resolve(KEPT_ISSUER)})
+    required, claim = VouchRequired((KEPT_ISSUER,)), VouchClaim(KEPT_VOUCH)
+    found = vouch.verify(claim, required, "did:example:ben", evidence, SOON)
+    assert found == Proof("vouch", "Ben", KEPT_ISSUER)
+
+
+def test_the_library_of_others_verifies_a_vouch_and_finds_its_type() -> None:
+    key = jwk.import_key(ANN.key.public.to_jwk())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls the algorithm by a newer name
+        found = jws.deserialize_compact(made(), key, algorithms=["EdDSA"])
+    assert found.headers()["typ"] == "vc+jwt"
+    assert json.loads(found.payload)["credentialSubject"] == {"id": BEN.did, "name": "Ben"}
 
 
 @pytest.mark.parametrize("curve", [Curve.ED25519, Curve.P256, Curve.SECP256K1])

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent.claims import vouch
 from agent.lobby.echo import sign
 from agent.lobby.events import GuestState, HostState
 from agent.lobby.guest import LobbyGuest
@@ -26,9 +27,11 @@ from messaging.protocols.lobby import (
     Ready,
     Refuse,
     Settle,
+    VouchClaim,
+    VouchRequired,
 )
 from tests.support.lobbies import PROGRAM, Lobby, draft_for
-from tests.support.sessions import make_parties
+from tests.support.sessions import NOW, make_parties
 
 PARTIES = make_parties(5)
 HONEST = range(4)  # the first hosts; the last one has the link and says anything
@@ -40,8 +43,11 @@ places = st.integers(0, 50)
 class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.lobby = Lobby(PARTIES, seats=4)
+        self.lobby = self.new_lobby()
         self.lobby.host.refuse(MALLORY.did, "", self.lobby.now)  # unknown yet: nothing happens
+
+    def new_lobby(self) -> Lobby:
+        return Lobby(PARTIES, seats=4)
 
     @rule(index=indexes)
     def join(self, index: int) -> None:
@@ -152,10 +158,25 @@ class Interleavings(RuleBasedStateMachine):
         assert states <= {"begun", "settled"}
 
 
-Interleavings.TestCase.settings = settings(
+class InterleavingsWithClaims(Interleavings):
+    """The same where the host has to vouch for everybody, and has for all but one."""
+
+    def new_lobby(self) -> Lobby:
+        host, *guests = PARTIES
+        claims = {
+            guest.did: (VouchClaim(vouch.make(host.did, host.speaker, guest.did, "x", NOW, 9e5)),)
+            for guest in guests[:3]
+        }
+        return Lobby(PARTIES, seats=4, requires=(VouchRequired((host.did,)),), claims=claims)
+
+
+SETTINGS = settings(
     max_examples=30,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+for machine in (Interleavings, InterleavingsWithClaims):
+    machine.TestCase.settings = SETTINGS
 TestInterleavings = Interleavings.TestCase
+TestInterleavingsWithClaims = InterleavingsWithClaims.TestCase
