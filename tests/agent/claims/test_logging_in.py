@@ -7,14 +7,12 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from agent.claims.evidence import Moment
 from agent.claims.folder import ClaimFolder
@@ -27,74 +25,19 @@ from agent.claims.wallet import DoesNotHold, NotShown, Wallet
 from agent.errors import Exit, TookTooLong
 from identity.codec import b64url_encode
 from messaging.protocols.lobby import LoginRequired
-from resolvers.guarded import Policy, networks
+from resolvers.guarded import Policy
 from resolvers.registry import default_registry
-from tests.support.openid import CLIENT, LOBBY, content, jwks, key, public, signed
+from tests.support.openid import CLIENT, LOBBY
+from tests.support.openid_server import LOOPBACK, SmallIssuer, answer, get, query
 from tests.support.sessions import make_parties
 
 [BEN] = make_parties(1)
-LOOPBACK = Policy(private=networks(["127.0.0.0/8"]))
-
-
-@dataclass
-class SmallIssuer:
-    """An issuer at a port of this machine; `tweak` changes what it says of itself."""
-
-    address: str = ""
-    tweak: dict[str, Any] = field(default_factory=dict)
-    email: str = "alice@uni.example"
-    status: int = 200
-    nonces: dict[str, str] = field(default_factory=dict)  # by code
-    asked: list[str] = field(default_factory=list)  # paths
-    tokens: list[dict[str, str]] = field(default_factory=list)  # forms
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_get("/.well-known/openid-configuration", self.describe)
-        app.router.add_get("/keys", self.keys)
-        app.router.add_get("/elsewhere", self.describe)
-        app.router.add_post("/token", self.token)
-        return app
-
-    async def describe(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        if self.status in (301, 302, 307):
-            raise web.HTTPFound(f"{self.address}/elsewhere")
-        value = {
-            "issuer": self.address,
-            "authorization_endpoint": f"{self.address}/login?tenant=1",
-            "token_endpoint": f"{self.address}/token",
-            "jwks_uri": f"{self.address}/keys",
-            **self.tweak,
-        }
-        return web.json_response(value, status=self.status)
-
-    async def keys(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        body = jwks(public(key("ES256"), "ES256"))
-        return web.Response(body=body, content_type="application/json")
-
-    async def token(self, request: web.Request) -> web.Response:
-        form = {name: str(value) for name, value in (await request.post()).items()}
-        self.tokens.append(form)
-        nonce = self.nonces.get(form["code"], "")
-        now = int(time.time())
-        claims = content(
-            BEN.did, iss=self.address, nonce=nonce, iat=now, exp=now + 300, email=self.email
-        )
-        return web.json_response({"id_token": signed(claims), "token_type": "Bearer"})
 
 
 @pytest.fixture
 async def issuer() -> AsyncIterator[SmallIssuer]:
-    small = SmallIssuer()
-    runner = web.AppRunner(small.app())
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    small.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield small
-    await runner.cleanup()
+    async with SmallIssuer().running() as small:
+        yield small
 
 
 def issuers(told: list[str] | None = None, policy: Policy | None = LOOPBACK) -> Issuers:
@@ -124,33 +67,8 @@ async def log_in(issuer: SmallIssuer, browse: Browse, seconds: float = 20.0) -> 
             task.cancel()
 
 
-async def get(url: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return response.status, await response.text()
-
-
-def query(url: str) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-
-
-def returning(issuer: SmallIssuer, **changes: str) -> Browse:
-    """A person who logs in at once."""
-
-    async def browse(url: str) -> tuple[int, str]:
-        asked = query(url)
-        issuer.nonces["the code"] = asked["nonce"]
-        return await get(answer(asked, **changes))
-
-    return browse
-
-
-def answer(asked: dict[str, str], **changes: str) -> str:
-    values = {"code": "the code", "state": asked["state"], **changes}
-    return asked["redirect_uri"] + "?" + "&".join(f"{name}={v}" for name, v in values.items() if v)
-
-
 async def test_who_logs_in_has_a_claim_that_everybody_can_verify(issuer: SmallIssuer) -> None:
-    claim, [(status, text)] = await log_in(issuer, returning(issuer))
+    claim, [(status, text)] = await log_in(issuer, issuer.returning())
     assert status == 200
     assert "logged in" in text
     required = LoginRequired(issuer.address, CLIENT, "alice@uni.example")
@@ -170,7 +88,7 @@ async def test_the_browser_is_sent_with_pkce_and_a_nonce_and_the_verifier_stays_
 
     async def browse(url: str) -> Any:
         seen.append(url)
-        return await returning(issuer)(url)
+        return await issuer.returning()(url)
 
     claim, _ = await log_in(issuer, browse)
     asked = query(seen[0])
@@ -207,7 +125,7 @@ async def test_what_is_not_the_answer_is_not_taken_and_ends_nothing(
         asked = query(url)
         status, _ = await get(FALSE_ANSWERS[name](asked))
         assert status == 404
-        return await returning(issuer)(url)
+        return await issuer.returning()(url)
 
     claim, _ = await log_in(issuer, browse)
     assert claim.token
@@ -216,7 +134,7 @@ async def test_what_is_not_the_answer_is_not_taken_and_ends_nothing(
 
 async def test_the_first_answer_is_the_last_that_counts(issuer: SmallIssuer) -> None:
     async def browse(url: str) -> Any:
-        first = await returning(issuer)(url)
+        first = await issuer.returning()(url)
         asked = query(url)
         try:
             second = (await get(answer(asked, code="another")))[0]
@@ -254,7 +172,7 @@ async def test_whatever_else_comes_to_the_port_ends_nothing(
             writer.write_eof()
             await reader.read()
         writer.close()
-        return await returning(issuer)(url)
+        return await issuer.returning()(url)
 
     claim, _ = await log_in(issuer, browse)
     assert claim.token
@@ -272,7 +190,7 @@ async def test_who_asks_at_the_port_all_the_time_ends_the_login(issuer: SmallIss
 
 
 async def test_what_the_issuer_says_no_with_is_told(issuer: SmallIssuer) -> None:
-    refusing = returning(issuer, code="", error="access_denied", error_description="not+today")
+    refusing = issuer.returning(code="", error="access_denied", error_description="not+today")
     with pytest.raises(LoginFails, match="says: not today"):
         await log_in(issuer, refusing)
     assert issuer.tokens == []
@@ -354,10 +272,10 @@ async def test_an_issuer_is_asked_once_a_minute_however_many_knock(
 async def test_a_wallet_shows_no_login_that_would_be_refused(
     issuer: SmallIssuer, tmp_path: Any
 ) -> None:
-    issuer.email = "alice@elsewhere.example"
+    issuer.email = lambda _: "alice@elsewhere.example"
     tasks: list[asyncio.Task[Any]] = []
     looking = issuers()
-    logging_in = LoggingIn(looking, browser(returning(issuer), tasks))
+    logging_in = LoggingIn(looking, browser(issuer.returning(), tasks))
     wallet = Wallet(BEN.did, LOBBY, ClaimFolder(tmp_path, "default"), (), looking, logging_in)
     required = [LoginRequired(issuer.address, CLIENT, "*@uni.example")]
     with pytest.raises(NotShown, match="nobody is there") as caught:
@@ -372,7 +290,7 @@ async def test_a_wallet_shows_no_login_that_would_be_refused(
     assert tasks == [], "no browser before its owner agrees"
     with pytest.raises(DoesNotHold, match=r"is not \*@uni\.example"):
         await wallet.claims_for(required, lambda: says(True))
-    issuer.email = "alice@uni.example"
+    issuer.email = lambda _: "alice@uni.example"
     [claim] = await wallet.claims_for(required, lambda: says(True))
     assert claim.KIND == "login"
 
