@@ -16,7 +16,7 @@ import click
 from agent.browser import open_browser, way_in
 from agent.claims.folder import ClaimFolder, read_given
 from agent.claims.issuers import Issuers
-from agent.claims.logging_in import LOGIN_SECONDS, LoggingIn
+from agent.claims.logging_in import LOGIN_SECONDS, LoggingIn, LoginFails
 from agent.claims.wallet import Wallet
 from agent.contacts import Contacts, following
 from agent.errors import UsageMistake
@@ -24,6 +24,7 @@ from agent.mail.mailbox import Mailbox
 from agent.person import Person, person_for
 from agent.profile import Choice
 from agent.report import JsonReport, PlainReport, Report
+from agent.rootless.handover import is_inside
 from identity.keystore import Profile
 from messaging.protocols.lobby import MAX_NAME
 from resolvers.resolver import Resolver
@@ -77,7 +78,12 @@ class Manner:
 
 @contextmanager
 def _shown(url: str, report: Report) -> Iterator[None]:
-    """Where to log in, as words and in a browser, for as long as that may be."""
+    """Where to log in, as words and in a browser, for as long as that may be.
+
+    Raises: LoginFails, in namespaces of our own: no browser comes to a port there.
+    """
+    if is_inside():
+        raise LoginFails("a browser finds no way back to a rootless agent", "without --rootless")
     text = f"log in in your browser, within {LOGIN_SECONDS / 60:g} minutes: {url}"
     report.event("lobby", what="login", text=text, url=url)
     with way_in(url) as way:

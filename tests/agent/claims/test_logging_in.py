@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from agent import taking_part
 from agent.claims.evidence import Moment
 from agent.claims.folder import ClaimFolder
 from agent.claims.issuers import KEYS_SECONDS, IssuerFails, Issuers
@@ -23,6 +24,7 @@ from agent.claims.provider import Attempt, BadProvider, NotTheAnswer, Provider
 from agent.claims.proving import prove
 from agent.claims.wallet import DoesNotHold, NotShown, Wallet
 from agent.errors import Exit, TookTooLong
+from agent.report import JsonReport
 from identity.codec import b64url_encode
 from messaging.protocols.lobby import LoginRequired
 from resolvers.guarded import Policy
@@ -293,6 +295,21 @@ async def test_a_wallet_shows_no_login_that_would_be_refused(
     issuer.email = lambda _: "alice@uni.example"
     [claim] = await wallet.claims_for(required, lambda: says(True))
     assert claim.KIND == "login"
+
+
+def test_a_rootless_agent_says_that_no_browser_comes_back_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DIDMESH_OUTSIDE", "1")
+    opened: list[Any] = []
+    monkeypatch.setattr("agent.taking_part.open_browser", opened.append)
+    with (
+        pytest.raises(LoginFails, match="rootless") as caught,
+        taking_part._shown("https://login.example", JsonReport()),
+    ):
+        pass
+    assert caught.value.exit_code == Exit.REFUSED
+    assert opened == []
 
 
 def test_a_provider_is_asked_for_the_address_in_the_token_where_it_can_be() -> None:
