@@ -19,12 +19,13 @@ from agent.network_helper.client import HELPER_SOCKET, NetworkHelper
 from agent.privileges import NoOrdinaryUser, ordinary_user
 from agent.rootless.probe import find_obstacle
 from agent.sandboxing import find_sandbox
+from agent.wireguard.program import find_wireguard_go, version_of
 from identity.errors import IdentityError
 from resolvers.registry import default_registry
 from resolvers.resolver import ResolutionError
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # where the network helper looks
-TOOLS = ("ip", "wg", "wireguard-go", "bwrap")
+TOOLS = ("ip", "wg", "bwrap")
 MODULES = ("modules.builtin", "modules.dep")
 SECONDS = 10.0
 
@@ -39,12 +40,15 @@ async def examine(folder: Path, mediator: str | None) -> Facts:
     """`folder` is $DIDMESH_HOME, `mediator` a DID. Takes a second or two."""
     (privilege, problem), found = await asyncio.gather(_privilege(), _ask_mediator(mediator))
     tools = frozenset(name for name in TOOLS if shutil.which(name, path=PATH))
+    program = find_wireguard_go(PATH)
     return Facts(
         privilege=privilege,
         privilege_problem=problem,
         rootless_problem=await asyncio.to_thread(_rootless_problem),
         kernel_wireguard=_kernel_wireguard(),
         tools=tools,
+        wireguard_go=program is not None,
+        wireguard_go_version=None if program is None else version_of(program),
         tun=_is_there("/dev/net/tun"),
         user_namespaces=_succeeds("unshare", "--user", "--map-root-user", "true"),
         bubblewrap=await asyncio.to_thread(_bubblewrap),

@@ -30,6 +30,7 @@ from agent.wireguard.config import (
     paths,
     serialize,
 )
+from agent.wireguard.program import NAME, find_wireguard_go
 
 CONTROL_SOCKETS = "/run/wireguard"
 SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
@@ -120,7 +121,7 @@ class Device:
         _hide_control_sockets()
         argv = [
             "setpriv", "--no-new-privs", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--",
-            "wireguard-go", "--foreground", self.name,
+            find_wireguard_go(ENVIRONMENT["PATH"]) or NAME, "--foreground", self.name,
         ]  # fmt: skip
         log.debug("runs %s", " ".join(argv))
         self._userspace = subprocess.Popen(
