@@ -3,8 +3,9 @@
 python -m bench.relay_ends bind TICKET PORT            binds from that port, and leaves it bound
 python -m bench.relay_ends websocket TICKET PORT       a WebSocket for WireGuard on PORT
 python -m bench.relay_ends turn SERVER PORT PEER       a TURN allocation for WireGuard on PORT
-python -m bench.relay_ends flood PORT TARGET SECONDS   as many datagrams as go
+python -m bench.relay_ends flood PORT TARGET SECONDS   as many datagrams as go, in runs of 32
 python -m bench.relay_ends count PORT SECONDS          how many come a second
+python -m bench.relay_ends allocate SERVER PEER SECONDS   how many come through a TURN server
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import uvloop
 from agent.connection.websocket_relay import WebSocketRelay
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
+from traversal.segments import SOL_UDP, UDP_SEGMENT
 
 SIZE = 1400  # bytes of a datagram
 PACKET = b"\x04\0\0\0".ljust(SIZE, b"x")
@@ -35,6 +37,9 @@ USER, PASSWORD = "bench", "bench"
 CHANNEL = 0x4000
 COOKIE = 0x2112A442
 SO_RCVBUFFORCE = 33
+UDP_GRO = 104
+RUN = 32  # datagrams in one call, as a wireguard-go of today sends them
+LARGEST = 65535
 
 
 def main() -> None:
@@ -47,6 +52,8 @@ def main() -> None:
         uvloop.run(turn(_address(words[0]), int(words[1]), _address(words[2])))
     elif verb == "flood":
         flood(int(words[0]), _address(words[1]), float(words[2]))
+    elif verb == "allocate":
+        print(allocate(_address(words[0]), _address(words[1]), float(words[2])), flush=True)
     elif verb == "ping":
         print(ping(words[0], int(words[1])), flush=True)
     else:
@@ -83,34 +90,51 @@ def flood(port: int, target: Address, seconds: float) -> None:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind(("", port))
         own.connect(tuple(target))
-        send, end = own.send, time.monotonic() + seconds
+        own.setsockopt(SOL_UDP, UDP_SEGMENT, SIZE)
+        many, send, end = PACKET * RUN, own.send, time.monotonic() + seconds
         while time.monotonic() < end:
-            for _ in range(200):
+            for _ in range(10):
                 try:
-                    send(PACKET)
+                    send(many)
                 except OSError:
                     continue
 
 
 def count(port: int, seconds: float) -> float:
-    """From the first that comes."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-        own.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
         own.bind(("", port))
         print("ready", flush=True)
-        room = bytearray(2048)
-        own.settimeout(10)
-        own.recv_into(room)
-        own.settimeout(0.5)
-        began, number, receive = time.monotonic(), 0, own.recv_into
-        while (now := time.monotonic()) < began + seconds:
-            for _ in range(100):
-                try:
-                    receive(room)
-                except TimeoutError:
-                    break
-                number += 1
-        return number / (now - began)
+        return _count(own, seconds)
+
+
+def allocate(server: Address, peer: Address, seconds: float) -> float:
+    """The way back of `turn`, without a process of ours in it: what the peer sends, in channels."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.connect(tuple(server))
+        own.settimeout(2)
+        ask = _Turn(own)
+        relayed = ask.allocate()
+        ask.channel(peer)
+        print(f"{relayed.host}:{relayed.port}", flush=True)
+        return _count(own, seconds)
+
+
+def _count(own: socket.socket, seconds: float) -> float:
+    """From the first that comes."""
+    own.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+    own.setsockopt(SOL_UDP, UDP_GRO, 1)  # or what is counted waits for who counts
+    room = bytearray(LARGEST)
+    own.settimeout(10)
+    own.recv_into(room)
+    own.settimeout(0.5)
+    began, number, receive = time.monotonic(), 0, own.recv_into
+    while (now := time.monotonic()) < began + seconds:
+        for _ in range(20):
+            try:
+                number += max(1, receive(room) // SIZE)
+            except TimeoutError:
+                break
+    return number / (now - began)
 
 
 def ping(address: str, number: int) -> float:

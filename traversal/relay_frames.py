@@ -4,7 +4,7 @@
     data    so many bytes
 
 One write for many datagrams is what makes a stream as fast as it can be; frames are made here, so
-that both ends write them without copying more than once.
+that both ends write them without copying more than once. A client's are masked besides.
 Source: RFC 6455, section 5.2.
 """
 
@@ -23,7 +23,7 @@ class MalformedBatch(ValueError):
     """Lengths that do not fit their frame; the other end is broken."""
 
 
-def batch(datagrams: Iterable[bytes]) -> bytes:
+def batch(datagrams: Iterable[bytes | memoryview]) -> bytes:
     """The content of one frame."""
     pack = _LENGTH.pack
     return b"".join([part for data in datagrams for part in (pack(len(data)), data)])
@@ -42,20 +42,16 @@ def datagrams_of(content: bytes) -> Iterator[bytes]:
         yield content[start:offset]
 
 
-def frame(content: bytes, mask: bytes | None = None, opcode: int = BINARY) -> bytes:
-    """A whole frame; a client's has a `mask` of 4 unpredictable bytes."""
-    size, flag = len(content), 0 if mask is None else 0x80
+def frame(content: bytes) -> bytes:
+    """A server's whole frame of binary content."""
+    return head(len(content), BINARY) + content
+
+
+def head(size: int, opcode: int, *, masked: bool = False) -> bytes:
+    """What is before the mask, or before content of this size where there is none."""
+    flag = 0x80 if masked else 0
     if size < 126:
-        head = bytes([0x80 | opcode, flag | size])
-    elif size < 65_536:
-        head = struct.pack("!BBH", 0x80 | opcode, flag | 126, size)
-    else:
-        head = struct.pack("!BBQ", 0x80 | opcode, flag | 127, size)
-    return head + content if mask is None else head + mask + masked(content, mask)
-
-
-def masked(content: bytes, mask: bytes) -> bytes:
-    """Masking and unmasking are the same; whole numbers do it far faster than bytes."""
-    size = len(content)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(content) ^ int.from_bytes(key)).to_bytes(size)
+        return bytes([0x80 | opcode, flag | size])
+    if size < 65_536:
+        return struct.pack("!BBH", 0x80 | opcode, flag | 126, size)
+    return struct.pack("!BBQ", 0x80 | opcode, flag | 127, size)

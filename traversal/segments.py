@@ -1,18 +1,20 @@
 """Many datagrams for one destination in few calls of the kernel, which cuts them apart again.
 
-Source: Linux, udp(7), UDP_SEGMENT.
+And the other way: many from one source, of one size but the last, which it hands over in one.
+Source: Linux, udp(7), UDP_SEGMENT and UDP_GRO.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-SOL_UDP, UDP_SEGMENT = 17, 103
+SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 MAX_SEGMENTS = 32  # of one call; the kernel takes 64
 MAX_BYTES = 65_000  # of one call, headers not counted
+_INT = struct.Struct("=i")
 # The kernel, the way or the interface cannot: a datagram that is cut must fit the MTU, for one.
 _CANNOT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
@@ -37,6 +39,21 @@ def runs(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
             end += 1
         yield datagrams[start:end]
         start = end
+
+
+def size_of_segments(beside: Iterable[tuple[int, int, bytes]]) -> int | None:
+    """What `recvmsg` says beside the data: the size of each datagram in it; None for only one."""
+    for level, kind, value in beside:
+        if (level, kind) == (SOL_UDP, UDP_GRO):
+            size: int = _INT.unpack_from(value)[0]
+            return size or None
+    return None
+
+
+def cut(data: bytes, size: int) -> list[memoryview]:
+    """The datagrams in it."""
+    whole = memoryview(data)
+    return [whole[start : start + size] for start in range(0, len(data), size)]
 
 
 class Segments:

@@ -16,8 +16,9 @@ import ssl
 import urllib.request
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from agent.connection.masking import MASK_SIZE, unmasked
 from resolvers.guarded import Policy, vetted
-from traversal.relay_frames import MAX_FRAME, masked
+from traversal.relay_frames import MAX_FRAME
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_HEAD = 16 * 1024  # bytes of an answer's head
@@ -63,9 +64,9 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8))
     if size > MAX_FRAME or not first & 0x80:
         raise Refused("a frame that is too long, or in parts")
-    mask = await reader.readexactly(4) if second & 0x80 else None
+    mask = await reader.readexactly(MASK_SIZE) if second & 0x80 else None
     content = await reader.readexactly(size)
-    return first & 0xF, content if mask is None else masked(content, mask)
+    return first & 0xF, content if mask is None else unmasked(content, mask)
 
 
 async def _allowed_address(host: str, port: int, policy: Policy) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from agent.connection.http_tunnel import Refused, connect, read_frame
+from agent.connection.masking import masked_frame
 from resolvers.guarded import GuardedError, Policy
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
@@ -33,11 +33,11 @@ from traversal.relay_frames import (
     MalformedBatch,
     batch,
     datagrams_of,
-    frame,
 )
 from traversal.relay_server import is_bind
-from traversal.segments import Segments
+from traversal.segments import SOL_UDP, UDP_GRO, Segments, cut, size_of_segments
 
+BESIDE = socket.CMSG_SPACE(4)  # bytes
 READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
 GATHER = 0.001  # seconds in which a stream's datagrams are gathered
 MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
@@ -80,6 +80,8 @@ class WebSocketRelay:
         self._socket.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        with contextlib.suppress(OSError):  # a kernel without it gives one datagram at a time
+            self._socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         self._socket.bind((LOOPBACK, 0))
         self._deliveries = Segments(self._socket.sendmsg, self._wireguard)
         self.local = Address(*self._socket.getsockname())
@@ -138,9 +140,9 @@ class WebSocketRelay:
                 if opcode == BINARY:
                     self._deliver(content)
                 elif opcode == PING:
-                    writer.write(frame(content, os.urandom(4), PONG))
+                    writer.write(masked_frame(content, PONG))
                 elif opcode == CLOSE:
-                    writer.write(frame(content[:2], os.urandom(4), CLOSE))
+                    writer.write(masked_frame(content[:2], CLOSE))
                     raise Refused("the relay closed the WebSocket")
         finally:
             self._writer = None
@@ -167,7 +169,7 @@ class WebSocketRelay:
     def _send_binds(self, writer: asyncio.StreamWriter) -> None:
         binds = self.binding.datagrams_to_send(time.monotonic())
         if binds:
-            writer.write(frame(batch([each.data for each in binds]), os.urandom(4)))
+            writer.write(masked_frame(batch([each.data for each in binds])))
 
     def _read_local(self) -> None:
         """Something waits. Where more than one does there is a stream, and what a moment brings
@@ -188,22 +190,24 @@ class WebSocketRelay:
 
     def _send_what_waits(self) -> int:
         """In one frame; how many datagrams there were."""
-        read: list[bytes] = []
-        receive, wireguard = self._socket.recvfrom, self._wireguard
+        read: list[bytes | memoryview] = []
+        receive, wireguard = self._socket.recvmsg, self._wireguard
         number = 0
         while number < READ_AT_ONCE:
             try:
-                data, source = receive(MAX_DATAGRAM)
+                data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
             except OSError:  # nothing more, or an ICMP error for something we sent
                 break
-            number += 1
+            size = size_of_segments(beside)
+            datagrams = [data] if size is None else cut(data, size)
+            number += len(datagrams)
             if source == wireguard:
-                read.append(data)
+                read += datagrams
         writer = self._writer
         if writer is None or writer.transport.get_write_buffer_size() > MAX_BUFFER:
             self.dropped += len(read)
         elif read:
-            writer.write(frame(batch(read), os.urandom(4)))
+            writer.write(masked_frame(batch(read)))
         return number
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from agent.connection import http_tunnel
+from agent.connection.masking import masked_frame
 from agent.connection.websocket_relay import WebSocketRelay
 from agent.mail.strangers import policy_beside
 from mediator.app import Mediator, running
@@ -27,7 +28,8 @@ from tests.support.relayed import RelayedSide, packet
 from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayPair, RelayTicket
-from traversal.relay_frames import batch, datagrams_of, frame
+from traversal.relay_frames import batch, datagrams_of
+from traversal.segments import Segments
 from traversal.stun import BIND, Class, Message
 
 HOST = "127.0.0.1"
@@ -84,6 +86,17 @@ async def test_a_burst_comes_through_whole_and_in_order(mediator: Mediator) -> N
         sent = [packet(b"%d" % n) for n in range(100)]
         for data in sent:
             one.send(data)
+        assert [await two.receive() for _ in sent] == sent
+
+
+async def test_what_a_wireguard_sends_in_one_call_comes_through_whole_and_in_order(
+    mediator: Mediator,
+) -> None:
+    pair = await a_pair(mediator)
+    async with party(pair, 0) as (one, first), party(pair, 1) as (two, second):
+        await bound(first, second)
+        sent = [packet(bytes([n]) * 1200) for n in range(30)] + [packet(b"last")]
+        one.send_in_one_call(sent)
         assert [await two.receive() for _ in sent] == sent
 
 
@@ -298,7 +311,7 @@ async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.StreamWriter
     binding = RelayBinding(ticket, Address(HOST, 1), 0.0)
     while not binding.bound:
         for datagram in binding.datagrams_to_send(0.0):
-            writer.write(frame(batch([datagram.data]), b"mask"))
+            writer.write(masked_frame(batch([datagram.data])))
             _, content = await http_tunnel.read_frame(reader)
             for data in datagrams_of(content):
                 binding.handle_datagram(data, Address(HOST, 1), 0.0)
@@ -324,6 +337,9 @@ class Wireguard:
         self.socket.setblocking(False)
         self.port = int(self.socket.getsockname()[1])
         self.endpoint = ("", 0)
+
+    def send_in_one_call(self, datagrams: list[bytes]) -> None:
+        Segments(self.socket.sendmsg, self.endpoint).send(datagrams)
 
     def send(self, data: bytes) -> None:
         self.socket.sendto(data, self.endpoint)

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traversal.segments import MAX_BYTES, MAX_SEGMENTS, SOL_UDP, UDP_SEGMENT, Segments, runs
+from traversal.segments import (
+    MAX_BYTES,
+    MAX_SEGMENTS,
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+    Segments,
+    cut,
+    runs,
+    size_of_segments,
+)
 
 SMALL = st.lists(st.sampled_from([b"", b"a", b"bb", b"cc", b"d" * 1300]), max_size=100)
 
@@ -55,6 +65,19 @@ def test_many_in_one_call_arrive_as_they_were() -> None:
         Segments(sendmsg, theirs.getsockname()).send(datagrams)
         assert [theirs.recv(2000) for _ in datagrams] == datagrams
         assert calls == [21, 1]
+
+
+def test_what_the_kernel_hands_over_in_one_is_cut_as_it_was_sent() -> None:
+    datagrams = [bytes([n]) * 1300 for n in range(20)] + [b"end"]
+    with _udp() as ours, _udp() as theirs:
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        Segments(ours.sendmsg, theirs.getsockname()).send(datagrams)
+        Segments(ours.sendmsg, theirs.getsockname()).send([b"alone"])
+        data, beside, _, _ = theirs.recvmsg(65_535, socket.CMSG_SPACE(4))
+        assert size_of_segments(beside) == 1300
+        assert cut(data, 1300) == datagrams
+        data, beside, _, _ = theirs.recvmsg(65_535, socket.CMSG_SPACE(4))
+        assert (data, size_of_segments(beside)) == (b"alone", None)
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP])
