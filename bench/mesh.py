@@ -2,10 +2,11 @@
 
     python -m bench.mesh [--rounds 7] [--seconds 3] [--json]      as root; Debian: iperf3 nebula
 
-Two homes joined by a veth. By hand: wireguard-go and `wg` with their defaults. Nebula: the numbers
-of its example, and the larger buffers that it names there. Ours: the same pair through the network
-helper, with the MTU that a session finds on such a path. One TCP stream (iperf3, cubic) and ICMP
-echoes, rounds interleaved; medians, and medians of the ratios of the rounds.
+Two homes joined by a veth. By hand: the system's wireguard-go and `wg` with their defaults; and the
+wireguard-go that ours runs, if that is another. Nebula: the numbers of its example, and the larger
+buffers that it names there. Ours: the same pair through the network helper, with the MTU that a
+session finds on such a path. One TCP stream (iperf3, cubic) and ICMP echoes, rounds interleaved;
+medians, and medians of the ratios of the rounds.
 """
 
 import argparse
@@ -35,9 +36,11 @@ from rich.table import Table
 
 from agent.network_helper.client import NetworkHelper
 from agent.wireguard.config import MOST_MTU, Endpoint, Interface, Peer, PeerMtu
+from agent.wireguard.program import find_wireguard_go, version_of
 
 HOMES = ("dmbench1", "dmbench2")
 USER = 65534
+SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 PINGS = 1500
 NEEDED = {"iperf3": "iperf3", "wg": "wireguard-tools", "ping": "iputils-ping"}
 LEAST_THROUGHPUT, MOST_RTT = 1.2, 1.05  # of the pair configured by hand
@@ -87,14 +90,20 @@ def main() -> None:
 async def _measured(rounds: int, seconds: int) -> dict[str, list[Measured]]:
     async with AsyncExitStack() as stack:
         stack.enter_context(_homes())
-        stack.enter_context(_pair_by_hand())
+        system = shutil.which("wireguard-go", path=SYSTEM) or "wireguard-go"
+        built = find_wireguard_go(SYSTEM)
+        stack.enter_context(_pair_by_hand(system, 9))
+        others = {}
+        if built is not None and built != system:
+            stack.enter_context(_pair_by_hand(built, 8))
+            others[f"by hand, {version_of(built)}"] = "10.8.0.2"
         one, two = (f"/run/netns/{home}" for home in HOMES)
         nebulas = stack.enter_context(_nebula_pairs())
         our_one, our_two = await _our_pair(stack)
         links = [
             Link("bare veth", one, two, "192.0.2.2"),
             Link("by hand", one, two, "10.9.0.2"),
-            *(Link(name, one, two, address) for name, address in nebulas.items()),
+            *(Link(name, one, two, address) for name, address in (others | nebulas).items()),
             Link("ours", our_one, our_two, "10.7.0.2"),
         ]
         _await(links)
@@ -231,36 +240,37 @@ def _homes() -> Iterator[None]:
 
 
 @contextmanager
-def _pair_by_hand() -> Iterator[None]:
+def _pair_by_hand(wireguard_go: str, network: int) -> Iterator[None]:
     """What a person would type: wireguard-go or the kernel's, `wg setconf`, addresses, up."""
     keys = PrivateKey.generate(), PrivateKey.generate()
     with ExitStack() as stack:
         for number, home in enumerate(HOMES, 1):
-            name = f"dmbench{number}"
+            name, port = f"dmbench{network}{number}", 51800 + 10 * network
             stack.callback(_ip, f"link del {name}", home=home)
-            _interface_by_hand(name, home)
+            _interface_by_hand(name, home, wireguard_go)
             configuration = (
                 f"[Interface]\nPrivateKey = {_text(bytes(keys[number - 1]))}\n"
-                f"ListenPort = 5182{number}\n"
+                f"ListenPort = {port + number}\n"
                 f"[Peer]\nPublicKey = {_text(bytes(keys[2 - number].public_key))}\n"
-                f"AllowedIPs = 10.9.0.{3 - number}/32\n"
-                f"Endpoint = 192.0.2.{3 - number}:5182{3 - number}\n"
+                f"AllowedIPs = 10.{network}.0.{3 - number}/32\n"
+                f"Endpoint = 192.0.2.{3 - number}:{port + 3 - number}\n"
             )
             _run(
                 [*_inside(f"/run/netns/{home}"), "wg", "setconf", name, "/dev/stdin"], configuration
             )
-            _ip(f"addr add 10.9.0.{number}/24 dev {name}", f"link set {name} up", home=home)
+            address = f"10.{network}.0.{number}/24"
+            _ip(f"addr add {address} dev {name}", f"link set {name} up", home=home)
         yield
 
 
-def _interface_by_hand(name: str, home: str) -> None:
+def _interface_by_hand(name: str, home: str, wireguard_go: str) -> None:
     made = subprocess.run(
         [*_inside(f"/run/netns/{home}"), "ip", "link", "add", name, "type", "wireguard"],
         stderr=subprocess.DEVNULL,
         check=False,
     )
     if made.returncode != 0:
-        _run([*_inside(f"/run/netns/{home}"), "wireguard-go", name])
+        _run([*_inside(f"/run/netns/{home}"), wireguard_go, name])
 
 
 @contextmanager
