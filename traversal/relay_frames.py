@@ -23,7 +23,7 @@ class MalformedBatch(ValueError):
     """Lengths that do not fit their frame; the other end is broken."""
 
 
-def batch(datagrams: Iterable[bytes | memoryview]) -> bytes:
+def batch(datagrams: Iterable[bytes]) -> bytes:
     """The content of one frame."""
     pack = _LENGTH.pack
     return b"".join([part for data in datagrams for part in (pack(len(data)), data)])

@@ -15,6 +15,7 @@ SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 MAX_SEGMENTS = 32  # of one call; the kernel takes 64
 MAX_BYTES = 65_000  # of one call, headers not counted
 _INT = struct.Struct("=i")
+BESIDE = 24  # bytes of room for that: CMSG_SPACE of an int
 # The kernel, the way or the interface cannot: a datagram that is cut must fit the MTU, for one.
 _CANNOT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
@@ -41,19 +42,13 @@ def runs(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         start = end
 
 
-def size_of_segments(beside: Iterable[tuple[int, int, bytes]]) -> int | None:
-    """What `recvmsg` says beside the data: the size of each datagram in it; None for only one."""
+def cut(data: bytes, beside: Iterable[tuple[int, int, bytes]]) -> list[bytes]:
+    """The datagrams in what one call of `recvmsg` gave, with what it said `beside`."""
     for level, kind, value in beside:
         if (level, kind) == (SOL_UDP, UDP_GRO):
             size: int = _INT.unpack_from(value)[0]
-            return size or None
-    return None
-
-
-def cut(data: bytes, size: int) -> list[memoryview]:
-    """The datagrams in it."""
-    whole = memoryview(data)
-    return [whole[start : start + size] for start in range(0, len(data), size)]
+            return [data[start : start + size] for start in range(0, len(data), size)]
+    return [data]
 
 
 class Segments:

@@ -35,9 +35,8 @@ from traversal.relay_frames import (
     datagrams_of,
 )
 from traversal.relay_server import is_bind
-from traversal.segments import SOL_UDP, UDP_GRO, Segments, cut, size_of_segments
+from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Segments, cut
 
-BESIDE = socket.CMSG_SPACE(4)  # bytes
 READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
 GATHER = 0.001  # seconds in which a stream's datagrams are gathered
 MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
@@ -190,7 +189,7 @@ class WebSocketRelay:
 
     def _send_what_waits(self) -> int:
         """In one frame; how many datagrams there were."""
-        read: list[bytes | memoryview] = []
+        read: list[bytes] = []
         receive, wireguard = self._socket.recvmsg, self._wireguard
         number = 0
         while number < READ_AT_ONCE:
@@ -198,8 +197,7 @@ class WebSocketRelay:
                 data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
             except OSError:  # nothing more, or an ICMP error for something we sent
                 break
-            size = size_of_segments(beside)
-            datagrams = [data] if size is None else cut(data, size)
+            datagrams = cut(data, beside)
             number += len(datagrams)
             if source == wireguard:
                 read += datagrams

@@ -11,9 +11,9 @@ from typing import Any
 from mediator.relay.flow import MAX_DATAGRAM, Flow
 from traversal.candidate import Address
 from traversal.relay_server import is_bind
-from traversal.segments import Segments
+from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Segments, cut
 
-READ_AT_ONCE = 64  # datagrams taken from the kernel before others have their turn
+READ_AT_ONCE = 64  # datagrams, or faults, before others have their turn; the last come many at once
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel; it gives what its own limits allow
 
 # Judges a bind: data, source, port; the answer, if any.
@@ -78,23 +78,36 @@ class Port:
             return None
 
     def _read(self, through: socket.socket) -> None:
-        receive, flows = through.recvfrom, self._flows
+        receive = through.recvmsg
         read: dict[Flow, list[bytes]] = {}
-        for _ in range(READ_AT_ONCE):
+        number = 0
+        while number < READ_AT_ONCE:
+            number += 1
             try:
-                data, source = receive(MAX_DATAGRAM)
+                data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error for something we sent
                 continue
-            flow = flows.get(source)
-            if flow is not None and not is_bind(data):
-                read.setdefault(flow, []).append(data)
-            elif is_bind(data):
-                self._hear_bind(data, source, through)
-                flows = self._flows
+            datagrams = cut(data, beside)
+            number += len(datagrams) - 1
+            self._take(datagrams, source, through, read)
         for flow, datagrams in read.items():
             flow.forward(datagrams)
+
+    def _take(
+        self,
+        datagrams: list[bytes],
+        source: tuple[Any, ...],
+        through: socket.socket,
+        read: dict[Flow, list[bytes]],
+    ) -> None:
+        """Binds are judged at once; the rest waits in `read`, by its flow."""
+        for data in datagrams:
+            if is_bind(data):
+                self._hear_bind(data, source, through)
+            elif (flow := self._flows.get(source)) is not None:
+                read.setdefault(flow, []).append(data)
 
     def _hear_bind(self, data: bytes, source: tuple[Any, ...], through: socket.socket) -> None:
         address = Address(source[0], source[1])
@@ -116,6 +129,8 @@ def _bound(host: str, port: int) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             made.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        with contextlib.suppress(OSError):  # a kernel without it gives one datagram at a time
+            made.setsockopt(SOL_UDP, UDP_GRO, 1)
         made.bind((host, port))
     except BaseException:
         made.close()

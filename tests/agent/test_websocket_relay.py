@@ -89,6 +89,25 @@ async def test_a_burst_comes_through_whole_and_in_order(mediator: Mediator) -> N
         assert [await two.receive() for _ in sent] == sent
 
 
+async def test_a_relay_takes_many_in_one_call_and_a_bind_among_them(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    other = RelayedSide(pair.side(1, [HOST]), Address(HOST, pair.port))
+    async with party(pair, 0) as (one, relay):
+        await other.bind()
+        await bound(relay)
+        (bind,) = RelayBinding(other.binding.ticket, other.binding.server, 0.0).datagrams_to_send(
+            0.0
+        )
+        size = len(bind.data)
+        before, after = (
+            [packet(bytes([n])).ljust(size, b".") for n in nn] for nn in ((1, 2), (3, 4))
+        )
+        other.send_in_one_call([*before, bind.data, *after])
+        got = [await one.receive() for _ in range(4)]
+        assert got == [*before, *after], "and the bind is the relay's"
+    other.close()
+
+
 async def test_what_a_wireguard_sends_in_one_call_comes_through_whole_and_in_order(
     mediator: Mediator,
 ) -> None:

@@ -72,7 +72,7 @@ def test_a_path_that_swallows_large_packets_carries_smaller_ones_from_the_start(
     internet: Internet,
 ) -> None:
     parties = internet.parties("home0", "home1")
-    with rules(internet.router_of("home0"), HOLE):
+    with one_by_one(parties), rules(internet.router_of("home0"), HOLE):
         commands = session(internet, parties)
         with streaming(internet, 3.0) as stream:
             pass
@@ -93,7 +93,7 @@ def test_when_a_path_begins_to_swallow_large_packets_a_stream_goes_on_within_sec
     until_mtus(parties, 1420)
     with streaming(internet, STREAM) as stream:
         time.sleep(3.0)
-        with rules(internet.router_of("home0"), HOLE):
+        with one_by_one(parties), rules(internet.router_of("home0"), HOLE):
             until_mtus(parties, FITS)
             time.sleep(STREAM - 3.0)
     print(f"longest gap {stream.longest_gap:.1f} s")
@@ -121,6 +121,19 @@ def test_what_a_router_says_of_its_mtu_is_believed_and_nothing_is_sent_in_pieces
         if "counter" in expression
     ]
     assert counters == [0]
+
+
+@contextlib.contextmanager
+def one_by_one(parties: list[Party]) -> Iterator[None]:
+    """The hosts' cables carry single packets, as real ones do: a rule sees a batch as one long."""
+    with contextlib.ExitStack() as stack:
+        for party in parties:
+            ip = ["ip", "-n", party.host.namespace]
+            (route,) = json.loads(subprocess.check_output([*ip, "-j", "route", "show", "default"]))
+            link = [*ip, "link", "set", "dev", route["dev"], "gso_max_segs"]
+            subprocess.run([*link, "1"], check=True)
+            stack.callback(subprocess.run, [*link, "65535"], check=True)
+        yield
 
 
 def session(internet: Internet, parties: list[Party]) -> list[Command]:
