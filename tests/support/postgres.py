@@ -16,7 +16,14 @@ from pathlib import Path
 from tests.support.mediator_process import ORDINARY, folder
 
 OWNER = "didmesh"
-SETTINGS = {"listen_addresses": "", "shared_buffers": "64MB", "max_connections": "60"}
+SETTINGS = {
+    "listen_addresses": "",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    # After a kill it would else sync each of the thousands of files that tests have made.
+    "recovery_init_sync_method": "syncfs",
+}
+SECONDS_TO_START = 60.0
 
 
 class Cluster:
@@ -45,7 +52,7 @@ class Cluster:
             group=self._user,
             extra_groups=None if self._user is None else [],
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + SECONDS_TO_START
         while self._is_ready() != 0:
             assert self._server.poll() is None, "the server ended before it was ready"
             assert time.monotonic() < deadline, "the server does not answer"
