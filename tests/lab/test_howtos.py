@@ -26,7 +26,7 @@ pytestmark = [
 
 # Pages that are not played here, and why.
 ELSEWHERE = {
-    "find-out-why-a-path-is-relayed": "its commands have tests of their own, in a session test_session_truth.py",
+    "find-out-why-a-path-is-relayed": "its commands have tests of their own",
     "host-a-lobby": "asks at a terminal: test_lobby.py plays its commands, and the README's",
     "let-in-only-people-of-one-organisation": "a lobby too: test_lobby.py plays a vouch",
     "run-a-mediator": "wants a name in the DNS, its certificate and systemd",
