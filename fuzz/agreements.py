@@ -73,10 +73,7 @@ def session() -> Target:
 
 def lobby() -> Target:
     """What a guest may say to a host, a host to a guest, and anybody at a door: `to type body`."""
-    from agent.claims.evidence import Evidence, Moment, Unproven
-    from agent.claims.login import read_keys
-    from agent.claims.provider import BadProvider, Provider
-    from agent.claims.proving import prove
+    from agent.claims.evidence import Evidence
     from agent.errors import AgentError
     from agent.lobby.code import Caller, Doorkeeper, WrongCode
     from agent.lobby.events import (
@@ -197,22 +194,41 @@ def lobby() -> Target:
         assert not guard.guests, "it heard who proved nothing"
         new_host().restore(json.loads(json.dumps(host.to_json())), now)
         new_guest().restore(json.loads(json.dumps(guest.to_json())), now)
-        text, moment = data.decode(errors="replace"), Moment(terms.lobby, NOW)
+        try:
+            parse_link(data.decode(errors="replace"), NOW)
+        except AgentError:
+            return
+
+    return feed
+
+
+def claims() -> Target:
+    """What somebody shows for who they are, and what an issuer says of itself."""
+    from agent.claims.evidence import Evidence, Moment, Unproven
+    from agent.claims.login import read_keys
+    from agent.claims.provider import BadProvider, Provider
+    from agent.claims.proving import prove
+    from messaging.protocols.lobby import LoginClaim, VouchClaim, VouchRequired
+    from tests.support import openid
+    from tests.support.sessions import NOW, make_parties
+
+    voucher, party = make_parties(2)
+    evidence = Evidence({voucher.did: voucher.document}, openid.KEYS)
+    vouched, moment = VouchRequired((voucher.did,)), Moment(openid.LOBBY, NOW)
+
+    def feed(data: bytes) -> None:
+        text = data.decode(errors="replace")
         for required, claim in (
-            (strict.requires[0], wire.VouchClaim(text)),
-            (at_login, wire.LoginClaim(openid.ISSUER, openid.SALT, text)),
+            (vouched, VouchClaim(text)),
+            (openid.REQUIRED, LoginClaim(openid.ISSUER, openid.SALT, text)),
         ):
             with contextlib.suppress(Unproven):
-                prove(other.did, (claim,), (required,), evidence, moment)
+                prove(party.did, (claim,), (required,), evidence, moment)
                 raise AssertionError("it proves something")
         with contextlib.suppress(ValueError):
             read_keys(data)
         with contextlib.suppress(BadProvider):
             Provider.parse(data, openid.ISSUER)
-        try:
-            parse_link(data.decode(errors="replace"), NOW)
-        except AgentError:
-            return
 
     return feed
 
@@ -247,4 +263,4 @@ def pulse() -> Target:
     return feed
 
 
-TARGETS = (session, lobby, pulse)
+TARGETS = (session, lobby, claims, pulse)
