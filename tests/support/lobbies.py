@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 
 from agent.claims.evidence import Evidence
 from agent.lobby.events import Began, GuestEvent, HostEvent, Over, Settling
@@ -98,6 +99,23 @@ class Lobby:
         self.guests[party.did] = guest
         self.events[party.did] = []
         self.collect()
+        return guest
+
+    def restart(self, index: int, kept: Mapping[str, Any]) -> LobbyGuest:
+        """A party's agent reads what it kept, in another process."""
+        party = self.parties[index]
+        guest = LobbyGuest(
+            self.link,
+            me=party.did,
+            name="",
+            role="",
+            nonce=kept["nonce"],
+            created=kept["created"],
+            speaker=party.speaker,
+            now=self.now,
+        )
+        guest.restore(kept, self.now)
+        self.guests[party.did] = guest
         return guest
 
     def guest(self, index: int) -> LobbyGuest:

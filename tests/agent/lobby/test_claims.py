@@ -26,7 +26,6 @@ from agent.lobby.events import (
     Settling,
     Wanted,
 )
-from agent.lobby.guest import LobbyGuest
 from agent.lobby.seats import MAX_CLAIMS_OF_ALL
 from messaging.protocols.lobby import (
     Claim,
@@ -276,13 +275,14 @@ def test_claims_outlive_both_sides_processes() -> None:
     assert room.host.guests[BEN.did].claims == room.claims[BEN.did]
     assert room.host.guests[BEN.did].proofs[0].who == "number 1"
     assert type(room.host.terms).from_json(kept["terms"]) == room.host.terms
-    again = restored(room, 1, kept_guest)
+    again = room.restart(1, kept_guest)
+    again.messages_to_send()
     room.host.guests.clear()  # as if it had never got there
     again.handle_message(ANN.did, Require(room.link.lobby, (REQUIRED,)), room.now)
     sent = [message for _, message in again.messages_to_send()]
     assert isinstance(sent[-1], Knock)
     assert sent[-1].claims == room.claims[BEN.did]
-    again = restored(room, 1, kept_guest)
+    again = room.restart(1, kept_guest)
     again.handle_message(ANN.did, Require(room.link.lobby, (VouchRequired((EVE.did,)),)), NOW)
     assert again.state is GuestState.LEFT, "what was required stays pinned"
 
@@ -468,23 +468,6 @@ def test_claims_of_all_that_would_not_fit_a_message_are_not_let_in() -> None:
 def kept_json(machine: Any) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(json.dumps(machine.to_json()))
     return value
-
-
-def restored(room: Lobby, index: int, kept: dict[str, Any]) -> LobbyGuest:
-    party = room.parties[index]
-    guest = LobbyGuest(
-        room.link,
-        me=party.did,
-        name="",
-        role="",
-        nonce=kept["nonce"],
-        created=kept["created"],
-        speaker=party.speaker,
-        now=room.now,
-    )
-    guest.restore(kept, room.now)
-    guest.messages_to_send()
-    return guest
 
 
 def knock_with(room: Lobby, index: int) -> None:

@@ -17,7 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.claims import vouch
 from agent.lobby.echo import sign
 from agent.lobby.events import GuestState, HostState
-from agent.lobby.guest import LobbyGuest
 from messaging.protocols.lobby import (
     Begin,
     Echo,
@@ -86,19 +85,7 @@ class Interleavings(RuleBasedStateMachine):
         guest = self.lobby.guests.get(party.did)
         if guest is None or guest.state in (GuestState.BEGUN, GuestState.LEFT):
             return
-        kept = guest.to_json()
-        again = LobbyGuest(
-            self.lobby.link,
-            me=party.did,
-            name="",
-            role="",
-            nonce=kept["nonce"],
-            created=kept["created"],
-            speaker=party.speaker,
-            now=self.lobby.now,
-        )
-        again.restore(kept, self.lobby.now)
-        self.lobby.guests[party.did] = again
+        self.lobby.restart(index, guest.to_json())
         self.lobby.collect()
 
     @rule()

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from agent.lobby.events import GuestState, HostState, Over, PieceCame, ProgramCame, Reopened
-from agent.lobby.guest import LobbyGuest
 from agent.lobby.link import LobbyLink
 from messaging.protocols.lobby import (
     Begin,
@@ -208,19 +207,7 @@ def test_a_guest_that_was_restarted_goes_on_where_it_was() -> None:
     lobby = settled()
     lobby.obliging = True
     kept = lobby.guest(1).to_json()
-    party = THREE[1]
-    again = LobbyGuest(
-        lobby.link,
-        me=party.did,
-        name="",
-        role="",
-        nonce=kept["nonce"],
-        created=kept["created"],
-        speaker=party.speaker,
-        now=lobby.now,
-    )
-    again.restore(kept, lobby.now)
-    lobby.guests[party.did] = again
+    lobby.restart(1, kept)
     lobby.collect()
     lobby.knows(lobby.host)
     lobby.host.confirm(lobby.now)
