@@ -89,11 +89,27 @@ class Attempt:
     def next_at(self) -> float:
         return self.queue[-1][0] if self.queue else self.ends_at
 
-    def take(self, now: float) -> Probe | None:
-        """The next probe if it is due."""
-        if self.queue and self.queue[-1][0] <= now:
-            return self.queue.pop()[1]
-        return None
+    def is_due(self, now: float) -> bool:
+        return bool(self.queue) and self.queue[-1][0] <= now
+
+    @property
+    def next_probe(self) -> Probe:
+        return self.queue[-1][1]
+
+    def note_sent(self, transaction: bytes, now: float) -> None:
+        """The next probe went out so."""
+        self.in_flight[transaction] = self.queue.pop()[1], now
+
+    def sent_at(self, transaction: bytes, destination: Address, port: int | None) -> float | None:
+        """When the probe went out that is answered so; None if none did."""
+        probe, at = self.in_flight.get(transaction, (None, None))
+        return at if probe == Probe(destination, port) else None
+
+    def ports(self) -> set[int]:
+        """Those that its probes come from, or may be answered at."""
+        probes = [probe for _, probe in self.queue]
+        probes += [probe for probe, _ in self.in_flight.values()]
+        return {probe.source_port for probe in probes if probe.source_port is not None}
 
 
 def _random_ports(token: Callable[[int], bytes]) -> list[int]:

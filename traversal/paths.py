@@ -24,14 +24,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from traversal.agreement import (
-    Agreement,
-    Event,
-    PairFailed,
-    PathFound,
-    PathSettled,
-    State,
-)
+from traversal.agreement import Agreement, Event, PairFailed, State
 from traversal.birthday import Attempt, Plan, plan
 from traversal.candidate import (
     MAX_CANDIDATES,
@@ -49,15 +42,6 @@ from traversal.explanation import Explanation, explain
 from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
 from traversal.stun import Class, Message
 from traversal.turns import Pacer
-
-__all__ = [
-    "Event",
-    "PairFailed",
-    "PathFinder",
-    "PathFound",
-    "PathSettled",
-    "State",
-]
 
 MAX_PAIRS = 2 * MAX_CANDIDATES  # that many are tried, whatever is offered in a long session
 MAX_REFLEXIVE = 8  # addresses learnt from checks; two varying NATs would show new ones for ever
@@ -92,7 +76,6 @@ class PathFinder:
         role = Controlling if controlling else Controlled
         self._agreement: Agreement = role(self._pairs.values())
         self._pacer = pacer or Pacer(now)
-        self._remembered: dict[bytes, None] = {}
         self._out: list[Datagram] = []
         self._attempt: Attempt | None = None
         self._let_in: set[int | None] = {None}
@@ -206,10 +189,7 @@ class PathFinder:
     def needed_ports(self) -> frozenset[int]:
         """The source ports, beside the session's own, that must stay open."""
         ports = {port for _, port in self._pairs if port is not None}
-        if self._attempt is not None:
-            ports |= {probe.source_port for _, probe in self._attempt.queue if probe.source_port}
-            ports |= {p.source_port for p, _ in self._attempt.in_flight.values() if p.source_port}
-        return frozenset(ports)
+        return frozenset(ports if self._attempt is None else ports | self._attempt.ports())
 
     def handle_datagram(
         self, data: bytes, source: Address, now: float, source_port: int | None = None
@@ -332,10 +312,9 @@ class PathFinder:
 
     def _learn_from_probe(self, way: Way, transaction: bytes) -> Pair | None:
         """A probe of the birthday attempt is answered: its address becomes a pair."""
-        found = self._attempt and self._attempt.in_flight.get(transaction)
-        if not found or (found[0].destination, found[0].source_port) != way:
+        sent_at = None if self._attempt is None else self._attempt.sent_at(transaction, *way)
+        if sent_at is None:
             return None
-        _, sent_at = found
         remote = Candidate(Kind.PEER_REFLEXIVE, way[0], 0, "prflx")
         pair = self._add(Pair(remote, sent_at, sent_at, way[1]))
         pair.note_sent(transaction, sent_at, None)
@@ -369,10 +348,11 @@ class PathFinder:
         if now >= attempt.ends_at or (path is not None and not path.relayed):
             self._attempt = None
             return
-        while self._pacer.is_free(now) and (probe := attempt.take(now)) is not None:
+        while self._pacer.is_free(now) and attempt.is_due(now):
             self._pacer.take(now)
+            probe = attempt.next_probe
             transaction, data = self._checks.make(probe.destination, None, None)
-            attempt.in_flight[transaction] = probe, now
+            attempt.note_sent(transaction, now)
             self._out.append(Datagram(data, probe.destination, probe.source_port))
 
     def _send_check(self, pair: Pair, now: float) -> None:

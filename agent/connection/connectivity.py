@@ -21,6 +21,7 @@ from agent.connection.streams import Streams
 from agent.connection.trying_hard import TryingHard
 from resolvers.guarded import OPEN_INTERNET, Policy
 from traversal import stun
+from traversal.agreement import Event, State
 from traversal.candidate import (
     Address,
     Candidate,
@@ -35,7 +36,7 @@ from traversal.candidate import (
 from traversal.datagram import Datagram
 from traversal.explanation import Explanation
 from traversal.pairs import Path
-from traversal.paths import Event, PathFinder, State
+from traversal.paths import PathFinder
 from traversal.relay import RelayBinding, RelayProbe, RelayTicket
 from traversal.stun import Class, MalformedStun
 from traversal.turns import Pacer, Turns

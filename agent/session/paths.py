@@ -29,6 +29,7 @@ from agent.session.seeing import Seeing
 from agent.session.stage import Stage
 from agent.wireguard.config import LEAST_MTU
 from resolvers.guarded import Policy
+from traversal.agreement import Event, PathFound, PathSettled
 from traversal.candidate import (
     MAPPED,
     Address,
@@ -40,7 +41,6 @@ from traversal.candidate import (
     candidates_from_json,
     nat_of,
 )
-from traversal.paths import Event, PathFound, PathSettled
 from traversal.port_mapping import Mapped
 from traversal.relay import BadTicket
 

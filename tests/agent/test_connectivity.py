@@ -15,11 +15,12 @@ import uvloop
 from agent.connection.connectivity import Connectivity
 from agent.connection.port import MAX_WAITING
 from agent.connection.udp import UdpPort
+from traversal.agreement import PathFound, PathSettled
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
 from traversal.checks import Checks
 from traversal.datagram import Datagram
 from traversal.pairs import Path
-from traversal.paths import PathFinder, PathFound, PathSettled
+from traversal.paths import PathFinder
 from traversal.relay import RelayTicket
 
 LOOPBACK = "127.0.0.1"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from tests.support.nat_model import Host, Internet
 from tests.support.two_parties import candidates_of
 from traversal import stun
+from traversal.agreement import State
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
-from traversal.paths import PathFinder, State
+from traversal.paths import PathFinder
 from traversal.stun import Class
 from traversal.turns import Pacer, Turns
 

@@ -15,8 +15,8 @@ import time
 from agent.connection.connectivity import Connectivity
 from agent.connection.gathering import gather
 from agent.connection.udp import UdpPort
+from traversal.agreement import PathSettled
 from traversal.candidate import Address, LocalSide, RemoteSide
-from traversal.paths import PathSettled
 
 TIMEOUT = 5.0
 AFTERWARDS = 0.5  # seconds in which the others may still need our answers

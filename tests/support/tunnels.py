@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from tests.support.nat_model import Internet, Relay
 from tests.support.two_parties import Party
+from traversal.agreement import Event, PathFound, PathSettled
 from traversal.candidate import Address
-from traversal.paths import Event, PathFound, PathSettled
 
 AFTERCARE = 1.0  # seconds of re-asserting once the relay is gone
 MARK = b"\x04\x00\x00\x00"  # a WireGuard data packet

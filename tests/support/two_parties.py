@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.support.nat_model import DualHost, Host, Internet, Relay
+from traversal.agreement import Event, PairFailed, PathFound, PathSettled, State
 from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
 from traversal.pairs import Path
-from traversal.paths import Event, PairFailed, PathFinder, PathFound, PathSettled, State
+from traversal.paths import PathFinder
 
 LETTING_IN = 0.25  # seconds from a check answered at another port to its letting everything in
 

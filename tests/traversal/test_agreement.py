@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import Party, agree, distress, meet, run_for
-from traversal.paths import PathFound, PathSettled
+from traversal.agreement import PathFound, PathSettled
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)

@@ -11,16 +11,10 @@ from fuzz import targets
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import Party, meet, run_for
 from traversal import stun
+from traversal.agreement import PairFailed, PathFound, PathSettled, State
 from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
 from traversal.pairs import SLOWEST_WAIT
-from traversal.paths import (
-    MAX_REFLEXIVE,
-    PairFailed,
-    PathFinder,
-    PathFound,
-    PathSettled,
-    State,
-)
+from traversal.paths import MAX_REFLEXIVE, PathFinder
 from traversal.stun import Class, Message
 
 OURS = LocalSide("us-ufrag", "p" * 24, (candidate(Kind.HOST, Address("192.0.2.1", 1000)),))

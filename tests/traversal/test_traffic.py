@@ -8,8 +8,9 @@ from tests.support.meshes import complete, mesh
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import distress, meet, run_for
 from traversal import stun
+from traversal.agreement import State
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
-from traversal.paths import PathFinder, State
+from traversal.paths import PathFinder
 from traversal.stun import Class, Message
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)

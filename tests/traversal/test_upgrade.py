@@ -7,9 +7,10 @@ import pytest
 from tests.support.nat_model import Filtering, Internet, Mapping, Ports, Relay
 from tests.support.two_parties import Party, agree, distress, flush, meet, run, run_for
 from traversal import stun
+from traversal.agreement import PathFound, PathSettled, State
 from traversal.candidate import Address, Kind, LocalSide, candidate
 from traversal.pairs import PROOF_LIFE, STANDBY_WAIT
-from traversal.paths import PathFinder, PathFound, PathSettled, State
+from traversal.paths import PathFinder
 from traversal.stun import Class, Message
 
 DELAY = 0.05  # seconds one way

@@ -11,9 +11,9 @@ import pytest
 from agent.connection.gathering import Gathered
 from agent.session.paths import Paths
 from agent.wireguard.config import LEAST_MTU
+from traversal.agreement import PathFound, PathSettled
 from traversal.candidate import Address, Candidate, Kind, candidate
 from traversal.pairs import Path
-from traversal.paths import PathFound, PathSettled
 from traversal.port_mapping import Gateway, Mapped, Protocol
 
 BEN = "did:example:ben"
