@@ -46,10 +46,10 @@ def _required(contacts: Contacts, one: Requirement) -> str:
             who = " or ".join(called(contacts, did, "") for did in issuers)
             return f"a vouch by {who} (everybody in the lobby sees who vouches, and the name given)"
         case LoginRequired(issuer, _, email):
-            with_ = f" with an address {email}" if email else ""
+            address = f" with an address {email}" if email else ""
             return (
-                f"a login at {issuer}{with_} (everybody in the lobby gets the issuer's token: your"
-                " e-mail address, and what it calls you)"
+                f"a login at {issuer}{address} (everybody in the lobby gets the issuer's token: "
+                "your e-mail address, and what it calls you)"
             )
 
 
@@ -77,8 +77,8 @@ def roster_facts(
     for rank, seat in enumerate(roster.entries):
         who = "you" if seat.did == me else called(contacts, seat.did, seat.name)
         role = "" if seat.role in ("", "party") else f" as {seat.role}"
-        proofs_ = "".join(f", {proven(contacts, proof)}" for proof in proofs.get(seat.did, ()))
-        lines.append(f"party{rank} {who}{proofs_}{role}: {seat.stage}")
+        claims = "".join(f", {proven(contacts, proof)}" for proof in proofs.get(seat.did, ()))
+        lines.append(f"party{rank} {who}{claims}{role}: {seat.stage}")
     free = roster.seats - len(roster.entries)
     return {
         "text": "; ".join(lines) + (f"; {free} seats free" if free else ""),

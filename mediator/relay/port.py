@@ -13,7 +13,7 @@ from traversal.candidate import Address
 from traversal.relay_server import is_bind
 from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Segments, cut
 
-READ_AT_ONCE = 64  # datagrams, or faults, before others have their turn; the last come many at once
+READ_AT_ONCE = 64  # datagrams and faults, about, before others have their turn
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel; it gives what its own limits allow
 
 # Judges a bind: data, source, port; the answer, if any.
