@@ -48,6 +48,7 @@ POLL_SECONDS = 2.0
 LONGEST_PAUSE = 15.0  # between attempts to open the socket
 LIVE_ANSWER_SECONDS = 10.0
 CLOSING_SECONDS = 3.0
+ACKNOWLEDGE_WAIT = 1.0  # seconds in which others come that are acknowledged in the same request
 BATCH = 100  # messages of one pick-up, ids of one acknowledgement
 WAITING = 64  # messages opened and not yet read
 
@@ -363,6 +364,7 @@ class Mailbox:
         wait = pauses(LONGEST_PAUSE)
         while True:
             await self._acknowledge_wanted.wait()
+            await asyncio.sleep(ACKNOWLEDGE_WAIT)
             self._acknowledge_wanted.clear()
             try:
                 await self._acknowledge()

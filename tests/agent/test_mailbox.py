@@ -280,6 +280,21 @@ async def test_messages_stay_queued_until_acknowledged(both: Correspondents) -> 
         await until(lambda: not both.at_alice.queue)
 
 
+async def test_letters_that_come_one_after_the_other_are_acknowledged_together(
+    both: Correspondents,
+) -> None:
+    letters = [await both.bobs_envelope(f"one of many {number}") for number in range(19)]
+    async with Mailbox(both.alice, RESOLVER) as mailbox, reading(mailbox) as reader:
+        await until(lambda: both.at_alice.sockets)
+        await settled(both.at_alice)
+        both.at_alice.asked.clear()
+        for letter in letters:
+            await both.at_alice.put(letter)
+            await (await reader.next()).acknowledge()
+        await until(lambda: not both.at_alice.queue)
+        assert len(both.at_alice.asked) <= 3
+
+
 async def test_an_acknowledgement_given_just_before_closing_is_not_lost(
     both: Correspondents,
 ) -> None:
