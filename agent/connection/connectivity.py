@@ -57,7 +57,7 @@ class _Party:
     streams: Streams
     unseen: bool  # no STUN server has answered us, so that UDP may be blocked
     bindings: list[RelayBinding] = field(default_factory=list)
-    offered: set[tuple[Address, bool]] = field(default_factory=set)
+    offered: set[Address] = field(default_factory=set)  # relays
     served: bool = False  # whether a relay of ours has ever had us
     bound_since: float = 0.0  # when binding began
 
@@ -222,7 +222,7 @@ class Connectivity:
 
     def _bindings(self, tickets: Sequence[RelayTicket], now: float) -> list[RelayBinding]:
         return [
-            RelayBinding(ticket, server, now)
+            RelayBinding(ticket, server, now, pacer=self._pacer)
             for ticket in tickets
             if (server := self._server_of(ticket)) is not None
         ]
@@ -272,13 +272,21 @@ class Connectivity:
                 del self._asked[next(iter(self._asked))]
 
     def _offer_relays(self, name: str, party: _Party) -> None:
-        """A relay is worth checking once we are bound, and once more when the other side is."""
+        """A relay is worth checking once both sides are bound, which the later one is told."""
         for binding in party.bindings:
-            state = binding.server, binding.other_bound
             party.served = party.served or (binding.bound and binding.ticket.side == 0)
-            if binding.bound and state not in party.offered:
-                party.offered.add(state)
-                self._offer_relay(name, binding.server)
+            if binding.other_bound:
+                self._offer_bound(name, party, binding.server)
+
+    def _offer_bound(self, name: str, party: _Party, server: Address) -> None:
+        if server not in party.offered:
+            party.offered.add(server)
+            self._offer_relay(name, server)
+
+    def _hear_relay(self, name: str, party: _Party, source: Address) -> None:
+        """The other side's first check through a relay tells us that it has come."""
+        if source in {binding.server for binding in party.bindings}:
+            self._offer_bound(name, party, source)
 
     def _offer_relay(self, name: str, address: Address) -> None:
         finder = self._parties[name].finder
@@ -324,7 +332,7 @@ class Connectivity:
         """A side is bound in one place, so the relay hears no more of us by UDP."""
         for binding in self._silent(party):
             party.bindings.remove(binding)
-            party.offered -= {(binding.server, True), (binding.server, False)}
+            party.offered.discard(binding.server)
             party.streams.open(binding, streams)
 
     def _turn_inquiry(self) -> None:
@@ -357,7 +365,9 @@ class Connectivity:
         if message.cls is Class.REQUEST:
             name = self._by_username.get(message.attributes.get("USERNAME", ""))
             if name is not None:
-                finder = self._parties[name].finder
+                party = self._parties[name]
+                self._hear_relay(name, party, arrival.source)
+                finder = party.finder
                 finder.handle_datagram(arrival.data, arrival.source, arrival.at, arrival.port)
                 self._turns.wake(name)
             return

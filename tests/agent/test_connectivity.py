@@ -15,15 +15,18 @@ import uvloop
 from agent.connection.connectivity import Connectivity
 from agent.connection.port import MAX_WAITING
 from agent.connection.udp import UdpPort
+from traversal import stun
 from traversal.agreement import PathFound, PathSettled
 from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
 from traversal.checks import Checks
 from traversal.datagram import Datagram
 from traversal.pairs import Path
 from traversal.paths import PathFinder
-from traversal.relay import RelayTicket
+from traversal.relay import FIRST_ALONE, RelayTicket
+from traversal.stun import BIND, Class, Message
 
 LOOPBACK = "127.0.0.1"
+CONTROLLED = {"controlling": False, "token": secrets.token_bytes}
 
 
 @pytest.fixture
@@ -147,6 +150,37 @@ async def test_a_relay_is_missed_where_there_is_none_and_no_direct_path(
     far = remote_of(LocalSide.fresh([]))
     connectivity.add_party("far", LocalSide.fresh([]), far, controlling=True)
     assert connectivity.lacks_relay("far")
+
+
+async def test_a_relay_is_not_checked_before_the_other_side_has_come(ports: list[UdpPort]) -> None:
+    ours, theirs = LocalSide.fresh([]), LocalSide.fresh([])
+    connectivity = Connectivity(ports[0], ignore)
+    at_relay = Relay(ports[1])
+    tickets = [at_relay.ticket]
+    connectivity.add_party("far", ours, remote_of(theirs), controlling=True, tickets=tickets)
+    async with running(connectivity):
+        await at_relay.serve(0.3)
+        assert at_relay.binds > 0
+        assert at_relay.checks == 0
+        at_relay.other_bound = True
+        await at_relay.serve(2 * FIRST_ALONE)
+    assert at_relay.checks > 0
+
+
+async def test_the_first_check_through_a_relay_shows_that_the_other_side_has_come(
+    ports: list[UdpPort],
+) -> None:
+    ours, theirs = LocalSide.fresh([]), LocalSide.fresh([])
+    paths: list[Path] = []
+    connectivity = Connectivity(ports[0], lambda _, event: paths.append(event.path))
+    at_relay = Relay(ports[1], theirs=Checks(theirs, remote_of(ours), **CONTROLLED))
+    tickets = [at_relay.ticket]
+    connectivity.add_party("far", ours, remote_of(theirs), controlling=True, tickets=tickets)
+    async with running(connectivity):
+        await at_relay.serve(0.1)
+        at_relay.check(Address(LOOPBACK, ports[0].port))
+        await at_relay.serve(0.3)
+    assert [path.relayed for path in paths] == [True]
 
 
 async def test_two_varying_nats_are_named_as_the_likely_reason(ports: list[UdpPort]) -> None:
@@ -308,6 +342,42 @@ def varying_nat(public: str):
 
 def ignore(party: str, event: object) -> None:
     pass
+
+
+class Relay:
+    """Grants every bind; of checks it knows but the number, unless it plays the other side."""
+
+    def __init__(self, port: UdpPort, theirs: Checks | None = None) -> None:
+        self.ticket = ticket(port)
+        self.binds = self.checks = 0
+        self.other_bound = False
+        self._port = port
+        self._theirs = theirs
+
+    def check(self, destination: Address) -> None:
+        assert self._theirs is not None
+        _, data = self._theirs.make(destination, None, None)
+        self._port.send(data, destination)
+
+    async def serve(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for arrival in await self._port.inbox.arrivals(until):
+                request = stun.parse(arrival.data)
+                if request.method == BIND:
+                    self.binds += 1
+                    self._port.send(self._granted(request), arrival.source)
+                elif request.cls is Class.REQUEST:
+                    self.checks += 1
+                    if self._theirs is not None:
+                        self._port.send(
+                            self._theirs.answer(request, arrival.source), arrival.source
+                        )
+
+    def _granted(self, request: Message) -> bytes:
+        said = {"LIFETIME": 120} | ({"OTHER-SIDE-BOUND": b""} if self.other_bound else {})
+        answer = Message(Class.SUCCESS, request.transaction, said, BIND)
+        return stun.serialize(answer, self.ticket.secret.encode())
 
 
 def ticket(relay: UdpPort) -> RelayTicket:
