@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -227,6 +227,26 @@ def priority(kind: Kind, version: int) -> int:
 def is_elsewhere(host: str) -> bool:
     """Whether a literal address can be another machine's, to which datagrams can be sent."""
     return _can_be_sent_to(ipaddress.ip_address(host))
+
+
+def is_in_another_network(
+    inside: Candidate, theirs: Iterable[Candidate], ours: Iterable[Candidate]
+) -> bool:
+    """Whether their address lies inside a network that, seen from outside, is not ours.
+
+    A way there is unlikely, and possible: through a tunnel, or a larger network around both.
+    """
+    if inside.kind is not Kind.HOST or not inside.address.private:
+        return False
+    version = inside.address.version
+    their_places, our_places = _seen_at(theirs, version), _seen_at(ours, version)
+    return bool(their_places and our_places) and their_places.isdisjoint(our_places)
+
+
+def _seen_at(candidates: Iterable[Candidate], version: int) -> set[str]:
+    """Where servers outside see a party."""
+    reflexive = (found for found in candidates if found.kind is Kind.SERVER_REFLEXIVE)
+    return {found.address.host for found in reflexive if found.address.version == version}
 
 
 def nat_of(candidates: Sequence[Candidate]) -> Nat:

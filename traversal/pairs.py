@@ -183,13 +183,21 @@ class Pair:
     def is_young(self, now: float) -> bool:
         return now < self.born + YOUNG
 
-    def wait(self, now: float) -> float:
-        """Seconds from this check to the next, if nothing happens in between."""
+    def wait(self, now: float, least: float = 0.0) -> float:
+        """Seconds from this check to the next, if nothing happens in between.
+
+        At least `least` while the pair does not answer.
+        """
         if self.works:
             return self._wait_while_it_works(now)
         if self.tries <= len(EAGER_WAITS):
-            return EAGER_WAITS[self.tries - 1]
-        return min(max(STEADY_WAIT, (now - self.born - YOUNG) / SLOWDOWN), SLOWEST_WAIT)
+            return max(EAGER_WAITS[self.tries - 1], least)
+        return min(max(STEADY_WAIT, (now - self.born - YOUNG) / SLOWDOWN, least), SLOWEST_WAIT)
+
+    def wait_elsewhere(self, now: float) -> float:
+        """The same for an address inside another network than ours: twice as long each time."""
+        doubled = math.ldexp(STEADY_WAIT, min(self.tries, 6))
+        return min(max(self.wait(now), doubled), SLOWEST_WAIT)
 
     def wait_aside(self, now: float, *, rival: bool) -> float:
         """The same beside a direct path that both sides use: each time twice as long.

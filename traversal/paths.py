@@ -33,6 +33,7 @@ from traversal.candidate import (
     Kind,
     LocalSide,
     RemoteSide,
+    is_in_another_network,
 )
 from traversal.checks import Checks, is_role_conflict
 from traversal.controlled import Controlled
@@ -271,6 +272,7 @@ class PathFinder:
         if mapped is None:
             return
         kinds = {ours.address: ours.kind for ours in reversed(self._ours)}
+        self._pacer.note_rtt(now - check.sent_at)
         pair.prove(kinds.get(mapped, Kind.PEER_REFLEXIVE), now - check.sent_at, now)
         if check.word is not None:
             self._agreement.answered(check.word, pair, now)
@@ -323,6 +325,7 @@ class PathFinder:
     def _add(self, pair: Pair) -> Pair:
         pair.shut = pair.source_port not in self._let_in
         self._pairs[pair.remote.address, pair.source_port] = pair
+        self._pacer.pairs += 1
         return pair
 
     def _forget_hopeless(self) -> None:
@@ -337,6 +340,7 @@ class PathFinder:
 
     def _drop(self, pair: Pair) -> None:
         del self._pairs[pair.remote.address, pair.source_port]
+        self._pacer.pairs -= 1
 
     # What is sent
 
@@ -365,7 +369,8 @@ class PathFinder:
     def _plan_next_check(self, pair: Pair, now: float) -> None:
         chosen = self._agreement.chosen
         if self._agreement.is_pending(pair):
-            pair.next_check = now + self._agreement.repeat_wait(pair, now)
+            wait = self._agreement.repeat_wait(pair, now)
+            pair.next_check = now + max(wait, self._pacer.least_wait())
         elif pair is chosen and self.state is not State.CHECKING:
             pair.next_check = now + pair.wait_in_use(rival=bool(self._rivals_of(pair)))
         else:
@@ -376,8 +381,11 @@ class PathFinder:
 
     def _wait_beside(self, chosen: Pair | None, pair: Pair, now: float) -> float:
         """Seconds until an address that is not in use is checked again."""
-        if chosen is None or chosen.relayed or self.state is not State.SETTLED:
-            return pair.wait(now)
+        theirs = self._theirs.values()
+        if not pair.works and is_in_another_network(pair.remote, theirs, self._ours):
+            return pair.wait_elsewhere(now)
+        if chosen is None or chosen.relayed or self.state is State.CHECKING:
+            return pair.wait(now, self._pacer.least_wait(pair.tries))
         return pair.wait_aside(now, rival=pair in self._rivals_of(chosen))
 
     def _rivals_of(self, chosen: Pair) -> list[Pair]:

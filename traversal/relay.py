@@ -30,6 +30,7 @@ from traversal import stun
 from traversal.candidate import Address
 from traversal.datagram import Datagram
 from traversal.stun import BIND, Class, MalformedStun, Message
+from traversal.turns import Pacer
 
 REQUEST_SIZE = 240  # bytes of a bind, at least; every answer is shorter
 LIFETIME = 120  # seconds that a bind holds without another
@@ -138,7 +139,8 @@ class RelayPair:
 class RelayBinding:
     """Binds one side at one address of the relay, and again for as long as it is not released.
 
-    `now` is monotonic seconds; `token(n)` gives n unpredictable bytes.
+    `now` is monotonic seconds; `token(n)` gives n unpredictable bytes. Binds take no slots of the
+    `pacer`, and are repeated no sooner than its checks.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class RelayBinding:
         server: Address,
         now: float,
         token: Callable[[int], bytes] = secrets.token_bytes,
+        pacer: Pacer | None = None,
     ) -> None:
         self.ticket = ticket
         self.server = server
@@ -156,6 +159,7 @@ class RelayBinding:
         self.rtt: float | None = None  # seconds, of the last bind that was answered at once
         self.refusal: tuple[int, str] | None = None  # code and words; binding has ended
         self._token = token
+        self._pacer = pacer or Pacer(now)
         self._nonce: str | None = None
         self._challenges = 0
         self._lifetime = LIFETIME
@@ -206,7 +210,7 @@ class RelayBinding:
         self._in_flight[transaction] = now
         while len(self._in_flight) > 8:
             del self._in_flight[next(iter(self._in_flight))]
-        self._next = now + self._wait
+        self._next = now + max(self._wait, self._pacer.least_wait())
         self._wait = min(2 * self._wait, LONGEST_WAIT)
         return [Datagram(self._request(transaction), self.server)]
 

@@ -29,6 +29,14 @@ class Member:
     _waiting: float = 0.0
     _left_at: float = 0.0
 
+    def start_at(self, when: float) -> None:
+        """What arrives before is lost."""
+        if when <= self.internet.now:
+            self.start()
+        else:
+            self.host.on_datagram = lambda *_: None
+            self.internet.at(when, self.start)
+
     def start(self) -> None:
         self.host.on_datagram = self._receive
         for other in self.finders:
@@ -76,8 +84,8 @@ class Member:
         self.host.send(data, destination)
 
 
-def mesh(internet: Internet, hosts: list[Host]) -> list[Member]:
-    """Every pair has a relay."""
+def mesh(internet: Internet, hosts: list[Host], apart: float = 0.0) -> list[Member]:
+    """Every pair has a relay; they begin so many seconds one after the other."""
     servers = [internet.host(3478), internet.host(3479)]
     members = [Member(internet, host) for host in hosts]
     seen = [candidates_of(host, servers) for host in hosts]
@@ -96,8 +104,8 @@ def mesh(internet: Internet, hosts: list[Host]) -> list[Member]:
                     now=internet.now,
                     pacer=members[me].pacer,
                 )
-    for member in members:
-        member.start()
+    for number, member in enumerate(members):
+        member.start_at(internet.now + number * apart)
     return members
 
 

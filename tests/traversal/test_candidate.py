@@ -14,6 +14,7 @@ from traversal.candidate import (
     RemoteSide,
     candidate,
     candidates_from_json,
+    is_in_another_network,
     nat_of,
     priority,
 )
@@ -46,6 +47,31 @@ def test_who_takes_part_in_a_birthday_attempt_says_so_plainly(said: object, mean
     offer = LocalSide.fresh([HOME], birthday=True).to_json()
     assert RemoteSide.from_json(offer).birthday
     assert RemoteSide.from_json({**offer, "birthday": said}).birthday is meant
+
+
+NEIGHBOUR = candidate(Kind.SERVER_REFLEXIVE, Address("203.0.113.7", 40007))
+FAR_OFF = candidate(Kind.SERVER_REFLEXIVE, Address("203.0.113.99", 40000))
+PUBLIC = candidate(Kind.HOST, Address("198.51.100.5", 51820))
+INSIDE_6 = candidate(Kind.HOST, Address("fd00::10", 51820))
+
+
+@pytest.mark.parametrize(
+    ("inside", "theirs", "ours", "elsewhere"),
+    [
+        (HOME, [OUTSIDE], [FAR_OFF], True),
+        (HOME, [OUTSIDE], [NEIGHBOUR], False),
+        (HOME, [OUTSIDE, FAR_OFF], [FAR_OFF], False),
+        (HOME, [], [FAR_OFF], False),  # nobody saw them from outside
+        (HOME, [OUTSIDE], [], False),
+        (OUTSIDE, [OUTSIDE], [FAR_OFF], False),
+        (PUBLIC, [OUTSIDE], [FAR_OFF], False),
+        (INSIDE_6, [OUTSIDE], [FAR_OFF], False),  # IPv4 says nothing of IPv6
+    ],
+)
+def test_a_private_address_is_elsewhere_if_both_are_seen_at_different_places(
+    inside: Candidate, theirs: list[Candidate], ours: list[Candidate], elsewhere: bool
+) -> None:
+    assert is_in_another_network(inside, theirs, ours) is elsewhere
 
 
 def test_offers_are_fresh_and_do_not_show_their_password() -> None:

@@ -119,6 +119,16 @@ def test_checks_to_all_are_paced_however_many_parties_there_are(internet: Intern
 
 
 @pytest.mark.slow
+def test_many_that_begin_one_after_the_other_send_few_checks_to_each(internet: Internet) -> None:
+    """Answers are counted, too, and what goes to the relay."""
+    hosts = [internet.nat(*PORT_RESTRICTED).host() for _ in range(20)]
+    members = mesh(internet, hosts, apart=0.1)
+    run_for(internet, 2.5)
+    assert complete(members)
+    assert sum(sum(member.sent.values()) for member in members) <= 20 * 19 * 17
+
+
+@pytest.mark.slow
 def test_a_mesh_of_twenty_is_direct_in_two_seconds_and_then_quiet(internet: Internet) -> None:
     hosts = [internet.nat(*PORT_RESTRICTED).host() for _ in range(20)]
     members = mesh(internet, hosts)

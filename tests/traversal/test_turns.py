@@ -7,6 +7,8 @@ import pytest
 from tests.support.meshes import complete, mesh
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import run_for
+from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
+from traversal.paths import MAX_PAIRS, PathFinder
 from traversal.turns import ALL_BURST, BURST, PACE, Pacer, Turns
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
@@ -25,6 +27,35 @@ def test_all_parties_of_a_small_mesh_are_checked_at_once() -> None:
     pacer = Pacer.shared()
     assert taken(pacer, 10.0) in (ALL_BURST, ALL_BURST + 1)
     assert taken(pacer, 10.0 + 2 * PACE) in (1, 2)
+
+
+def test_the_more_pairs_there_are_the_longer_each_waits_to_be_checked_again() -> None:
+    pacer = Pacer.shared()
+    pacer.pairs = 40
+    waits = [pacer.least_wait(tries) for tries in range(1, 8)]
+    assert waits == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8])
+
+
+def test_no_check_is_repeated_before_its_answer_can_have_come() -> None:
+    pacer = Pacer.shared()
+    pacer.note_rtt(0.4)
+    assert pacer.least_wait() == pytest.approx(0.4)
+    for _ in range(50):
+        pacer.note_rtt(0.1)
+    assert pacer.least_wait() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_finder_counts_its_pairs_and_no_others() -> None:
+    pacer = Pacer.shared()
+    addresses = [candidate(Kind.HOST, Address("192.0.2.1", port)) for port in range(1, 100)]
+    theirs = [RemoteSide(f"ufrag{n}", "p" * 24, tuple(addresses[:3])) for n in range(2)]
+    ours = LocalSide.fresh(addresses[:1])
+    finders = [
+        PathFinder(ours, remote, controlling=True, now=0.0, pacer=pacer) for remote in theirs
+    ]
+    assert pacer.pairs == 6
+    finders[0].add_remote(addresses, 0.0)
+    assert pacer.pairs == MAX_PAIRS + 3
 
 
 def test_who_got_a_slot_is_the_last_to_get_another() -> None:
