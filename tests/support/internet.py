@@ -26,7 +26,9 @@ from typing import Any
 from lab.commands import run as on_this_machine
 from lab.host import Host
 from lab.link import SMOOTH, Link, Way
+from lab.runs import NETNS
 from lab.topology import Lab
+from tests.support.fork_server import Call, Ended, ForkServer
 
 NEAR, FAR = "198.51.100.10", "198.51.100.20"  # the two mediators
 REMOTE = "198.51.100.30"  # a third one, for who asks for it
@@ -102,7 +104,7 @@ RESIDENTS = {"shared": 2}
 class Command:
     """One agent process; `events` are its lines of JSON, `words` what it says to a person."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Ended
     _output: Path
     _errors: Path
     on_kill: Callable[[], None] = lambda: None
@@ -200,10 +202,15 @@ class Party:
         command.wait(timeout)
         return command
 
+    def prepared(self, *words: str) -> Command:
+        """A command to its end that is none of the test's matter."""
+        (command,) = self.internet.prepare([self], *words)
+        return command
+
     def allow(self, program: str) -> None:
         """Approve a program that does not come along, once."""
         if "/" in program and program not in self.allowed:
-            command = self.agent("program", "approve", program)
+            command = self.prepared("program", "approve", program)
             assert command.wait() == 0, command.told()
             self.allowed.add(program)
 
@@ -225,7 +232,7 @@ class Party:
         """What `agent verify` says of it, without a network."""
         path = self.transcript()
         assert path is not None
-        command = self.agent("verify", str(path), "--json")
+        command = self.prepared("verify", str(path), "--json")
         verdict = json.loads(command.output)
         assert command.wait() == (0 if verdict["complete"] else 1), command.told()
         assert isinstance(verdict, dict)
@@ -329,6 +336,7 @@ class Internet:
         self._rounds: dict[float, str] = {}
         self._parties: list[Party] = []
         self._remote: Mediator | None = None
+        self._server: ForkServer | None = None
 
     def __enter__(self) -> Internet:
         self._lab.__enter__()
@@ -342,6 +350,8 @@ class Internet:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self._server is not None:
+            self._server.__exit__(*error)
         self._lab.__exit__(*error)
         assert not self._lab.leftovers()
 
@@ -352,14 +362,61 @@ class Internet:
         made = [self.newcomer(place) for place in places]
         words = [] if encrypted else ["--unencrypted"]
         env = {"DIDMESH_PASSPHRASE": secrets.token_urlsafe(16)} if encrypted else {}
-        commands = [
-            party.start("create-did", "--mediator", mediator.url, "--json", *words, env=env)
-            for party, mediator in zip(made, mediators or [self.near] * len(made), strict=True)
-        ]
+        at = mediators or [self.near] * len(made)
+        commands = self.prepare(
+            made,
+            "create-did",
+            "--json",
+            *words,
+            each=[["--mediator", one.url] for one in at],
+            env=env,
+        )
         for party, command in zip(made, commands, strict=True):
             assert command.wait() == 0, command.told()
             party.did = command.events[-1]["did"]
         return made
+
+    def prepare(
+        self,
+        parties: Sequence[Party],
+        *words: str,
+        each: Sequence[Sequence[str]] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> list[Command]:
+        """A command at all of these at once, to its end, in processes that need not load the agent.
+
+        For what leads to a test's matter; `each` are further words for one party each.
+        """
+        logs = [self.next_log() for _ in parties]
+        calls = [
+            Call(
+                words=[*words, *more],
+                environment={**party.host.settings, **party.environment(), **(env or {})},
+                folder=str(party.folder),
+                output=f"{log}.out",
+                errors=f"{log}.err",
+                user=party.user,
+                namespaces=[
+                    str(NETNS / party.host.namespace),
+                    party.host.machine.mount_namespace,
+                ],
+            )
+            for party, log, more in zip(parties, logs, each or [()] * len(parties), strict=True)
+        ]
+        commands = [
+            Command(ended, Path(call.output), Path(call.errors))
+            for ended, call in zip(self._fork_server().run(calls), calls, strict=True)
+        ]
+        self.commands += commands
+        return commands
+
+    def _fork_server(self) -> ForkServer:
+        if self._server is None:
+            # Without the lab's mark: its processes are all to be gone after a test.
+            plain = self.near.host.machine.environment
+            self._server = ForkServer({name: plain[name] for name in ("PATH", "LANG")})
+            self._server.__enter__()
+        return self._server
 
     @property
     def remote(self) -> Mediator:
@@ -417,7 +474,7 @@ class Internet:
         """Until so many messages wait for a party at its mediator."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            told = json.loads(party.agent("status", "--json").output)
+            told = json.loads(party.prepared("status", "--json").output)
             if told["mediator"]["queued"] == messages:
                 return
             assert time.monotonic() < deadline, told

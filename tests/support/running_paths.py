@@ -198,7 +198,7 @@ def handshake(party: Party, other: Party) -> float:
     """When WireGuard shook hands with the other, as `agent status` says it."""
     deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:
-        told = json.loads(party.agent("status", "--json").output)
+        told = json.loads(party.prepared("status", "--json").output)
         paths = told["sessions"][0]["paths"]
         if paths.get(other.did, {}).get("last_handshake"):
             return float(paths[other.did]["last_handshake"])
