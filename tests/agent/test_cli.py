@@ -1,4 +1,7 @@
-"""The commands as a person or a script meets them: whole processes, real mediators."""
+"""The commands as a person or a script meets them: whole processes, real mediators.
+
+Most are forked from one process that has loaded the agent, which takes longer than what they do.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +27,18 @@ from agent.errors import Exit
 from agent.first_profile import make_profile
 from identity.keystore import Keystore
 from tests.support import mediator_process
+from tests.support.fork_server import Call, ForkServer
 from tests.support.stub_mediator import StubMediator
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(COMMANDS)
+SERVER = ForkServer()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> Iterator[None]:
+    with SERVER:
+        yield
 
 
 @pytest.fixture
@@ -546,14 +558,12 @@ def test_a_closed_pipe_is_no_traceback(home: Path) -> None:
 
 
 def agent(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = (Path(folder, name) for name in ("output", "errors"))
+        call = Call(arguments, dict(os.environ), str(ROOT), str(output), str(errors))
+        (ended,) = SERVER.run([call])
+        told = (output.read_text(), errors.read_text())
+    return subprocess.CompletedProcess(arguments, ended.returncode, *told)
 
 
 def in_terminal(columns: int, *arguments: str) -> subprocess.CompletedProcess[str]:
