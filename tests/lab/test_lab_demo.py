@@ -20,7 +20,6 @@ from lab.screen import Screen
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
@@ -177,11 +176,11 @@ def test_whatever_is_not_as_it_should_be_is_told_and_cleaned_up(
     twist: str, shortcoming: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenario, "SECONDS_TO_DISAPPEAR", 0.2)
-    before = set(runs.find())
+    before = _made_here()
     facts = _play(twist)
     assert facts.shortcoming() == shortcoming
     assert facts.to_json()["ok"] is False
-    assert set(runs.find()) <= before
+    assert _made_here() <= before
 
 
 def test_a_party_that_never_ends_is_told_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +217,7 @@ def test_a_mediator_that_ends_badly_is_told() -> None:
     assert facts.shortcoming() == "the mediator ended with exit code 3 when it was told to end"
 
 
+@pytest.mark.alone
 def test_three_parties_behind_nats_run_the_auction_and_leave_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lab", "demo", "--json"],
@@ -244,6 +244,12 @@ def test_three_parties_behind_nats_run_the_auction_and_leave_nothing() -> None:
     assert facts["cleanup"] == {"interfaces": 0, "namespaces": 0, "processes": 0, "keys": 0}
     # Seconds are a busy machine's as much as ours: they are shown, not judged.
     print(f"mesh {facts['mesh_seconds']} s, {facts['total_seconds']} s in all")
+
+
+def _made_here() -> set[str]:
+    """Of all labs on this machine those that this process made."""
+    mine = f"didmesh-lab-{os.getpid()}-"
+    return {run for run in runs.find() if run.startswith(mine)}
 
 
 def _play(twist: str, mediator: str = MEDIATOR) -> Facts:
