@@ -15,7 +15,7 @@ test:  ## every test; those that need root or a foreign peer say so when they sk
 	@scripts/interop
 	@# Most of them wait for a network or a timer; a file stays together, with what it has set up.
 	@# What takes too long beside others is judged by itself; both verdicts are printed.
-	@$(PY) -m pytest -n 3 --dist loadfile --durations 15 -m "not alone" || { \
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15 -m "not alone" || { \
 		echo "what failed beside others, once more, alone:"; \
 		$(PY) -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	@$(PY) -m pytest -m alone

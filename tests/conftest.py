@@ -1,6 +1,8 @@
 """Which tests can run here; a test that cannot says why."""
 
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -9,10 +11,25 @@ settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        begin_with_what_takes_longest(items)
     if os.geteuid() == 0:
         return
     reason = pytest.mark.skip(reason="needs root: it makes network namespaces")
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(reason)
+
+
+def begin_with_what_takes_longest(items: list[pytest.Item]) -> None:
+    """Whole files, so that none is left alone with the end of a run.
+
+    As workers of xdist take them in this order (`--no-loadscope-reorder`).
+    """
+    slow: Counter[Path] = Counter()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            sessions = "internet" in getattr(item, "fixturenames", ())  # of several real agents
+            slow[item.path] += 10 if sessions else 1
+    items.sort(key=lambda item: slow[item.path], reverse=True)
