@@ -18,7 +18,7 @@ test:  ## every test; those that need root or a foreign peer say so when they sk
 	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15 -m "not alone" || { \
 		echo "what failed beside others, once more, alone:"; \
 		$(PY) -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
-	@$(PY) -m pytest -m alone
+	@$(PY) -m pytest -m alone $$(grep -rl --include "*.py" mark.alone tests)
 	@$(PY) -m fuzz --seconds 60
 
 check:  ## style, types, and the direction of imports
