@@ -2,10 +2,13 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.browser import Chromium, chromium
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
@@ -20,6 +23,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(reason)
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chromium]:
+    """One browser for all tests of a file, each of which opens a page of its own."""
+    with chromium() as running:
+        yield running
 
 
 def begin_with_what_takes_longest(items: list[pytest.Item]) -> None:

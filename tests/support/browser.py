@@ -8,12 +8,14 @@ import ctypes
 import itertools
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,48 +125,89 @@ class Tab:
         file.write_bytes(base64.b64decode(result["data"]))
 
 
-@asynccontextmanager
-async def tab(*arguments: str, namespace: Path | None = None) -> AsyncIterator[Tab]:
-    """A browser with one page; in a network namespace it reaches that one's loopback."""
-    browser = find_browser()
-    assert browser is not None
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        started = await asyncio.create_subprocess_exec(
-            *([] if namespace is None else ["nsenter", f"--net={namespace}", "--"]),
-            browser,
-            "--headless=new",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={profile}",
-            "--no-first-run",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--hide-scrollbars",
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
-            *arguments,
-            "about:blank",
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            async with aiohttp.ClientSession(connector=_connector(namespace)) as http:
-                address = await _address(Path(profile), http)
-                async with http.ws_connect(address, max_msg_size=0) as socket:
-                    page = Tab(socket)
-                    reader = asyncio.create_task(page.read())
+class Chromium:
+    """A browser that runs; each page that is opened in it knows nothing of the others."""
+
+    def __init__(self, profile: Path, namespace: Path | None) -> None:
+        self._profile = profile
+        self._namespace = namespace
+
+    @asynccontextmanager
+    async def tab(self) -> AsyncIterator[Tab]:
+        async with aiohttp.ClientSession(connector=_connector(self._namespace)) as http:
+            address = f"ws://127.0.0.1:{await self._port_and_path()}"
+            async with _connected(http, address) as browser:
+                context = await browser.call("Target.createBrowserContext")
+                target = await browser.call("Target.createTarget", url="about:blank", **context)
+                host = address.split("/devtools")[0]
+                async with _connected(http, f"{host}/devtools/page/{target['targetId']}") as page:
                     for domain in ("Page", "Log", "Runtime"):
                         await page.call(f"{domain}.enable")
                     yield page
-                    await page.call("Browser.close")
-                    reader.cancel()
+                await browser.call("Target.disposeBrowserContext", **context)
+
+    async def _port_and_path(self) -> str:
+        """Where the browser itself is spoken to."""
+        file = self._profile / "DevToolsActivePort"
+        async with asyncio.timeout(60):
+            while not file.exists() or "\n" not in file.read_text():
+                await asyncio.sleep(0.05)
+        return "".join(file.read_text().splitlines()[:2])
+
+
+@contextmanager
+def chromium(*arguments: str, namespace: Path | None = None) -> Iterator[Chromium]:
+    """In a network namespace it reaches that one's loopback."""
+    browser = find_browser()
+    assert browser is not None
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        started = subprocess.Popen(
+            [
+                *([] if namespace is None else ["nsenter", f"--net={namespace}", "--"]),
+                browser,
+                "--headless=new",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={profile}",
+                "--no-first-run",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                *(["--no-sandbox"] if os.geteuid() == 0 else []),
+                *arguments,
+                "about:blank",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield Chromium(Path(profile), namespace)
         finally:
-            if started.returncode is None:
-                try:
-                    async with asyncio.timeout(10):
-                        await started.wait()
-                except TimeoutError:
-                    started.kill()
-                    await started.wait()
+            started.terminate()
+            try:
+                started.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.wait()
+
+
+@asynccontextmanager
+async def tab(*arguments: str, namespace: Path | None = None) -> AsyncIterator[Tab]:
+    """A browser with one page."""
+    with chromium(*arguments, namespace=namespace) as browser:
+        async with browser.tab() as page:
+            yield page
+
+
+@asynccontextmanager
+async def _connected(http: aiohttp.ClientSession, address: str) -> AsyncIterator[Tab]:
+    async with http.ws_connect(address, max_msg_size=0) as socket:
+        connected = Tab(socket)
+        reader = asyncio.create_task(connected.read())
+        try:
+            yield connected
+        finally:
+            reader.cancel()
 
 
 def _connector(namespace: Path | None) -> aiohttp.TCPConnector:
@@ -183,19 +226,3 @@ def socket_in(namespace: Path, address: Any) -> socket.socket:
 
     with ThreadPoolExecutor(1) as pool:  # only this thread moves there
         return pool.submit(make).result()
-
-
-async def _address(profile: Path, http: aiohttp.ClientSession) -> str:
-    """Of the one page that is open."""
-    file = profile / "DevToolsActivePort"
-    async with asyncio.timeout(60):
-        while not file.exists() or "\n" not in file.read_text():
-            await asyncio.sleep(0.05)
-        port = file.read_text().splitlines()[0]
-        while True:
-            async with http.get(f"http://127.0.0.1:{port}/json") as answer:
-                pages = [each for each in await answer.json() if each["type"] == "page"]
-            if pages:
-                address: str = pages[0]["webSocketDebuggerUrl"]
-                return address
-            await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ from agent.profile import Choice
 from agent.rootless.probe import Obstacle
 from tests.support import looks
 from tests.support.axe import faults
-from tests.support.browser import Tab, find_browser, tab
+from tests.support.browser import Chromium, Tab, find_browser
 from tests.support.internet import MANIFEST
 from tests.support.sessions import transcripts
 from tests.support.stub_mediator import StubMediator
@@ -34,8 +34,8 @@ MARKUP = "<img src=x onerror=document.title='broken'>"
 
 
 @pytest.fixture
-async def browser(server: PageServer) -> AsyncIterator[Tab]:
-    async with tab() as opened:
+async def browser(chrome: Chromium, server: PageServer) -> AsyncIterator[Tab]:
+    async with chrome.tab() as opened:
         await opened.look(*looks.SIZES["wide"])
         await opened.open(server.url)
         yield opened
@@ -55,9 +55,9 @@ async def test_a_reloaded_page_goes_on(browser: Tab) -> None:
 
 
 async def test_a_newcomer_makes_an_identity_and_finds_the_link_in_its_place(
-    empty_server: PageServer,
+    chrome: Chromium, empty_server: PageServer
 ) -> None:
-    async with StubMediator().running() as stub, tab() as browser:
+    async with StubMediator().running() as stub, chrome.tab() as browser:
         await browser.open(empty_server.url)
         await browser.until("document.querySelector('[name=mediator]')")
         assert not await browser.evaluate("document.querySelector('#views').offsetHeight > 0")
@@ -77,8 +77,10 @@ async def test_a_newcomer_makes_an_identity_and_finds_the_link_in_its_place(
         assert browser.complaints == []
 
 
-async def test_without_the_token_the_page_shows_nothing(server: PageServer) -> None:
-    async with tab() as stranger:
+async def test_without_the_token_the_page_shows_nothing(
+    chrome: Chromium, server: PageServer
+) -> None:
+    async with chrome.tab() as stranger:
         await stranger.open(f"http://127.0.0.1:{server.guard.port}/")
         shown = await stranger.until(
             "document.querySelector('main .trouble') && document.body.innerText"
@@ -87,16 +89,18 @@ async def test_without_the_token_the_page_shows_nothing(server: PageServer) -> N
     assert "the token is missing or wrong" in shown
 
 
-async def test_no_page_can_frame_it(server: PageServer, tmp_path: Path) -> None:
+async def test_no_page_can_frame_it(chrome: Chromium, server: PageServer, tmp_path: Path) -> None:
     frame = tmp_path / "frame.html"
     frame.write_text(f'<iframe src="{server.url}"></iframe>')
-    async with tab() as hostile:
+    async with chrome.tab() as hostile:
         await hostile.open(frame.as_uri())
         await asyncio.sleep(0.5)
         assert any("frame" in complaint.lower() for complaint in hostile.complaints)
 
 
-async def test_no_page_can_speak_to_its_server(server: PageServer, tmp_path: Path) -> None:
+async def test_no_page_can_speak_to_its_server(
+    chrome: Chromium, server: PageServer, tmp_path: Path
+) -> None:
     """Not even one that has got hold of the token."""
     url = f"http://127.0.0.1:{server.guard.port}/api/ask"
     page = tmp_path / "page.html"
@@ -106,7 +110,7 @@ async def test_no_page_can_speak_to_its_server(server: PageServer, tmp_path: Pat
         "Authorization": f"Bearer {server.guard.token}",
         "Content-Type": "application/json",
     }
-    async with tab() as hostile:
+    async with chrome.tab() as hostile:
         await hostile.open(page.as_uri())
         got = await hostile.evaluate(
             f"fetch({json.dumps(url)}, {json.dumps(order)}).then(a => a.text(), e => 'kept out')"

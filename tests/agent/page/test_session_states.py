@@ -21,7 +21,7 @@ from agent.launch.program import load_folder
 from agent.page.server import PageServer
 from tests.support import looks
 from tests.support.axe import faults
-from tests.support.browser import Tab, find_browser, tab
+from tests.support.browser import Chromium, Tab, find_browser
 from tests.support.internet import MANIFEST
 from tests.support.sessions import make_parties, transcripts
 
@@ -33,6 +33,7 @@ TELLER = """
 import json, os, pathlib, signal, sys
 if sys.argv[1] not in ("host", "join", "run"):
     os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # so that it waits for us, too
 told = json.loads(pathlib.Path(os.environ["TOLD"]).read_text())
 for event in told["events"]:
     print(json.dumps(event), flush=True)
@@ -192,11 +193,11 @@ NAMES = list(states("did:example:me", {}))
 
 @pytest.fixture
 async def browser(
-    server: PageServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    chrome: Chromium, server: PageServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Tab]:
     monkeypatch.setattr("agent.page.job.AGENT", (sys.executable, "-c", TELLER))
     monkeypatch.setenv("TOLD", str(tmp_path / "told.json"))
-    async with tab() as opened:
+    async with chrome.tab() as opened:
         yield opened
 
 

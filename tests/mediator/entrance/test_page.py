@@ -14,7 +14,7 @@ import pytest
 from mediator.app import Mediator
 from mediator.cli import run
 from messaging.protocols.out_of_band import Invitation
-from tests.support.browser import Tab, find_browser, tab
+from tests.support.browser import Chromium, Tab, find_browser
 
 WIDTHS = {"phone": (390, 844), "wide": (1280, 900)}
 in_a_browser = [
@@ -100,8 +100,8 @@ async def test_a_closed_mediator_says_so_instead_of_inviting(
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Tab]:
-    async with tab() as browser:
+async def browser(chrome: Chromium) -> AsyncIterator[Tab]:
+    async with chrome.tab() as browser:
         yield browser
 
 
