@@ -28,14 +28,14 @@ from mediator.stores.postgres_database import (
     MOVED,
     NOTED,
     SCHEMA,
+    TRIES,
+    changing_tables,
     connected,
     noting_lock,
     prepare,
     stop_noting,
     words,
 )
-
-TRIES = 10  # of taking locks that mediators take in another order
 
 _SELECT = {
     "counter": "SELECT coalesce(sum(unknown_recipient), 0)::bigint,"
@@ -129,7 +129,7 @@ async def _note(connection: Any) -> None:
     table_and_id, _, function = _NOTE.format(noted=NOTED, key="id").partition(";")
     other = _NOTE.format(noted=NOTED, key="recipient").partition(";")[2]
     tables = [(table.name, table.key) for table in GROWING]
-    await _changing_tables(
+    await changing_tables(
         connection,
         f"{table_and_id};{function}{other}",
         *(
@@ -138,19 +138,6 @@ async def _note(connection: Any) -> None:
             for name, key in tables
         ),
     )
-
-
-async def _changing_tables(connection: Any, *statements: str) -> None:
-    """All or nothing; once more if a mediator held the locks in another order."""
-    for left in reversed(range(TRIES)):
-        try:
-            async with connection.transaction():
-                for statement in statements:
-                    await connection.execute(statement)
-                return
-        except asyncpg.DeadlockDetectedError:
-            if not left:
-                raise
 
 
 async def _refuse_changes(connection: Any, target: Place) -> None:

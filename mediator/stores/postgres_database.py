@@ -37,6 +37,7 @@ COMMAND_TIMEOUT = 10.0
 PATIENCE = 8.0  # seconds in which a lost database may come back before a caller is refused
 RETRY = 0.1
 HEARTBEAT = 15.0  # seconds between looks whether the listening connection is alive
+TRIES = 10  # of taking locks that mediators take in another order
 
 LOST = (
     OSError,
@@ -247,7 +248,7 @@ async def check_here(connection: Any, place: PostgresUrl, leaving: bool = False)
         raise DatabaseError(
             place, f"moving to {there} broke off", "run `mediator migrate` again, as before"
         )
-    await connection.execute(f"DROP FUNCTION refuse_{MOVED} CASCADE; DROP TABLE {MOVED}")
+    await changing_tables(connection, f"DROP FUNCTION refuse_{MOVED} CASCADE; DROP TABLE {MOVED}")
 
 
 @contextlib.asynccontextmanager
@@ -263,9 +264,22 @@ async def noting_lock(connection: Any) -> AsyncIterator[bool]:
 
 async def stop_noting(connection: Any) -> None:
     if await _has_table(connection, NOTED):
-        await connection.execute(
-            f"DROP FUNCTION note_id, note_recipient CASCADE; DROP TABLE {NOTED}"
+        await changing_tables(
+            connection, f"DROP FUNCTION note_id, note_recipient CASCADE; DROP TABLE {NOTED}"
         )
+
+
+async def changing_tables(connection: Any, *statements: str) -> None:
+    """All or nothing; once more if a mediator held the locks in another order."""
+    for left in reversed(range(TRIES)):
+        try:
+            async with connection.transaction():
+                for statement in statements:
+                    await connection.execute(statement)
+                return
+        except asyncpg.DeadlockDetectedError:
+            if not left:
+                raise
 
 
 async def _has_table(connection: Any, name: str) -> bool:

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
 from mediator.errors import DataFileError, MediatorError
 from mediator.settings.config import Limits
 from mediator.settings.places import Place, PostgresUrl
-from mediator.stores import copying
+from mediator.stores import copying, postgres_copying, postgres_database
 from mediator.stores.copying import copy_store
 from mediator.stores.interface import Store, StoreUnavailable
 from mediator.stores.opening import open_administration, open_store
@@ -32,6 +33,7 @@ NO_LIMITS = [
     for kind in ("rate", "burst")
     for word in (f"--limits-{name}-{kind}", "1000000")
 ]
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 KINDS = {
     "file to database": ("file", "database"),
     "database to file": ("database", "file"),
@@ -243,6 +245,34 @@ async def test_what_a_killed_copy_left_goes_when_a_mediator_starts(tmp_path: Pat
     assert not await _is_noting(path)
 
 
+@pytest.mark.parametrize(
+    ("held", "wanted"), [("account", "parcel"), ("parcel", "account")], ids=["first", "last"]
+)
+async def test_the_end_of_a_copy_goes_through_whatever_mediators_hold_and_want(
+    postgres: Cluster, held: str, wanted: str
+) -> None:
+    """It locks all tables, one after the other; the database breaks off who waits in a circle."""
+    place = PostgresUrl(postgres.database())
+    async with (
+        open_store(place, ROOMY),
+        postgres_database.connected(place) as copying,
+        postgres_database.connected(place) as using,
+    ):
+        await postgres_copying._note(copying)
+        with suppress(asyncpg.DeadlockDetectedError):  # it, which tries again, or we
+            async with using.transaction():
+                await using.execute(f"LOCK TABLE {held} IN ROW EXCLUSIVE MODE")
+                ending = asyncio.create_task(postgres_database.stop_noting(copying))
+                async with asyncio.timeout(30):
+                    while not await using.fetchval(
+                        "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                    ):
+                        await asyncio.sleep(0.02)
+                await using.execute(f"LOCK TABLE {wanted} IN ROW EXCLUSIVE MODE")
+        await ending
+        assert not await _is_noting(place)
+
+
 async def test_a_file_that_is_not_there_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="no such file"):
         await copy_store(tmp_path / "old.db", tmp_path / "new.db")
@@ -302,9 +332,7 @@ async def _is_noting(place: Place) -> bool:
         with sqlite3.connect(place) as db:
             names = db.execute("SELECT name FROM sqlite_master WHERE name GLOB 'noted*'")
             return bool(names.fetchall())
-    from mediator.stores.postgres_database import connected
-
-    async with connected(place) as connection:
+    async with postgres_database.connected(place) as connection:
         return bool(
             await connection.fetchval(
                 "SELECT count(*) FROM pg_trigger WHERE tgname = 'noted'"
