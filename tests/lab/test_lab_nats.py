@@ -14,7 +14,6 @@ from lab.nat import AD, APD, EIM, Nat, NatKind, Ports
 from lab.topology import Lab
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root"),
