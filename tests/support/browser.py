@@ -156,7 +156,7 @@ class Chromium:
 
 
 @contextmanager
-def chromium(*arguments: str, namespace: Path | None = None) -> Iterator[Chromium]:
+def chromium(namespace: Path | None = None) -> Iterator[Chromium]:
     """In a network namespace it reaches that one's loopback."""
     browser = find_browser()
     assert browser is not None
@@ -172,8 +172,10 @@ def chromium(*arguments: str, namespace: Path | None = None) -> Iterator[Chromiu
                 "--disable-gpu",
                 "--disable-dev-shm-usage",
                 "--hide-scrollbars",
+                "--disable-extensions",
+                "--disable-background-networking",
+                "--disable-component-update",
                 *(["--no-sandbox"] if os.geteuid() == 0 else []),
-                *arguments,
                 "about:blank",
             ],
             stdout=subprocess.DEVNULL,
@@ -192,9 +194,9 @@ def chromium(*arguments: str, namespace: Path | None = None) -> Iterator[Chromiu
 
 
 @asynccontextmanager
-async def tab(*arguments: str, namespace: Path | None = None) -> AsyncIterator[Tab]:
+async def tab(namespace: Path | None = None) -> AsyncIterator[Tab]:
     """A browser with one page."""
-    with chromium(*arguments, namespace=namespace) as browser:
+    with chromium(namespace) as browser:
         async with browser.tab() as page:
             yield page
 
