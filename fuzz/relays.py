@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import ipaddress
 import json
 import struct
@@ -100,30 +100,28 @@ def relay_answers() -> Target:
 
 
 def relay_frames() -> Target:
-    """The bytes of a stream to a relay, and what its frames hold."""
-    from agent.connection.http_tunnel import Refused, read_frame
-    from traversal.relay_frames import MAX_FRAME, MalformedBatch, batch, datagrams_of
-
-    loop = asyncio.new_event_loop()
-
-    async def read(data: bytes) -> list[bytes]:
-        reader = asyncio.StreamReader(limit=2 * MAX_FRAME)
-        reader.feed_data(data)
-        reader.feed_eof()
-        contents = []
-        try:
-            while True:
-                contents.append((await read_frame(reader))[1])
-        except (Refused, asyncio.IncompleteReadError):
-            return contents
+    """The bytes of a stream to or from a relay, and what its frames hold."""
+    from traversal.relay_frames import Frames, MalformedBatch, MalformedFrame, batch, runs_of
+    from traversal.relay_server import sorted_out
 
     def feed(data: bytes) -> None:
-        for content in (data, *loop.run_until_complete(read(data))):
+        contents, masked = [bytearray(data)], bool(data[:1] and data[0] & 1)
+        frames, step = Frames(masked=masked), data[0] or 1 if data else 1
+        with contextlib.suppress(MalformedFrame):
+            for start in range(1, len(data), step):
+                for _, content in frames.feed(data[start : start + step]):
+                    contents.append(bytearray(content))
+        for content in contents:
             try:
-                datagrams = list(datagrams_of(content))
+                runs = list(runs_of(content))
             except MalformedBatch:
                 continue
-            assert batch(datagrams) == content
+            sent = [data for run in runs for data in run.datagrams()]
+            again = runs_of(b"".join(batch(runs)))
+            assert [data for run in again for data in run.datagrams()] == sent
+            for run in runs:
+                passing, binds = sorted_out(run)
+                assert sum(one.number for one in passing) + len(binds) <= run.number
 
     return feed
 

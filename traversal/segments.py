@@ -1,54 +1,74 @@
-"""Many datagrams for one destination in few calls of the kernel, which cuts them apart again.
+"""Runs: many datagrams in one piece of memory, as the kernel hands them over and takes them.
 
-And the other way: many from one source, of one size but the last, which it hands over in one.
-Source: Linux, udp(7), UDP_SEGMENT and UDP_GRO.
+Whoever relays a stream handles runs, not datagrams: one call of the kernel, one look, one copy for
+dozens. Source: Linux, udp(7), UDP_SEGMENT and UDP_GRO.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-MAX_SEGMENTS = 32  # of one call; the kernel takes 64
+MAX_SEGMENTS = 64  # of one call
 MAX_BYTES = 65_000  # of one call, headers not counted
 _INT = struct.Struct("=i")
 BESIDE = 24  # bytes of room for that: CMSG_SPACE of an int
 # The kernel, the way or the interface cannot: a datagram that is cut must fit the MTU, for one.
 _CANNOT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
-
-def runs(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The datagrams in their order, neighbours together that one call can send.
-
-    All of a run are of one size; only the last may be shorter, and none is empty but alone.
-    """
-    start = 0
-    while start < len(datagrams):
-        size = total = len(datagrams[start])
-        end = start + 1
-        while (
-            end < len(datagrams)
-            and end - start < MAX_SEGMENTS
-            and len(datagrams[end - 1]) == size
-            and 0 < len(datagrams[end]) <= size
-            and total + len(datagrams[end]) <= MAX_BYTES
-        ):
-            total += len(datagrams[end])
-            end += 1
-        yield datagrams[start:end]
-        start = end
+Data: TypeAlias = bytes | bytearray | memoryview
 
 
-def cut(data: bytes, beside: Iterable[tuple[int, int, bytes]]) -> list[bytes]:
-    """The datagrams in what one call of `recvmsg` gave, with what it said `beside`."""
+class Run(NamedTuple):
+    """Datagrams of `size` bytes each; only the last may be shorter, and none is empty."""
+
+    size: int
+    data: Data
+
+    @property
+    def number(self) -> int:
+        return -(-len(self.data) // self.size)
+
+    def datagrams(self) -> list[bytes]:
+        data, size = self.data, self.size
+        return [bytes(data[start : start + size]) for start in range(0, len(data), size)]
+
+
+def single(data: Data) -> Run:
+    """A run of one; the datagram is not empty."""
+    return Run(len(data), data)
+
+
+def received(data: Data, beside: Iterable[tuple[int, int, bytes]]) -> Run:
+    """What one call of `recvmsg` gave, not empty, with what it said `beside`."""
     for level, kind, value in beside:
         if (level, kind) == (SOL_UDP, UDP_GRO):
-            size: int = _INT.unpack_from(value)[0]
-            return [data[start : start + size] for start in range(0, len(data), size)]
-    return [data]
+            return Run(min(_INT.unpack_from(value)[0], len(data)), data)
+    return single(data)
+
+
+def joined(runs: Iterable[Run]) -> Iterator[tuple[int, int, list[Data]]]:
+    """Neighbours that make one run: the size of its datagrams, its bytes in all, and its pieces."""
+    size, total, pieces = 0, 0, list[Data]()
+    for run in runs:
+        length = len(run.data)
+        if (
+            pieces
+            and total % size == 0
+            and total + length <= MAX_BYTES
+            and (run.size == size or run.size == length < size)
+        ):
+            total += length
+            pieces.append(run.data)
+        else:
+            if pieces:
+                yield size, total, pieces
+            size, total, pieces = run.size, length, [run.data]
+    if pieces:
+        yield size, total, pieces
 
 
 class Segments:
@@ -59,29 +79,38 @@ class Segments:
         self._destination = destination
         self._can_cut = True
 
-    def send(self, datagrams: Sequence[bytes]) -> None:
+    def send(self, runs: Iterable[Run]) -> None:
         """Never raises: what finds a full queue, or nobody, is lost like any datagram."""
-        if len(datagrams) > 1 and self._can_cut:
-            for run in runs(datagrams):
-                self._send_run(run)
-        else:
-            self._send_each(datagrams)
+        for size, total, pieces in joined(runs):
+            most = min(MAX_SEGMENTS, MAX_BYTES // size) * size if size < total else total
+            if total <= most:
+                self._send(size, total, pieces)
+            else:
+                whole = memoryview(b"".join(pieces))
+                for start in range(0, total, most):
+                    part = whole[start : start + most]
+                    self._send(size, len(part), [part])
 
-    def _send_run(self, run: Sequence[bytes]) -> None:
-        if len(run) == 1 or not self._can_cut:
-            self._send_each(run)
-            return
-        size = struct.pack("=H", len(run[0]))
-        try:
-            self._sendmsg(run, [(SOL_UDP, UDP_SEGMENT, size)], 0, self._destination)
-        except OSError as error:
-            if error.errno in _CANNOT:
-                self._can_cut = False
-                self._send_each(run)
-
-    def _send_each(self, datagrams: Sequence[bytes]) -> None:
-        for data in datagrams:
+    def _send(self, size: int, total: int, pieces: list[Data]) -> None:
+        if total <= size:
+            self._send_one(pieces)
+        elif self._can_cut:
+            beside = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
             try:
-                self._sendmsg((data,), (), 0, self._destination)
-            except OSError:
-                continue
+                self._sendmsg(pieces, beside, 0, self._destination)
+            except OSError as error:
+                if error.errno in _CANNOT:
+                    self._can_cut = False
+                    self._send_each(size, pieces)
+        else:
+            self._send_each(size, pieces)
+
+    def _send_each(self, size: int, pieces: list[Data]) -> None:
+        for data in Run(size, b"".join(pieces)).datagrams():
+            self._send_one([data])
+
+    def _send_one(self, pieces: list[Data]) -> None:
+        try:
+            self._sendmsg(pieces, (), 0, self._destination)
+        except OSError:
+            return

@@ -14,11 +14,11 @@ import os
 import socket
 import ssl
 import urllib.request
+from collections.abc import Callable
+from typing import cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from agent.connection.masking import MASK_SIZE, unmasked
 from resolvers.guarded import Policy, vetted
-from traversal.relay_frames import MAX_FRAME
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_HEAD = 16 * 1024  # bytes of an answer's head
@@ -29,9 +29,63 @@ class Refused(Exception):
     """Somebody on the way answers, but not what a WebSocket needs."""
 
 
-async def connect(
-    url: str, context: ssl.SSLContext, policy: Policy | None = None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+class Stream(asyncio.Protocol):
+    """One connection: answers of HTTP are awaited, then `take` gets every piece as it comes.
+
+    `asyncio`'s own streams copy each piece twice more, and wake a task for it.
+    """
+
+    transport: asyncio.Transport  # from `connection_made` on
+
+    def __init__(self) -> None:
+        self._read = bytearray()
+        self._came = asyncio.Event()
+        self._take: Callable[[bytes], None] | None = None
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._take is None:
+            self._read += data
+            self._came.set()
+            if len(self._read) > MAX_HEAD:
+                self.transport.abort()
+        else:
+            self._take(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.lost.set()
+        self._came.set()
+
+    async def head(self) -> list[str]:
+        """The lines of an answer's head. Raises: Refused."""
+        while (end := self._read.find(b"\r\n\r\n")) < 0:
+            if self.lost.is_set():
+                raise Refused("an answer without an end")
+            self._came.clear()
+            await self._came.wait()
+        lines = self._read[:end].decode("latin-1").split("\r\n")
+        del self._read[: end + 4]
+        return lines
+
+    async def start_tls(self, context: ssl.SSLContext, hostname: str | None) -> None:
+        loop = asyncio.get_running_loop()
+        transport = await loop.start_tls(self.transport, self, context, server_hostname=hostname)
+        if transport is None:
+            raise Refused("the connection ended before TLS began")
+        self.transport = transport
+
+    def hand_over(self, take: Callable[[bytes], None]) -> None:
+        """From now on; what has come already first."""
+        self._take = take
+        if self._read:
+            take(bytes(self._read))
+            self._read.clear()
+
+
+async def connect(url: str, context: ssl.SSLContext, policy: Policy | None = None) -> Stream:
     """An open WebSocket, after its handshake; where the policy, if any, allows it.
 
     Raises: Refused, TargetRefused, OSError.
@@ -43,30 +97,17 @@ async def connect(
     host, port = _place(target if proxy is None else proxy)
     if proxy is None and policy is not None:
         host = await _allowed_address(host, port, policy)
-    reader, writer = await asyncio.open_connection(host, port, limit=2 * MAX_FRAME)
+    _, stream = await asyncio.get_running_loop().create_connection(Stream, host, port)
     try:
         if proxy is not None:
-            await _ask_proxy(reader, writer, proxy, target)
+            await _ask_proxy(stream, proxy, target)
         if target.scheme == "wss":
-            await writer.start_tls(context, server_hostname=target.hostname)
-        await _shake_hands(reader, writer, target)
+            await stream.start_tls(context, target.hostname)
+        await _shake_hands(stream, target)
     except BaseException:
-        writer.transport.abort()
+        stream.transport.abort()
         raise
-    return reader, writer
-
-
-async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Opcode and content of one whole frame. Raises: Refused, IncompleteReadError."""
-    first, second = await reader.readexactly(2)
-    size = second & 0x7F
-    if size > 125:
-        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8))
-    if size > MAX_FRAME or not first & 0x80:
-        raise Refused("a frame that is too long, or in parts")
-    mask = await reader.readexactly(MASK_SIZE) if second & 0x80 else None
-    content = await reader.readexactly(size)
-    return first & 0xF, content if mask is None else unmasked(content, mask)
+    return stream
 
 
 async def _allowed_address(host: str, port: int, policy: Policy) -> str:
@@ -92,12 +133,7 @@ def _proxy_for(target: SplitResult) -> SplitResult | None:
     return proxy
 
 
-async def _ask_proxy(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    proxy: SplitResult,
-    target: SplitResult,
-) -> None:
+async def _ask_proxy(stream: Stream, proxy: SplitResult, target: SplitResult) -> None:
     authority = _authority(target)
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if proxy.username is not None:
@@ -105,19 +141,16 @@ async def _ask_proxy(
         lines.append(
             f"Proxy-Authorization: Basic {base64.b64encode(credentials.encode()).decode()}"
         )
-    status, _ = await _exchange(reader, writer, lines)
+    status, _ = await _exchange(stream, lines)
     if not 200 <= status < 300:
         raise Refused(f"the proxy refuses the connection with status {status}")
 
 
-async def _shake_hands(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: SplitResult
-) -> None:
+async def _shake_hands(stream: Stream, target: SplitResult) -> None:
     key = base64.b64encode(os.urandom(16)).decode()
     path = target.path or "/"
     status, headers = await _exchange(
-        reader,
-        writer,
+        stream,
         [
             f"GET {path}{'?' + target.query if target.query else ''} HTTP/1.1",
             f"Host: {_authority(target)}",
@@ -132,16 +165,10 @@ async def _shake_hands(
         raise Refused(f"no WebSocket is opened: status {status}")
 
 
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lines: list[str]
-) -> tuple[int, dict[str, str]]:
+async def _exchange(stream: Stream, lines: list[str]) -> tuple[int, dict[str, str]]:
     """Send a request without a body; status and headers of the answer."""
-    writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError as error:
-        raise Refused("an answer without an end") from error
-    first, *rest = head[:MAX_HEAD].decode("latin-1").split("\r\n")
+    stream.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    first, *rest = await stream.head()
     words = first.split()
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
         raise Refused("not an answer of HTTP")

@@ -19,8 +19,7 @@ from functools import cache
 from types import TracebackType
 from typing import Self
 
-from agent.connection.http_tunnel import Refused, connect, read_frame
-from agent.connection.masking import masked_frame
+from agent.connection.http_tunnel import Refused, Stream, connect
 from resolvers.guarded import GuardedError, Policy
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
@@ -30,14 +29,18 @@ from traversal.relay_frames import (
     MAX_DATAGRAM,
     PING,
     PONG,
+    Frames,
     MalformedBatch,
+    MalformedFrame,
     batch,
-    datagrams_of,
+    masked_frame,
+    runs_of,
 )
-from traversal.relay_server import is_bind
-from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Segments, cut
+from traversal.relay_server import all_wireguard, is_bind
+from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Data, Run, Segments, received, single
 
-READ_AT_ONCE = 64  # datagrams taken from the kernel in one turn of the loop
+READ_AT_ONCE = 64  # runs taken from the kernel in one turn of the loop
+READ_SIZE = 128 * 1024  # bytes of them, about; a frame holds a run more
 GATHER = 0.001  # seconds in which a stream's datagrams are gathered
 MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
 CONNECT_TIME = 10.0  # seconds
@@ -50,8 +53,6 @@ FAULTS = (
     TimeoutError,
     Refused,
     GuardedError,
-    asyncio.IncompleteReadError,
-    MalformedBatch,
 )
 
 
@@ -87,12 +88,12 @@ class WebSocketRelay:
         self.binding = RelayBinding(ticket, self.local, time.monotonic())
         self.dropped = 0  # datagrams that found the connection full or missing
         self.fault: str | None = None  # why there is no connection now
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
         self._gathering: asyncio.TimerHandle | None = None
 
     @property
     def bound(self) -> bool:
-        return self._writer is not None and self.binding.bound
+        return self._transport is not None and self.binding.bound
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._socket, self._read_local)
@@ -108,9 +109,9 @@ class WebSocketRelay:
         asyncio.get_running_loop().remove_reader(self._socket)
         if self._gathering is not None:
             self._gathering.cancel()
-        if self._writer is not None:
+        if self._transport is not None:
             self.binding.release(time.monotonic())
-            self._send_binds(self._writer)
+            self._send_binds(self._transport)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._socket.close()
@@ -120,55 +121,74 @@ class WebSocketRelay:
         while self.binding.refusal is None:
             try:
                 async with asyncio.timeout(CONNECT_TIME):
-                    reader, writer = await connect(self._url, self._context, self._policy)
+                    stream = await connect(self._url, self._context, self._policy)
                 wait = FIRST_WAIT
-                await self._use(reader, writer)
+                await self._use(stream)
             except FAULTS as error:
                 self.fault = str(error) or type(error).__name__
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
-    async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _use(self, stream: Stream) -> None:
         """Until the connection ends. A new one is a new address to the relay: bind afresh."""
         self.binding = RelayBinding(self._ticket, self.local, time.monotonic())
-        self._writer, self.fault = writer, None
-        binding = asyncio.create_task(self._keep_bound(writer))
+        self._frames = Frames(masked=False)
+        self._transport, self.fault = stream.transport, None
+        binding = asyncio.create_task(self._keep_bound(stream.transport))
         try:
-            while True:
-                opcode, content = await read_frame(reader)
+            stream.hand_over(self._hear)
+            await stream.lost.wait()
+            raise Refused(self.fault or "the relay is gone")
+        finally:
+            self._transport = None
+            binding.cancel()
+            await asyncio.gather(binding, return_exceptions=True)
+            stream.transport.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await stream.lost.wait()
+            stream.transport.abort()  # whoever does not agree that it is over
+
+    def _hear(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            for opcode, content in self._frames.feed(data):
                 if opcode == BINARY:
                     self._deliver(content)
                 elif opcode == PING:
-                    writer.write(masked_frame(content, PONG))
+                    transport.write(masked_frame([content], PONG))
                 elif opcode == CLOSE:
-                    writer.write(masked_frame(content[:2], CLOSE))
-                    raise Refused("the relay closed the WebSocket")
-        finally:
-            self._writer = None
-            binding.cancel()
-            await asyncio.gather(binding, return_exceptions=True)
-            writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(GOODBYE):
-                    await writer.wait_closed()
-            writer.transport.abort()  # whoever does not agree that it is over
+                    self.fault = "the relay closed the WebSocket"
+                    transport.write(masked_frame([content[:2]], CLOSE))
+                    transport.close()
+                    return
+        except (MalformedFrame, MalformedBatch) as error:
+            self.fault = str(error)
+            transport.abort()
 
-    def _deliver(self, content: bytes) -> None:
-        now, for_wireguard = time.monotonic(), []
-        for data in datagrams_of(content):
-            if not is_bind(data) or not self.binding.handle_datagram(data, self.local, now):
-                for_wireguard.append(data)
-        self._deliveries.send(for_wireguard)
+    def _deliver(self, content: Data) -> None:
+        runs: list[Run] = []
+        for run in runs_of(content):
+            if all_wireguard(run):
+                runs.append(run)
+            else:
+                runs += [single(data) for data in run.datagrams() if not self._is_ours(data)]
+        self._deliveries.send(runs)
 
-    async def _keep_bound(self, writer: asyncio.StreamWriter) -> None:
+    def _is_ours(self, data: bytes) -> bool:
+        return is_bind(data) and self.binding.handle_datagram(data, self.local, time.monotonic())
+
+    async def _keep_bound(self, transport: asyncio.Transport) -> None:
         while (at := self.binding.next_timer()) is not None:
             await asyncio.sleep(max(0.01, min(1.0, at - time.monotonic())))
-            self._send_binds(writer)
+            self._send_binds(transport)
 
-    def _send_binds(self, writer: asyncio.StreamWriter) -> None:
+    def _send_binds(self, transport: asyncio.Transport) -> None:
         binds = self.binding.datagrams_to_send(time.monotonic())
         if binds:
-            writer.write(masked_frame(batch([each.data for each in binds])))
+            transport.write(masked_frame(batch([single(each.data) for each in binds])))
 
     def _read_local(self) -> None:
         """Something waits. Where more than one does there is a stream, and what a moment brings
@@ -189,23 +209,23 @@ class WebSocketRelay:
 
     def _send_what_waits(self) -> int:
         """In one frame; how many datagrams there were."""
-        read: list[bytes] = []
+        read: list[Run] = []
         receive, wireguard = self._socket.recvmsg, self._wireguard
-        number = 0
-        while number < READ_AT_ONCE:
+        number = size = 0
+        while number < READ_AT_ONCE and size < READ_SIZE:
             try:
                 data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
             except OSError:  # nothing more, or an ICMP error for something we sent
                 break
-            datagrams = cut(data, beside)
-            number += len(datagrams)
-            if source == wireguard:
-                read += datagrams
-        writer = self._writer
-        if writer is None or writer.transport.get_write_buffer_size() > MAX_BUFFER:
-            self.dropped += len(read)
+            number += 1
+            size += len(data)
+            if source == wireguard and data:
+                read.append(received(data, beside))
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() > MAX_BUFFER:
+            self.dropped += sum(run.number for run in read)
         elif read:
-            writer.write(masked_frame(batch(read)))
+            transport.write(masked_frame(batch(read)))
         return number
 
 

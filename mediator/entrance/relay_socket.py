@@ -1,139 +1,201 @@
 """`GET /relay/1.0`: a side of a relayed pair that has no UDP, on a WebSocket.
 
 Its frames hold batches of datagrams (`traversal/relay_frames.py`), binds among them. What goes to
-it is written once a turn of the loop; while the other end does not read, the oldest goes.
+it is written at once; while the other end does not read, the oldest goes. Frames are read here: the
+HTTP library queues and copies each, and wakes a task for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
+import hashlib
 import secrets
 import socket
+import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Literal
 
-from aiohttp import WSMsgType, web
+from aiohttp import hdrs, web
 
 from mediator.entrance.connections import GuardedConnection
 from mediator.guard.limits import TokenBuckets
 from mediator.relay.service import Relay
-from traversal.relay_frames import MalformedBatch, batch, datagrams_of, frame
-from traversal.relay_server import Channel, is_bind
+from traversal.relay_frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    Frames,
+    MalformedBatch,
+    MalformedFrame,
+    OversizedFrame,
+    batch,
+    frame,
+    runs_of,
+)
+from traversal.relay_server import Channel, sorted_out
+from traversal.segments import Data, Run, single
 
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing more is written
-MAX_WAITING = 256  # datagrams that wait then
+MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
 FULL_WAIT = 0.005  # seconds until another look at a full buffer
-BATCH = 64 * 1024  # bytes of a frame, about
 BINDS, BINDS_AT_ONCE = 5.0, 30  # a second
 BIND_WITHIN = 10.0  # seconds; and for as long as it is bound no longer
-POLICY, UNSUPPORTED = 1008, 1003  # why a WebSocket is closed, RFC 6455 7.4.1
+GOODBYE = 2.0  # seconds for the other end to agree that it closes
+# Why a WebSocket is closed, RFC 6455 7.4.1
+PROTOCOL, UNSUPPORTED, POLICY, TOO_BIG = 1002, 1003, 1008, 1009
+
+
+def upgraded(request: web.BaseRequest) -> web.StreamResponse:
+    """What says yes to a request for a WebSocket. Source: RFC 6455, section 4.2.2."""
+    key = request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
+    proof = hashlib.sha1(key.encode() + GUID).digest()  # noqa: S324  RFC 6455 wants it
+    response = web.StreamResponse(status=101)
+    response.headers[hdrs.UPGRADE] = "websocket"
+    response.headers[hdrs.CONNECTION] = "upgrade"
+    response.headers[hdrs.SEC_WEBSOCKET_ACCEPT] = base64.b64encode(proof).decode()
+    response.force_close()
+    return response
 
 
 class RelaySocket:
-    """One socket, from its first frame to its last."""
+    """One socket, from its first frame to its last; a parser of its connection's bytes."""
 
-    def __init__(
-        self,
-        relay: Relay,
-        websocket: web.WebSocketResponse[Literal[False]],
-        connection: GuardedConnection,
-    ) -> None:
+    def __init__(self, relay: Relay, connection: GuardedConnection) -> None:
         self._relay = relay
-        self._socket = websocket
         self._connection = connection
         self._channel = Channel(f"websocket {secrets.token_hex(16)}")
+        self._frames = Frames(masked=True)
         self._binds = TokenBuckets(BINDS, BINDS_AT_ONCE)
-        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._planned = False
+        self._waiting: deque[Run] = deque()
+        self._size_waiting = 0
+        self._full = False  # of what the other end has not read
         self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._closing = False
 
     async def serve(self) -> None:
         transport = self._connection.transport
-        if transport is not None:
-            transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_BUFFER
-            )
+        if transport is None:
+            return
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_BUFFER
+        )
         self._relay.enter(self._channel, self._send)
+        self._connection.keep_alive(False)
         watching = asyncio.create_task(self._close_unbound())
         try:
-            with contextlib.suppress(ConnectionError):
-                await self._read()
+            self._connection.set_parser(self)  # type: ignore[arg-type]  # by its two methods
+            await self._over.wait()
         finally:
             self._relay.leave(self._channel)
-            self._waiting.clear()
+            self._clear()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
-    async def _read(self) -> None:
-        async for message in self._socket:
-            data = message.data
-            if message.type is WSMsgType.BINARY:
-                self._connection.whole()
-                try:
-                    self._forward(data)
-                except MalformedBatch:
-                    await self._socket.close(code=UNSUPPORTED, message=b"not a batch")
-                except _TooManyBinds:
-                    await self._socket.close(code=POLICY, message=b"too many binds")
-            elif message.type is WSMsgType.TEXT:
-                await self._socket.close(code=UNSUPPORTED, message=b"binary frames only")
-            elif message.type is WSMsgType.PING and not self._binds.take(None):
-                await self._socket.pong(data)
-            self._connection.finished(len(data) if isinstance(data, bytes) else 0)
+    async def close(self, *, code: int, message: bytes) -> None:
+        """Returns once the other end agrees, or has had its time to."""
+        self._hang_up(code, message.decode())
+        await self._over.wait()
 
-    def _forward(self, content: bytes) -> None:
-        datagrams: list[bytes] = []
-        for data in datagrams_of(content):
-            if is_bind(data):
-                self._pass_on(datagrams)
-                datagrams = []
-                self._hear_bind(data)
-            else:
-                datagrams.append(data)
-        self._pass_on(datagrams)
+    # What the connection calls
 
-    def _pass_on(self, datagrams: list[bytes]) -> None:
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        try:
+            for opcode, content in self._frames.feed(data):
+                self._take(opcode, content)
+        except OversizedFrame as error:
+            self._hang_up(TOO_BIG, str(error))
+        except MalformedFrame as error:
+            self._hang_up(PROTOCOL, str(error))
+        except MalformedBatch as error:
+            self._hang_up(UNSUPPORTED, str(error))
+        except _TooManyBinds:
+            self._hang_up(POLICY, "too many binds")
+        self._connection.finished(self._connection.unfinished - self._frames.pending)
+        return self._over.is_set(), b""
+
+    def feed_eof(self) -> None:
+        self._over.set()
+
+    def _take(self, opcode: int, content: Data) -> None:
+        self._connection.whole()
+        if opcode == CLOSE:
+            if not self._closing:
+                self._write(frame([bytes(content[:2])], CLOSE))
+            self._over.set()
+        elif self._closing:
+            return
+        elif opcode == BINARY:
+            self._forward(content)
+        elif opcode == PING:
+            if not self._binds.take(None):
+                self._write(frame([content], PONG))
+        elif opcode != PONG:
+            self._hang_up(UNSUPPORTED, "binary frames only")
+
+    def _forward(self, content: Data) -> None:
+        going: list[Run] = []
+        for run in runs_of(content):
+            runs, binds = sorted_out(run)
+            for bind in binds:
+                self._hear_bind(bind)
+            going += runs
         flow = self._relay.flow_of(self._channel)
         if flow is not None:
-            flow.forward(datagrams)
+            flow.forward(going)
 
     def _hear_bind(self, data: bytes) -> None:
         if self._binds.take(None):
             raise _TooManyBinds
         answer = self._relay.handle_bind(data, self._channel, None)
         if answer is not None:
-            self._send([answer])
+            self._send([single(answer)])
 
-    def _send(self, datagrams: Sequence[bytes]) -> None:
-        self._waiting.extend(datagrams)
-        if not self._planned:
-            self._planned = True
-            self._loop.call_soon(self._flush)
+    def _hang_up(self, code: int, why: str) -> None:
+        if not self._closing:
+            self._closing = True
+            self._write(frame([struct.pack("!H", code), why.encode()], CLOSE))
+            self._loop.call_later(GOODBYE, self._over.set)
+
+    # What goes to the other end
+
+    def _send(self, runs: Sequence[Run]) -> None:
+        self._waiting.extend(runs)
+        self._size_waiting += sum(len(run.data) for run in runs)
+        while self._size_waiting > MAX_WAITING:
+            self._size_waiting -= len(self._waiting.popleft().data)
+        if not self._full:
+            self._flush()
 
     def _flush(self) -> None:
-        self._planned = False
         transport = self._connection.transport
-        if transport is None or transport.is_closing() or self._socket.closed:
-            self._waiting.clear()
+        if transport is None or transport.is_closing() or self._closing:
+            self._clear()
             return
-        if transport.get_write_buffer_size() > MAX_BUFFER:
-            self._planned = True
+        self._full = transport.get_write_buffer_size() > MAX_BUFFER
+        if self._full:
             self._loop.call_later(FULL_WAIT, self._flush)
             return
-        while self._waiting:
-            size, now = 0, []
-            while self._waiting and size < BATCH:
-                now.append(self._waiting.popleft())
-                size += len(now[-1])
-            transport.write(frame(batch(now)))
+        transport.write(frame(batch(self._waiting)))
+        self._clear()
+
+    def _write(self, data: bytes) -> None:
+        transport = self._connection.transport
+        if transport is not None:
+            transport.write(data)
+
+    def _clear(self) -> None:
+        self._waiting.clear()
+        self._size_waiting = 0
 
     async def _close_unbound(self) -> None:
         while True:
             await asyncio.sleep(BIND_WITHIN)
             if not self._relay.is_bound(self._channel):
-                await self._socket.close(code=POLICY, message=b"not bound")
+                self._hang_up(POLICY, "not bound")
                 return
 
 

@@ -21,12 +21,11 @@ from aiohttp.http import RawRequestMessage
 from mediator.delivery.live import Connection, LiveAccounts
 from mediator.delivery.outbound import HOPS, MAX_HOPS
 from mediator.entrance.connections import GuardedConnection
-from mediator.entrance.relay_socket import RelaySocket
+from mediator.entrance.relay_socket import RelaySocket, upgraded
 from mediator.guard.limits import TOO_MANY_REQUESTS, Guard, TokenBuckets
 from mediator.handlers.dispatch import Answer, Dispatcher
 from mediator.relay.rules import PATH as RELAY_PATH
 from mediator.relay.service import Relay
-from traversal.relay_frames import MAX_FRAME
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class Web:
         self.live = live
         self.guard = guard
         self._max_bytes = max_bytes
-        self._open_sockets: set[web.WebSocketResponse[Literal[False]]] = set()
+        self._open_sockets: set[web.WebSocketResponse[Literal[False]] | RelaySocket] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._under_way += 1
@@ -193,7 +192,7 @@ class Web:
         socket: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
             timeout=GOODBYE,
             heartbeat=HEARTBEAT,
-            max_msg_size=self._max_bytes if relay is None else MAX_FRAME,
+            max_msg_size=self._max_bytes,
             compress=False,
             autoping=False,
             decode_text=False,
@@ -202,18 +201,20 @@ class Web:
             return _plain(426, "this is the address for WebSockets")
         if not self.guard.sockets.enter(address):
             return _busy(503, "too many sockets", HEARTBEAT)
+        response = socket if relay is None else upgraded(request)
+        closing = socket if relay is None else RelaySocket(relay, connection)
         try:
-            await socket.prepare(request)
+            await response.prepare(request)
             connection.finished(connection.unfinished)
-            self._open_sockets.add(socket)
-            if relay is None:
-                await _OneSocket(self, socket, connection, address, _hops(request)).serve()
+            self._open_sockets.add(closing)
+            if isinstance(closing, RelaySocket):
+                await closing.serve()
             else:
-                await RelaySocket(relay, socket, connection).serve()
+                await _OneSocket(self, socket, connection, address, _hops(request)).serve()
         finally:
             self.guard.sockets.leave(address)
-            self._open_sockets.discard(socket)
-        return socket
+            self._open_sockets.discard(closing)
+        return response
 
 
 class _OneSocket:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from traversal.relay_server import admits
+from traversal.segments import Run
 
-BURST = 0.1  # seconds of the rate that may come at once, and one full datagram at least
-MAX_DATAGRAM = 65_536
-WIREGUARD = frozenset(bytes([kind, 0, 0, 0]) for kind in range(1, 5))
+BURST = 0.1  # seconds of the rate that may come at once, and one full run at least
+MAX_RUN = 65_536
 
 
 class Flow:
-    """`send` brings datagrams to the other side; `now` is the loop's clock in seconds."""
+    """`send` brings runs to the other side; `now` is the loop's clock in seconds."""
 
     __slots__ = (
         "_allowed",
@@ -22,40 +21,40 @@ class Flow:
         "_rate",
         "_send",
         "bytes",
-        "dropped",
         "packets",
     )
 
     def __init__(
-        self, send: Callable[[Sequence[bytes]], None], rate: int, now: Callable[[], float]
+        self, send: Callable[[Sequence[Run]], None], rate: int, now: Callable[[], float]
     ) -> None:
         self.packets = 0
         self.bytes = 0
-        self.dropped = 0  # over the rate, or nothing that a relay passes on
         self._send = send
         self._now = now
         self._rate = rate / 8
-        self._most = max(self._rate * BURST, MAX_DATAGRAM)
+        self._most = max(self._rate * BURST, MAX_RUN)
         self._allowed = self._most
         self._at = now()
 
-    def forward(self, datagrams: Sequence[bytes]) -> None:
-        """This runs for every datagram that Python relays."""
-        allowed = [data for data in datagrams if self._allows(data)]
-        self.dropped += len(datagrams) - len(allowed)
-        if allowed:
-            self.packets += len(allowed)
-            self.bytes += sum(map(len, allowed))
-            self._send(allowed)
+    def forward(self, runs: Sequence[Run]) -> None:
+        """This runs for all that Python relays: runs of what a relay passes on."""
+        going = [fitting for run in runs if (fitting := self._fitting(run)) is not None]
+        if going:
+            self.packets += sum(run.number for run in going)
+            self.bytes += sum(len(run.data) for run in going)
+            self._send(going)
 
-    def _allows(self, data: bytes) -> bool:
-        size = len(data)
-        if self._allowed < size:
+    def _fitting(self, run: Run) -> Run | None:
+        """As much of it as the rate lets through now."""
+        length = len(run.data)
+        if self._allowed < length:
             self._refill()
-        if self._allowed < size or not ((data[:4] in WIREGUARD and size >= 32) or admits(data)):
-            return False
-        self._allowed -= size
-        return True
+            if self._allowed < length:
+                fitting = run.data[: int(self._allowed // run.size) * run.size]
+                self._allowed -= len(fitting)
+                return Run(run.size, fitting) if fitting else None
+        self._allowed -= length
+        return run
 
     def _refill(self) -> None:
         now = self._now()

@@ -8,12 +8,14 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from mediator.relay.flow import MAX_DATAGRAM, Flow
+from mediator.relay.flow import Flow
 from traversal.candidate import Address
-from traversal.relay_server import is_bind
-from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Segments, cut
+from traversal.relay_server import sorted_out
+from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Run, Segments, received
 
-READ_AT_ONCE = 64  # datagrams and faults, about, before others have their turn
+READ_AT_ONCE = 64  # runs and faults before others have their turn
+READ_SIZE = 128 * 1024  # bytes of them, about
+MAX_RUN = 65_535
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel; it gives what its own limits allow
 
 # Judges a bind: data, source, port; the answer, if any.
@@ -57,8 +59,8 @@ class Port:
         self._sockets.clear()
         self._flows.clear()
 
-    def sender(self, to: Address) -> Callable[[Sequence[bytes]], None]:
-        """What sends datagrams to whoever bound from there, from where it bound at."""
+    def sender(self, to: Address) -> Callable[[Sequence[Run]], None]:
+        """What sends runs to whoever bound from there, from where it bound at."""
         through, destination = self._heard_by[to]
         return Segments(through.sendmsg, destination).send
 
@@ -79,35 +81,36 @@ class Port:
 
     def _read(self, through: socket.socket) -> None:
         receive = through.recvmsg
-        read: dict[Flow, list[bytes]] = {}
-        number = 0
-        while number < READ_AT_ONCE:
+        read: dict[Flow, list[Run]] = {}
+        number = size = 0
+        while number < READ_AT_ONCE and size < READ_SIZE:
             number += 1
             try:
-                data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
+                data, beside, _, source = receive(MAX_RUN, BESIDE)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error for something we sent
                 continue
-            datagrams = cut(data, beside)
-            number += len(datagrams) - 1
-            self._take(datagrams, source, through, read)
-        for flow, datagrams in read.items():
-            flow.forward(datagrams)
+            size += len(data)
+            if data:
+                self._take(received(data, beside), source, through, read)
+        for flow, runs in read.items():
+            flow.forward(runs)
 
     def _take(
         self,
-        datagrams: list[bytes],
+        run: Run,
         source: tuple[Any, ...],
         through: socket.socket,
-        read: dict[Flow, list[bytes]],
+        read: dict[Flow, list[Run]],
     ) -> None:
         """Binds are judged at once; the rest waits in `read`, by its flow."""
-        for data in datagrams:
-            if is_bind(data):
-                self._hear_bind(data, source, through)
-            elif (flow := self._flows.get(source)) is not None:
-                read.setdefault(flow, []).append(data)
+        runs, binds = sorted_out(run)
+        for bind in binds:
+            self._hear_bind(bind, source, through)
+        flow = self._flows.get(source)
+        if flow is not None:
+            read.setdefault(flow, []).extend(runs)
 
     def _hear_bind(self, data: bytes, source: tuple[Any, ...], through: socket.socket) -> None:
         address = Address(source[0], source[1])

@@ -19,6 +19,7 @@ from mediator.relay.port import Port
 from traversal.candidate import Address
 from traversal.relay import RelayPair
 from traversal.relay_server import Channel, PairOpened, RelayServer, Rules, Source
+from traversal.segments import Run
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Relay:
         self._started = self._loop.time()
         self._ports: dict[int, Port] = {}
         self._flows: dict[int, tuple[Flow, Flow]] = {}
-        self._channels: dict[Channel, Callable[[Sequence[bytes]], None]] = {}
+        self._channels: dict[Channel, Callable[[Sequence[Run]], None]] = {}
         self._channel_flows: dict[Channel, Flow] = {}
         self._in_kernel: dict[int, Count] = {}
         self._kernel_ports: set[int] = set()  # of open pairs that the kernel was told of
@@ -110,7 +111,7 @@ class Relay:
 
     # WebSockets
 
-    def enter(self, channel: Channel, send: Callable[[Sequence[bytes]], None]) -> None:
+    def enter(self, channel: Channel, send: Callable[[Sequence[Run]], None]) -> None:
         self._channels[channel] = send
 
     def leave(self, channel: Channel) -> None:

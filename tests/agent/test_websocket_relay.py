@@ -5,20 +5,19 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 import pytest
 
 from agent.connection import http_tunnel
-from agent.connection.masking import masked_frame
 from agent.connection.websocket_relay import WebSocketRelay
 from agent.mail.strangers import policy_beside
 from mediator.app import Mediator, running
-from mediator.entrance import relay_socket
+from mediator.entrance import connections, relay_socket
 from mediator.settings.config import Config, RelaySettings, Tls
 from messaging.protocols.relay import Request, Tickets
 from resolvers.guarded import OPEN_INTERNET
@@ -28,8 +27,8 @@ from tests.support.relayed import RelayedSide, packet
 from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayPair, RelayTicket
-from traversal.relay_frames import batch, datagrams_of
-from traversal.segments import Segments
+from traversal.relay_frames import CLOSE, PING, PONG, Frames, batch, masked_frame, runs_of
+from traversal.segments import Segments, single
 from traversal.stun import BIND, Class, Message
 
 HOST = "127.0.0.1"
@@ -253,9 +252,11 @@ def a_bind(ticket: RelayTicket) -> bytes:
 
 ATTACKS: dict[str, Callable[[RelayTicket], tuple[int, list[bytes | str]]]] = {
     "text": lambda _: (1003, ["hello"]),
-    "half a length": lambda _: (1003, [b"\0"]),
-    "a length beyond the frame": lambda _: (1003, [b"\xff\xffxx"]),
-    "a flood of binds": lambda ticket: (1008, [batch([a_bind(ticket)] * 100)]),
+    "half a head": lambda _: (1003, [b"\0\2\0"]),
+    "a run beyond the frame": lambda _: (1003, [b"\0\2\xff\xffxx"]),
+    "a run of nothing": lambda _: (1003, [b"\0\0\0\2xx"]),
+    "a datagram longer than its run": lambda _: (1003, [b"\0\3\0\2xx"]),
+    "a flood of binds": lambda ticket: (1008, [batched(*[a_bind(ticket)] * 100)]),
     "a frame that is too long": lambda _: (1009, [bytes(300_000)]),
 }
 
@@ -267,12 +268,55 @@ async def test_whoever_sends_nonsense_is_hung_up_on(mediator: Mediator, name: st
     assert await closed_with(pair.websocket or "", *frames) == code
 
 
+async def test_a_ping_is_answered_by_its_pong(mediator: Mediator) -> None:
+    pair = await a_pair(mediator)
+    async with raw(pair) as (stream, read):
+        stream.transport.write(masked_frame([b"there?"], PING))
+        assert await read() == (PONG, b"there?")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x02\x81maskx", b"\x80\x81maskx", b"\x82\x01x", b"\xc2\x81maskx"]
+)
+async def test_frames_that_are_none_of_ours_end_the_connection(
+    mediator: Mediator, data: bytes
+) -> None:
+    """In parts, an end without a beginning, without a mask, with an extension."""
+    pair = await a_pair(mediator)
+    async with raw(pair) as (stream, read):
+        stream.transport.write(data)
+        opcode, content = await read()
+        assert (opcode, content[:2]) == (CLOSE, (1002).to_bytes(2))
+        stream.transport.write(masked_frame([content[:2]], CLOSE))
+        async with asyncio.timeout(5):
+            await stream.lost.wait()
+
+
+async def test_a_frame_without_an_end_is_not_waited_for_for_ever(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "WHOLE", 0.5)
+    monkeypatch.setattr(connections, "SWEEP", 0.1)
+    monkeypatch.setattr(relay_socket, "BIND_WITHIN", 60.0)
+    pair = await a_pair(mediator)
+    async with raw(pair) as (stream, _):
+        whole = masked_frame([bytes(200_000)])
+        began, at = time.monotonic(), 100_000
+        stream.transport.write(whole[:at])
+        async with asyncio.timeout(8):
+            while not stream.lost.is_set():
+                await asyncio.sleep(0.02)
+                stream.transport.write(whole[at : at + 1])
+                at += 1
+        assert time.monotonic() - began > 0.4
+
+
 async def test_whoever_does_not_bind_is_hung_up_on(
     mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_socket, "BIND_WITHIN", 0.1)
     pair = await a_pair(mediator)
-    assert await closed_with(pair.websocket or "", batch([packet(b"let me in")])) == 1008
+    assert await closed_with(pair.websocket or "", batched(packet(b"let me in"))) == 1008
 
 
 async def test_a_challenge_of_one_socket_is_worth_nothing_on_another(mediator: Mediator) -> None:
@@ -283,12 +327,12 @@ async def test_a_challenge_of_one_socket_is_worth_nothing_on_another(mediator: M
         http.ws_connect(pair.websocket or "") as one,
         http.ws_connect(pair.websocket or "") as other,
     ):
-        await one.send_bytes(batch([a_bind(ticket)]))
-        nonce = stun.parse((await one.receive_bytes())[2:]).attributes["NONCE"]
+        await one.send_bytes(batched(a_bind(ticket)))
+        nonce = stun.parse((await one.receive_bytes())[4:]).attributes["NONCE"]
         attributes = {"USERNAME": f"{ticket.id}:0", "NONCE": nonce, "PADDING": bytes(240)}
         request = Message(Class.REQUEST, os.urandom(12), attributes, BIND)
-        await other.send_bytes(batch([stun.serialize(request, ticket.secret.encode())]))
-        answer = stun.parse((await other.receive_bytes())[2:])
+        await other.send_bytes(batched(stun.serialize(request, ticket.secret.encode())))
+        answer = stun.parse((await other.receive_bytes())[4:])
         assert answer.attributes["ERROR-CODE"] == (438, "")
 
 
@@ -304,7 +348,7 @@ async def test_for_a_side_that_does_not_read_little_is_kept(
 
     monkeypatch.setattr(relay_socket.RelaySocket, "serve", noted)
     pair = await a_pair(mediator)
-    writer = await a_side_that_does_not_read(pair.side(1, [HOST]))
+    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
     async with party(pair, 0) as (one, first):
         await bound(first)
         most = 0
@@ -315,27 +359,58 @@ async def test_for_a_side_that_does_not_read_little_is_kept(
             transport = sockets[0]._connection.transport
             assert transport is not None
             most = max(most, transport.get_write_buffer_size())
-            assert len(sockets[0]._waiting) <= relay_socket.MAX_WAITING
+            assert sockets[0]._size_waiting <= relay_socket.MAX_WAITING
         assert relay_socket.MAX_BUFFER < most < 2 * relay_socket.MAX_BUFFER
         assert first.bound, "the other side is served on"
-    writer.transport.abort()
+    unread.abort()
 
 
 # Helpers
 
 
-async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.StreamWriter:
+@contextlib.asynccontextmanager
+async def raw(
+    pair: RelayPair,
+) -> AsyncIterator[tuple[http_tunnel.Stream, Callable[[], Awaitable[tuple[int, bytes]]]]]:
+    """A connection without a client behind it, and what reads its next frame."""
+    stream = await http_tunnel.connect(pair.websocket or "", ssl.create_default_context())
+    frames, found = Frames(masked=False), asyncio.Queue[tuple[int, bytes]]()
+
+    def take(data: bytes) -> None:
+        for opcode, content in frames.feed(data):
+            found.put_nowait((opcode, bytes(content)))
+
+    stream.hand_over(take)
+    try:
+        yield stream, lambda: asyncio.wait_for(found.get(), 5)
+    finally:
+        stream.transport.abort()
+
+
+def batched(*datagrams: bytes) -> bytes:
+    return b"".join(batch(map(single, datagrams)))
+
+
+async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.Transport:
     """Only the answers to its two binds."""
-    reader, writer = await http_tunnel.connect(ticket.websocket or "", ssl.create_default_context())
-    binding = RelayBinding(ticket, Address(HOST, 1), 0.0)
+    stream = await http_tunnel.connect(ticket.websocket or "", ssl.create_default_context())
+    binding, frames = RelayBinding(ticket, Address(HOST, 1), 0.0), Frames(masked=False)
+    answered = asyncio.Event()
+
+    def take(data: bytes) -> None:
+        for _, content in frames.feed(data):
+            for run in runs_of(content):
+                binding.handle_datagram(bytes(run.data), Address(HOST, 1), 0.0)
+        answered.set()
+
+    stream.hand_over(take)
     while not binding.bound:
         for datagram in binding.datagrams_to_send(0.0):
-            writer.write(masked_frame(batch([datagram.data])))
-            _, content = await http_tunnel.read_frame(reader)
-            for data in datagrams_of(content):
-                binding.handle_datagram(data, Address(HOST, 1), 0.0)
-    cast(asyncio.Transport, writer.transport).pause_reading()
-    return writer
+            stream.transport.write(masked_frame(batch([single(datagram.data)])))
+        await answered.wait()
+        answered.clear()
+    stream.transport.pause_reading()
+    return stream.transport
 
 
 async def a_pair(mediator: Mediator, trust: ssl.SSLContext | None = None) -> RelayPair:
@@ -358,7 +433,7 @@ class Wireguard:
         self.endpoint = ("", 0)
 
     def send_in_one_call(self, datagrams: list[bytes]) -> None:
-        Segments(self.socket.sendmsg, self.endpoint).send(datagrams)
+        Segments(self.socket.sendmsg, self.endpoint).send(map(single, datagrams))
 
     def send(self, data: bytes) -> None:
         self.socket.sendto(data, self.endpoint)

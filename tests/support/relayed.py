@@ -8,7 +8,7 @@ import time
 
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
-from traversal.segments import Segments
+from traversal.segments import Segments, single
 
 WIREGUARD = b"\x04\0\0\0"  # how WireGuard's data begins
 
@@ -38,7 +38,7 @@ class RelayedSide:
         self.socket.sendto(data, tuple(self.binding.server))
 
     def send_in_one_call(self, datagrams: list[bytes]) -> None:
-        Segments(self.socket.sendmsg, tuple(self.binding.server)).send(datagrams)
+        Segments(self.socket.sendmsg, tuple(self.binding.server)).send(map(single, datagrams))
 
     async def receive(self, seconds: float = 2.0) -> bytes | None:
         """The next datagram that is not the relay's own word; None if none comes."""
