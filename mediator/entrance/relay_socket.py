@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import secrets
 import socket
@@ -37,6 +38,7 @@ from traversal.relay_frames import (
 from traversal.relay_server import Channel, sorted_out
 from traversal.segments import Data, Run, single
 
+SO_BUF_LOCK = 72  # <asm-generic/socket.h>
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing more is written
 MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
@@ -80,9 +82,7 @@ class RelaySocket:
         transport = self._connection.transport
         if transport is None:
             return
-        transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_BUFFER
-        )
+        _unlock_buffer(transport.get_extra_info("socket"))
         self._relay.enter(self._channel, self._send)
         self._connection.keep_alive(False)
         watching = asyncio.create_task(self._close_unbound())
@@ -197,6 +197,13 @@ class RelaySocket:
             if not self._relay.is_bound(self._channel):
                 self._hang_up(POLICY, "not bound")
                 return
+
+
+def _unlock_buffer(connection: socket.socket) -> None:
+    """Let the kernel size it by the path again: a fixed one is slow where round trips are long."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_BUFFER)
+    with contextlib.suppress(OSError):  # before Linux 5.15 it stays fixed, and larger
+        connection.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)
 
 
 class _TooManyBinds(Exception):
