@@ -73,9 +73,7 @@ def masked_frame(content: Iterable[Data], opcode: int = BINARY) -> bytearray:
     mask = os.urandom(MASK_SIZE)
     head = _head(sum(map(len, pieces)), opcode, masked=True) + mask
     whole = bytearray().join([head, *pieces])
-    # All of it at once, turned so that the mask's first byte meets the content's; then the head.
-    turn = -len(head) % MASK_SIZE
-    mask_in_place(mask[turn:] + mask[:turn], whole)
+    _mask_behind(len(head), mask, whole)
     whole[: len(head)] = head
     return whole
 
@@ -85,54 +83,74 @@ class Frames:
 
     def __init__(self, *, masked: bool) -> None:
         self._masked = masked
-        self._rest = bytearray()
+        self._begun = bytearray()  # a frame that is not whole yet
 
     @property
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet."""
-        return len(self._rest)
+        return len(self._begun)
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, Data]]:
-        """Opcode and content of every frame that is whole now.
+    def feed(self, data: Data) -> Iterator[tuple[int, Data]]:
+        """Opcode and content of every frame that is whole now; content may be a view of `data`.
 
         Raises: MalformedFrame, which no stream goes on after.
         """
-        stream: Data = data
-        if self._rest:
-            self._rest += data
-            stream = self._rest
-        offset = 0
-        while (found := self._frame_at(stream, offset)) is not None:
-            opcode, content, offset = found
-            yield opcode, content
-        if offset or stream is data:  # contents are views of what came: it stays as it is
-            self._rest = bytearray(memoryview(stream)[offset:])
+        came, at = memoryview(data), 0
+        while self._begun and at < len(came):
+            missing = self._length(self._begun) - len(self._begun)
+            self._begun += came[at : at + missing]
+            at += missing
+            if self._length(self._begun) == len(self._begun):
+                whole, self._begun = self._begun, bytearray()
+                yield self._opened(whole)
+        while at < len(came):
+            rest = came[at:]
+            length = self._length(rest)
+            if length > len(rest):
+                self._begun = bytearray(rest)
+                return
+            yield self._opened(rest[:length])
+            at += length
 
-    def _frame_at(self, stream: Data, offset: int) -> tuple[int, Data, int] | None:
-        """And where the next begins; None if this one is not whole."""
-        if len(stream) < offset + 2:
-            return None
-        first, second = stream[offset], stream[offset + 1]
-        opcode = first & 0x0F
-        if first & 0xF0 != 0x80 or not opcode or (second & 0x80 != 0) != self._masked:
+    def _length(self, stream: Data) -> int:
+        """Of the frame that begins there; of what tells it, while that is not there."""
+        if len(stream) < 2:
+            return 2
+        first, second = stream[0], stream[1]
+        if first & 0xF0 != 0x80 or not first & 0x0F or (second & 0x80 != 0) != self._masked:
             raise MalformedFrame("a frame in parts, with an extension, or masked by the wrong end")
-        size, start = second & 0x7F, offset + 2
+        size, start = second & 0x7F, _content_at(second)
         if size > _MAX_CONTROL:
-            if opcode >= CLOSE:
+            if first & 0x0F >= CLOSE:
                 raise MalformedFrame("a control frame that is too long")
-            start += 2 if size == 126 else 8
-            size = int.from_bytes(stream[offset + 2 : start])
+            if len(stream) < start:
+                return start
+            size = int.from_bytes(stream[2 : 4 if size == 126 else 10])
         if size > MAX_FRAME:
             raise OversizedFrame("a frame that is too long")
-        mask_at = start
-        start += MASK_SIZE * self._masked
-        if len(stream) < start + size:
-            return None
-        if not self._masked:
-            return opcode, memoryview(stream)[start : start + size], start + size
-        content = bytearray(memoryview(stream)[start : start + size])
-        mask_in_place(bytes(stream[mask_at:start]), content)
-        return opcode, content, start + size
+        return start + size
+
+    def _opened(self, whole: Data) -> tuple[int, Data]:
+        opcode, start = whole[0] & 0x0F, _content_at(whole[1])
+        if self._masked:
+            mask = bytes(whole[start - MASK_SIZE : start])
+            whole = whole if isinstance(whole, bytearray) else bytearray(whole)
+            _mask_behind(start, mask, whole)
+        return opcode, memoryview(whole)[start:]
+
+
+def _content_at(second: int) -> int:
+    """Where it begins, as a frame's second byte says."""
+    return 2 + {126: 2, 127: 8}.get(second & 0x7F, 0) + MASK_SIZE * (second >> 7)
+
+
+def _mask_behind(start: int, mask: bytes, whole: bytearray) -> None:
+    """All of it, turned so that the mask's first byte meets the one at `start`; the head is lost.
+
+    A part of it alone would have to be copied for it.
+    """
+    turn = -start % MASK_SIZE
+    mask_in_place(mask[turn:] + mask[:turn], whole)
 
 
 def _head(size: int, opcode: int, *, masked: bool = False) -> bytes:

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from resolvers.guarded import Policy, vetted
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+READ_SIZE = 256 * 1024  # bytes taken from the kernel at once
 MAX_HEAD = 16 * 1024  # bytes of an answer's head
 PORTS = {"ws": 80, "wss": 443, "http": 80}
 
@@ -29,24 +30,30 @@ class Refused(Exception):
     """Somebody on the way answers, but not what a WebSocket needs."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.BufferedProtocol):
     """One connection: answers of HTTP are awaited, then `take` gets every piece as it comes.
 
-    `asyncio`'s own streams copy each piece twice more, and wake a task for it.
+    A piece is a view of one buffer, which the next is read into. `asyncio`'s own streams copy each
+    piece three times, and wake a task for it.
     """
 
     transport: asyncio.Transport  # from `connection_made` on
 
     def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(READ_SIZE))
         self._read = bytearray()
         self._came = asyncio.Event()
-        self._take: Callable[[bytes], None] | None = None
+        self._take: Callable[[memoryview], None] | None = None
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._buffer[:nbytes]
         if self._take is None:
             self._read += data
             self._came.set()
@@ -77,11 +84,11 @@ class Stream(asyncio.Protocol):
             raise Refused("the connection ended before TLS began")
         self.transport = transport
 
-    def hand_over(self, take: Callable[[bytes], None]) -> None:
+    def hand_over(self, take: Callable[[memoryview], None]) -> None:
         """From now on; what has come already first."""
         self._take = take
         if self._read:
-            take(bytes(self._read))
+            take(memoryview(bytes(self._read)))
             self._read.clear()
 
 

@@ -41,7 +41,7 @@ from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Data, Run, Segments, re
 
 READ_AT_ONCE = 64  # runs taken from the kernel in one turn of the loop
 READ_SIZE = 128 * 1024  # bytes of them, about; a frame holds a run more
-GATHER = 0.001  # seconds in which a stream's datagrams are gathered
+GATHER = 0.002  # seconds in which a stream's datagrams are gathered
 MAX_BUFFER = 1024 * 1024  # bytes written and not sent, over which datagrams are dropped
 CONNECT_TIME = 10.0  # seconds
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before connecting again
@@ -149,7 +149,7 @@ class WebSocketRelay:
                     await stream.lost.wait()
             stream.transport.abort()  # whoever does not agree that it is over
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, data: memoryview) -> None:
         transport = self._transport
         if transport is None:
             return
@@ -195,20 +195,22 @@ class WebSocketRelay:
         goes in one frame: frames cost, their size hardly."""
         if self._send_what_waits() > 1:
             asyncio.get_running_loop().remove_reader(self._socket)
-            self._gather(GATHER)
+            self._gather()
 
-    def _gather(self, seconds: float) -> None:
-        self._gathering = asyncio.get_running_loop().call_later(seconds, self._look_again)
+    def _gather(self) -> None:
+        self._gathering = asyncio.get_running_loop().call_later(GATHER, self._look_again)
 
     def _look_again(self) -> None:
-        number = self._send_what_waits()
+        number = READ_AT_ONCE
+        while number == READ_AT_ONCE:
+            number = self._send_what_waits()
         if number:
-            self._gather(GATHER if number < READ_AT_ONCE else 0)
+            self._gather()
         else:
             asyncio.get_running_loop().add_reader(self._socket, self._read_local)
 
     def _send_what_waits(self) -> int:
-        """In one frame; how many datagrams there were."""
+        """In one frame; how many runs there were, READ_AT_ONCE where there may be more."""
         read: list[Run] = []
         receive, wireguard = self._socket.recvmsg, self._wireguard
         number = size = 0
@@ -226,7 +228,7 @@ class WebSocketRelay:
             self.dropped += sum(run.number for run in read)
         elif read:
             transport.write(masked_frame(batch(read)))
-        return number
+        return number if size < READ_SIZE else READ_AT_ONCE
 
 
 @cache

@@ -43,6 +43,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing more is written
 MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
 FULL_WAIT = 0.005  # seconds until another look at a full buffer
+KEPT = 4 * 1024 * 1024  # bytes
 BINDS, BINDS_AT_ONCE = 5.0, 30  # a second
 BIND_WITHIN = 10.0  # seconds; and for as long as it is bound no longer
 GOODBYE = 2.0  # seconds for the other end to agree that it closes
@@ -82,6 +83,7 @@ class RelaySocket:
         transport = self._connection.transport
         if transport is None:
             return
+        _keep_memory()
         _unlock_buffer(transport.get_extra_info("socket"))
         self._relay.enter(self._channel, self._send)
         self._connection.keep_alive(False)
@@ -204,6 +206,15 @@ def _unlock_buffer(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_BUFFER)
     with contextlib.suppress(OSError):  # before Linux 5.15 it stays fixed, and larger
         connection.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)
+
+
+def _keep_memory() -> None:
+    """Frames are large pieces, which malloc gives back to the system, and gets as page faults.
+
+    One that is larger still, freed once, teaches it to keep them. Source: mallopt(3),
+    M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
+    """
+    bytes(KEPT)
 
 
 class _TooManyBinds(Exception):

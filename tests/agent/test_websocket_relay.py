@@ -376,7 +376,7 @@ async def raw(
     stream = await http_tunnel.connect(pair.websocket or "", ssl.create_default_context())
     frames, found = Frames(masked=False), asyncio.Queue[tuple[int, bytes]]()
 
-    def take(data: bytes) -> None:
+    def take(data: memoryview) -> None:
         for opcode, content in frames.feed(data):
             found.put_nowait((opcode, bytes(content)))
 
@@ -397,7 +397,7 @@ async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.Transport:
     binding, frames = RelayBinding(ticket, Address(HOST, 1), 0.0), Frames(masked=False)
     answered = asyncio.Event()
 
-    def take(data: bytes) -> None:
+    def take(data: memoryview) -> None:
         for _, content in frames.feed(data):
             for run in runs_of(content):
                 binding.handle_datagram(bytes(run.data), Address(HOST, 1), 0.0)

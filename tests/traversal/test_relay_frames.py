@@ -102,10 +102,10 @@ def test_a_frame_that_comes_byte_by_byte_costs_no_more_than_its_bytes() -> None:
     """What waits is added to, not copied for each byte."""
     frames, whole = Frames(masked=False), frame([bytes(MAX_FRAME)])
     list(frames.feed(whole[:100_000]))
-    rest = frames._rest
+    begun = frames._begun
     for at in range(100_000, 100_500):
         assert not list(frames.feed(whole[at : at + 1]))
-    assert frames._rest is rest
+    assert frames._begun is begun
     assert frames.pending == 100_500
 
 
