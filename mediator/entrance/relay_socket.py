@@ -105,8 +105,10 @@ class RelaySocket:
     # What the connection calls
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        whole = False
         try:
             for opcode, content in self._frames.feed(data):
+                whole = True
                 self._take(opcode, content)
         except OversizedFrame as error:
             self._hang_up(TOO_BIG, str(error))
@@ -116,14 +118,15 @@ class RelaySocket:
             self._hang_up(UNSUPPORTED, str(error))
         except _TooManyBinds:
             self._hang_up(POLICY, "too many binds")
-        self._connection.finished(self._connection.unfinished - self._frames.pending)
+        if whole:
+            self._connection.whole()
+            self._connection.finished(self._connection.unfinished - self._frames.pending)
         return self._over.is_set(), b""
 
     def feed_eof(self) -> None:
         self._over.set()
 
     def _take(self, opcode: int, content: Data) -> None:
-        self._connection.whole()
         if opcode == CLOSE:
             if not self._closing:
                 self._write(frame([bytes(content[:2])], CLOSE))

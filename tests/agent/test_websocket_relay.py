@@ -311,6 +311,27 @@ async def test_a_frame_without_an_end_is_not_waited_for_for_ever(
         assert time.monotonic() - began > 0.4
 
 
+async def test_what_drips_is_counted_as_unfinished(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets = sockets_of(monkeypatch)
+    pair = await a_pair(mediator)
+    async with raw(pair) as (stream, _):
+        whole = masked_frame([bytes(200_000)])
+        for at in range(0, 100_000, 500):
+            stream.transport.write(whole[at : at + 500])
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while sockets[0]._frames.pending < 100_000:
+                await asyncio.sleep(0.01)
+        assert sockets[0]._connection.unfinished >= 100_000
+        stream.transport.write(whole[100_000:])
+        async with asyncio.timeout(5):
+            while sockets[0]._frames.pending:
+                await asyncio.sleep(0.01)
+        assert sockets[0]._connection.unfinished == 0
+
+
 async def test_whoever_does_not_bind_is_hung_up_on(
     mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,14 +360,7 @@ async def test_a_challenge_of_one_socket_is_worth_nothing_on_another(mediator: M
 async def test_for_a_side_that_does_not_read_little_is_kept(
     mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sockets: list[relay_socket.RelaySocket] = []
-    serve = relay_socket.RelaySocket.serve
-
-    async def noted(self: relay_socket.RelaySocket) -> None:
-        sockets.append(self)
-        await serve(self)
-
-    monkeypatch.setattr(relay_socket.RelaySocket, "serve", noted)
+    sockets = sockets_of(monkeypatch)
     pair = await a_pair(mediator)
     unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
     async with party(pair, 0) as (one, first):
@@ -366,6 +380,19 @@ async def test_for_a_side_that_does_not_read_little_is_kept(
 
 
 # Helpers
+
+
+def sockets_of(monkeypatch: pytest.MonkeyPatch) -> list[relay_socket.RelaySocket]:
+    """Those that a mediator serves from now on."""
+    sockets: list[relay_socket.RelaySocket] = []
+    serve = relay_socket.RelaySocket.serve
+
+    async def noted(self: relay_socket.RelaySocket) -> None:
+        sockets.append(self)
+        await serve(self)
+
+    monkeypatch.setattr(relay_socket.RelaySocket, "serve", noted)
+    return sockets
 
 
 @contextlib.asynccontextmanager
