@@ -196,7 +196,7 @@ class Pair:
 
     def wait_elsewhere(self, now: float) -> float:
         """The same for an address inside another network than ours: twice as long each time."""
-        doubled = math.ldexp(STEADY_WAIT, min(self.tries, 6))
+        doubled = math.ldexp(STEADY_WAIT, min(self.tries + 1, 6))
         return min(max(self.wait(now), doubled), SLOWEST_WAIT)
 
     def wait_aside(self, now: float, *, rival: bool) -> float:

@@ -24,7 +24,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from traversal.agreement import Agreement, Event, PairFailed, State
+from traversal.agreement import Agreement, Event, State
 from traversal.birthday import Attempt, Plan, plan
 from traversal.candidate import (
     MAX_CANDIDATES,
@@ -40,7 +40,8 @@ from traversal.controlled import Controlled
 from traversal.controlling import Controlling
 from traversal.datagram import Datagram
 from traversal.explanation import Explanation, explain
-from traversal.pairs import PROOF_LIFE, Pair, Path, Tried
+from traversal.pairs import Pair, Path, Tried
+from traversal.schedule import Schedule
 from traversal.stun import Class, Message
 from traversal.turns import Pacer
 
@@ -77,6 +78,7 @@ class PathFinder:
         role = Controlling if controlling else Controlled
         self._agreement: Agreement = role(self._pairs.values())
         self._pacer = pacer or Pacer(now)
+        self._schedule = Schedule(self._pairs.values(), self._agreement, self._pacer)
         self._out: list[Datagram] = []
         self._attempt: Attempt | None = None
         self._let_in: set[int | None] = {None}
@@ -293,7 +295,7 @@ class PathFinder:
     def _try_anew(self, theirs: Candidate, now: float) -> None:
         pair = self._pairs.get((theirs.address, None))
         if pair is None:
-            self._add(Pair(theirs, now, now))
+            self._add(Pair(theirs, now, self._schedule.first(theirs, now)))
             return
         if pair.remote.kind is Kind.PEER_REFLEXIVE:
             pair.remote = theirs
@@ -364,37 +366,7 @@ class PathFinder:
         transaction, data = self._checks.make(pair.remote.address, word, self._agreement.complaint)
         self._out.append(Datagram(data, pair.remote.address, pair.source_port))
         pair.note_sent(transaction, now, word)
-        self._plan_next_check(pair, now)
+        self._schedule.plan(pair, now, elsewhere=self._is_elsewhere(pair))
 
-    def _plan_next_check(self, pair: Pair, now: float) -> None:
-        chosen = self._agreement.chosen
-        if self._agreement.is_pending(pair):
-            wait = self._agreement.repeat_wait(pair, now)
-            pair.next_check = now + max(wait, self._pacer.least_wait())
-        elif pair is chosen and self.state is not State.CHECKING:
-            pair.next_check = now + pair.wait_in_use(rival=bool(self._rivals_of(pair)))
-        else:
-            if pair.works and now > pair.proven_at + PROOF_LIFE:
-                pair.renew(now)
-            pair.next_check = now + self._wait_beside(chosen, pair, now)
-            self._tell_failure(pair, now)
-
-    def _wait_beside(self, chosen: Pair | None, pair: Pair, now: float) -> float:
-        """Seconds until an address that is not in use is checked again."""
-        theirs = self._theirs.values()
-        if not pair.works and is_in_another_network(pair.remote, theirs, self._ours):
-            return pair.wait_elsewhere(now)
-        if chosen is None or chosen.relayed or self.state is State.CHECKING:
-            return pair.wait(now, self._pacer.least_wait(pair.tries))
-        return pair.wait_aside(now, rival=pair in self._rivals_of(chosen))
-
-    def _rivals_of(self, chosen: Pair) -> list[Pair]:
-        """The working pairs that differ from it in nothing but the round trip."""
-        rank = chosen.preference.rank
-        others = (pair for pair in self._pairs.values() if pair is not chosen and pair.works)
-        return [pair for pair in others if pair.preference.rank == rank]
-
-    def _tell_failure(self, pair: Pair, now: float) -> None:
-        if not (pair.failed or pair.works or pair.is_young(now)):
-            pair.failed = True
-            self._agreement.events.append(PairFailed(pair.remote.address))
+    def _is_elsewhere(self, pair: Pair) -> bool:
+        return is_in_another_network(pair.remote, self._theirs.values(), self._ours)
