@@ -58,6 +58,7 @@ class Heart:
         self._limit: Callable[[str], int] = lambda _: LEAST_MTU
         self._on_mtu: Callable[[str, int], None] = lambda *_: None
         self._mtus: dict[str, int] = {}
+        self._settled: set[str] = set()  # whose MTU is searched once everybody is heard
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         asyncio.get_running_loop().add_reader(sock, self._read)
@@ -96,12 +97,18 @@ class Heart:
 
     def hold_mtu(self, did: str) -> None:
         """WireGuard goes another way to this party; the caller knows that, and is not told."""
+        self._settled.discard(did)
         self._keeper.hold_mtu(did)
         self._mtus.pop(did, None)
 
     def search_mtu(self, did: str) -> None:
-        """Both sides use the same path."""
-        self._keeper.search_mtu(did, time.monotonic())
+        """Both sides use the same path.
+
+        A mesh that is not there yet has nothing large to carry, and its parties have enough to do.
+        """
+        self._settled.add(did)
+        if self._heard_all.is_set():
+            self._search_mtus()
 
     def mtu(self, did: str) -> int:
         """Bytes of a packet that is known to arrive at this party."""
@@ -175,6 +182,10 @@ class Heart:
         for did in self._keeper.searched(now):
             self._keeper.limit(did, self._limit(did))
 
+    def _search_mtus(self) -> None:
+        while self._settled:
+            self._keeper.search_mtu(self._settled.pop(), time.monotonic())
+
     def _tell_mtus(self) -> None:
         """Also after what arrived, since that wakes the beat."""
         for did in self._keeper.addresses:
@@ -203,8 +214,9 @@ class Heart:
                 if said is not None:
                     self._on_said(*said)
                 self._wake.set()
-                if self._keeper.all_heard():
+                if self._keeper.all_heard() and not self._heard_all.is_set():
                     self._heard_all.set()
+                    self._search_mtus()
                 if not self._keeper.unfinished():
                     self._finished_all.set()
 
