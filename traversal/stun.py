@@ -22,6 +22,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from traversal.candidate import Address
@@ -65,9 +66,11 @@ class Message:
     unknown: tuple[int, ...] = ()
 
 
+@lru_cache(maxsize=16)
 def parse(data: bytes) -> Message:
     """Read a STUN message; 20 bytes of header, then attributes padded to 4 bytes.
 
+    Remembered for a moment: several ask of one datagram whom it is for, and then what it says.
     Unknown optional attributes are skipped, the first of equal ones counts, and what stands behind
     the integrity attribute is not believed. FINGERPRINT is checked, integrity is not.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -54,6 +55,7 @@ class Transport:
     """One HTTP client; an async context manager that closes its connections."""
 
     async def __aenter__(self) -> Self:
+        self._proxy_for = lru_cache(maxsize=64)(proxy_for)  # by URI; the environment stays
         self._http = aiohttp.ClientSession(
             headers={"User-Agent": "didmesh"},
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
@@ -91,7 +93,9 @@ class Transport:
         Raises: EndpointUnreachable.
         """
         try:
-            async with self._http.get(uri, allow_redirects=False, proxy=proxy_for(uri)) as answer:
+            async with self._http.get(
+                uri, allow_redirects=False, proxy=self._proxy_for(uri)
+            ) as answer:
                 date = parsedate_to_datetime(answer.headers["Date"])
         except (aiohttp.ClientError, OSError) as error:
             raise EndpointUnreachable(uri, words(error)) from error
@@ -105,7 +109,7 @@ class Transport:
         """Open a WebSocket. Raises: aiohttp.ClientError, OSError."""
         return self._http.ws_connect(
             uri,
-            proxy=proxy_for(uri),
+            proxy=self._proxy_for(uri),
             heartbeat=HEARTBEAT_SECONDS,
             max_msg_size=MAX_ANSWER,
             timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
@@ -120,7 +124,7 @@ class Transport:
                 data=data,
                 headers=headers,
                 allow_redirects=False,
-                proxy=proxy_for(uri),
+                proxy=self._proxy_for(uri),
             ) as answer:
                 if not 200 <= answer.status < 300:
                     raise EndpointRefused(uri, answer.status)
