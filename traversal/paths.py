@@ -78,6 +78,7 @@ class PathFinder:
         role = Controlling if controlling else Controlled
         self._agreement: Agreement = role(self._pairs.values())
         self._pacer = pacer or Pacer(now)
+        self._pacer.finders += 1
         self._schedule = Schedule(self._pairs.values(), self._agreement, self._pacer)
         self._out: list[Datagram] = []
         self._attempt: Attempt | None = None
@@ -327,7 +328,6 @@ class PathFinder:
     def _add(self, pair: Pair) -> Pair:
         pair.shut = pair.source_port not in self._let_in
         self._pairs[pair.remote.address, pair.source_port] = pair
-        self._pacer.pairs += 1
         return pair
 
     def _forget_hopeless(self) -> None:
@@ -342,7 +342,6 @@ class PathFinder:
 
     def _drop(self, pair: Pair) -> None:
         del self._pairs[pair.remote.address, pair.source_port]
-        self._pacer.pairs -= 1
 
     # What is sent
 

@@ -42,7 +42,8 @@ class Schedule:
             wait = agreement.repeat_wait(pair, now)
             pair.next_check = now + max(wait, self._pacer.least_wait())
         elif pair is chosen and agreement.state is not State.CHECKING:
-            pair.next_check = now + pair.wait_in_use(rival=bool(self._rivals_of(pair)))
+            wait = pair.wait_in_use(rival=bool(self._rivals_of(pair)))
+            pair.next_check = now + max(wait, self._pacer.least_wait(pair.tries))
         else:
             if pair.works and now > pair.proven_at + PROOF_LIFE:
                 pair.renew(now)

@@ -16,7 +16,9 @@ import math
 
 PACE = 0.005  # seconds between two checks (RFC 8445 14.2 allows no less)
 BURST = 4  # slots that nobody used and that may be made up for at once
-MOST_ROUNDS = 4  # of checks of all pairs that a pair without an answer waits for
+ADDRESSES = 3  # of a party, as a rule: inside, outside and a relay
+MOST_ROUNDS = 4  # of checks of all that one without an answer waits for
+MOST_RTT = 0.5  # seconds that count; longer ones are somebody's fault
 RTT_WEIGHT = 1 / 8  # of the newest
 ALL_BURST = 24  # the same where all parties of a session share a pacer: a small mesh never waits
 
@@ -26,21 +28,23 @@ class Pacer:
 
     def __init__(self, now: float, burst: int = BURST) -> None:
         self.next_slot = now
-        self.pairs = 0  # of all who share it; they count theirs
+        self.finders = 0  # that share it
         self.rtt = 0.0  # seconds, of their checks lately; 0 before the first answer
         self._burst = burst
 
     def least_wait(self, tries: int = 1) -> float:
         """Seconds from a check to the same again, at least, after so many without an answer.
 
-        Where there are many pairs, a check more likely waits behind others than that it is lost:
-        each try waits for one more round of all. And no answer comes before it can have come.
+        Where there are many parties, a check more likely waits behind others than that it is lost:
+        each try waits for one more round of all. And none is repeated before its answer can have
+        come. What a party does, offers or delays changes little of that for the others.
         Source: RFC 8445, 14.3; RFC 6298 for the average.
         """
-        return max(PACE * self.pairs * min(tries, MOST_ROUNDS), self.rtt)
+        return max(PACE * ADDRESSES * self.finders * min(tries, MOST_ROUNDS), self.rtt)
 
     def note_rtt(self, rtt: float) -> None:
         """A check was answered after so many seconds."""
+        rtt = min(rtt, MOST_RTT)
         self.rtt = self.rtt + RTT_WEIGHT * (rtt - self.rtt) if self.rtt else rtt
 
     @classmethod

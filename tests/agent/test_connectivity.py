@@ -22,7 +22,7 @@ from traversal.checks import Checks
 from traversal.datagram import Datagram
 from traversal.pairs import Path
 from traversal.paths import PathFinder
-from traversal.relay import FIRST_ALONE, RelayTicket
+from traversal.relay import RelayTicket
 from traversal.stun import BIND, Class, Message
 
 LOOPBACK = "127.0.0.1"
@@ -152,7 +152,10 @@ async def test_a_relay_is_missed_where_there_is_none_and_no_direct_path(
     assert connectivity.lacks_relay("far")
 
 
-async def test_a_relay_is_not_checked_before_the_other_side_has_come(ports: list[UdpPort]) -> None:
+async def test_a_relay_is_not_checked_before_the_other_side_has_come(
+    ports: list[UdpPort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traversal.relay.FIRST_ALONE", 0.4)
     ours, theirs = LocalSide.fresh([]), LocalSide.fresh([])
     connectivity = Connectivity(ports[0], ignore)
     at_relay = Relay(ports[1])
@@ -163,7 +166,7 @@ async def test_a_relay_is_not_checked_before_the_other_side_has_come(ports: list
         assert at_relay.binds > 0
         assert at_relay.checks == 0
         at_relay.other_bound = True
-        await at_relay.serve(2 * FIRST_ALONE)
+        await at_relay.serve(0.8)
     assert at_relay.checks > 0
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.support.meshes import complete, mesh
 from tests.support.nat_model import Filtering, Internet, Mapping
 from tests.support.two_parties import run_for
-from traversal.candidate import Address, Kind, LocalSide, RemoteSide, candidate
-from traversal.paths import MAX_PAIRS, PathFinder
-from traversal.turns import ALL_BURST, BURST, PACE, Pacer, Turns
+from traversal.candidate import Address, Candidate, Kind, LocalSide, RemoteSide, candidate
+from traversal.paths import PathFinder
+from traversal.turns import ALL_BURST, BURST, MOST_RTT, PACE, Pacer, Turns
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
 
@@ -29,11 +29,11 @@ def test_all_parties_of_a_small_mesh_are_checked_at_once() -> None:
     assert taken(pacer, 10.0 + 2 * PACE) in (1, 2)
 
 
-def test_the_more_pairs_there_are_the_longer_each_waits_to_be_checked_again() -> None:
+def test_the_more_parties_there_are_the_longer_each_waits_to_be_checked_again() -> None:
     pacer = Pacer.shared()
-    pacer.pairs = 40
+    finders_of(pacer, 10)
     waits = [pacer.least_wait(tries) for tries in range(1, 8)]
-    assert waits == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8])
+    assert waits == pytest.approx([0.15, 0.3, 0.45, 0.6, 0.6, 0.6, 0.6])
 
 
 def test_no_check_is_repeated_before_its_answer_can_have_come() -> None:
@@ -45,17 +45,15 @@ def test_no_check_is_repeated_before_its_answer_can_have_come() -> None:
     assert pacer.least_wait() == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_finder_counts_its_pairs_and_no_others() -> None:
+def test_a_party_that_offers_much_and_answers_late_slows_nobody_else_down() -> None:
     pacer = Pacer.shared()
-    addresses = [candidate(Kind.HOST, Address("192.0.2.1", port)) for port in range(1, 100)]
-    theirs = [RemoteSide(f"ufrag{n}", "p" * 24, tuple(addresses[:3])) for n in range(2)]
-    ours = LocalSide.fresh(addresses[:1])
-    finders = [
-        PathFinder(ours, remote, controlling=True, now=0.0, pacer=pacer) for remote in theirs
-    ]
-    assert pacer.pairs == 6
-    finders[0].add_remote(addresses, 0.0)
-    assert pacer.pairs == MAX_PAIRS + 3
+    finders = finders_of(pacer, 2)
+    finders[0].add_remote([at(port) for port in range(10, 100)], 0.0)
+    for _ in range(100):
+        pacer.note_rtt(60.0)
+    assert pacer.least_wait() <= MOST_RTT
+    pacer.note_rtt(0.01)
+    assert pacer.least_wait() < MOST_RTT
 
 
 def test_who_got_a_slot_is_the_last_to_get_another() -> None:
@@ -105,6 +103,17 @@ def test_twenty_whose_ports_hardly_keep_up_find_each_other_in_two_seconds() -> N
         member.queue, member.rate = 20, 300.0
     run_for(internet, 2.0)
     assert complete(members)
+
+
+def finders_of(pacer: Pacer, count: int) -> list[PathFinder]:
+    ours = LocalSide.fresh([at(1)])
+    offers = [LocalSide.fresh([at(2)]) for _ in range(count)]
+    theirs = [RemoteSide.from_json(offer.to_json()) for offer in offers]
+    return [PathFinder(ours, each, controlling=True, now=0.0, pacer=pacer) for each in theirs]
+
+
+def at(port: int) -> Candidate:
+    return candidate(Kind.HOST, Address("192.0.2.1", port))
 
 
 def row(*who: str) -> Turns:
