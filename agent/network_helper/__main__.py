@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import os
-import selectors
+import select
 import signal
 import socket
 import struct
@@ -96,16 +96,13 @@ def _serve(agent: socket.socket, session: Session) -> None:
 def _wait(agent: socket.socket, session: Session) -> bool:
     """Until the agent has a request; meanwhile look after the program, and pass checks on."""
     while True:
-        with selectors.PollSelector() as selector:
-            selector.register(agent, selectors.EVENT_READ)
-            if session.program is not None:
-                selector.register(session.program.descriptor, selectors.EVENT_READ)
-                selector.register(session.program.leash, selectors.EVENT_READ)
-            for check_socket in session.checks.sockets if session.checks is not None else ():
-                selector.register(check_socket, selectors.EVENT_READ)
-            ready = {key.fileobj for key, _ in selector.select()}
-        if session.checks is not None and not ready.isdisjoint(session.checks.sockets):
-            session.pass_checks_on()
+        waiting: list[int | socket.socket] = [agent]
+        if session.program is not None:
+            waiting += [session.program.descriptor, session.program.leash]
+        if session.checks is not None:
+            waiting += session.checks.sockets
+        ready = _readable(waiting)
+        session.pass_checks_on(ready)
         if session.program is not None:
             if session.program.leash in ready:
                 session.program.stop()
@@ -114,6 +111,15 @@ def _wait(agent: socket.socket, session: Session) -> bool:
                 session.program_ended()
         if agent in ready:
             return True
+
+
+def _readable(waiting: Sequence[int | socket.socket]) -> set[int | socket.socket]:
+    """Which of these descriptors and sockets have something, or have ended; at least one."""
+    by_number = {one if isinstance(one, int) else one.fileno(): one for one in waiting}
+    poll = select.poll()
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return {by_number[number] for number, _ in poll.poll()}
 
 
 def _receive(agent: socket.socket) -> tuple[bytes, list[int]]:

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import socket
 import struct
+from collections.abc import Collection
 
 from agent.network_helper import checks
 from agent.network_helper.buffers import enlarge
@@ -21,7 +22,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class CheckPort:
-    """Checks of one UDP port; call `pass_on` when one of `sockets` is readable."""
+    """Checks of one UDP port; call `pass_on` with those of `sockets` that are readable."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -39,10 +40,18 @@ class CheckPort:
         """The descriptor for the agent; once."""
         return self._agents.detach()
 
-    def pass_on(self) -> bool:
+    def pass_on(self, ready: Collection[int | socket.socket]) -> bool:
         """Whether the agent still holds its end; what has no way is a lost datagram."""
         for version, ear in self._raw.items():
-            self._hear(version, ear)
+            if ear in ready:
+                self._hear(version, ear)
+        return self._ours not in ready or self._speak()
+
+    def close(self) -> None:
+        for held in (*self._raw.values(), self._ours, self._agents):
+            held.close()
+
+    def _speak(self) -> bool:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             for _ in range(AT_ONCE):
                 data = self._ours.recv(checks.MAX_SIZE)
@@ -51,10 +60,6 @@ class CheckPort:
                 with contextlib.suppress(MalformedCheck, OSError):
                     self._send(checks.parse(data))
         return True
-
-    def close(self) -> None:
-        for held in (*self._raw.values(), self._ours, self._agents):
-            held.close()
 
     def _hear(self, version: int, ear: socket.socket) -> None:
         """An agent that is slower than a flood misses what does not fit."""

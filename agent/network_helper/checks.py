@@ -13,6 +13,7 @@ the UDP header and the message.
 
 import ipaddress
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 COOKIE = bytes.fromhex("2112a442")  # RFC 8489, section 5
@@ -42,7 +43,7 @@ class Check(NamedTuple):
 
 
 def serialize(check: Check) -> bytes:
-    packed = ipaddress.ip_address(check.host).packed
+    packed = _packed(check.host)
     return _CHECK.pack(check.version, packed.ljust(16, b"\0"), check.port) + check.message
 
 
@@ -53,10 +54,8 @@ def parse(data: bytes) -> Check:
     version, packed, port = _CHECK.unpack_from(data)
     if version not in (4, 6) or port == 0:
         raise MalformedCheck("no such address")
-    address = ipaddress.ip_address(packed[:4] if version == 4 else packed)
-    if address.is_multicast or address.is_unspecified or packed[:4] == b"\xff" * 4:
-        raise MalformedCheck("not the address of one host")
-    return Check(str(address), port, _stun(data[_CHECK.size :]))
+    host = _one_host(packed[:4] if version == 4 else packed)
+    return Check(host, port, _stun(data[_CHECK.size :]))
 
 
 def arrived(data: bytes, version: int, host: str) -> Check:
@@ -74,7 +73,7 @@ def udp_datagram(check: Check, source: str | None, port: int) -> bytes:
     header = _UDP.pack(port, check.port, length, 0)
     if source is None:
         return header + check.message
-    hosts = ipaddress.ip_address(source).packed + ipaddress.ip_address(check.host).packed
+    hosts = _packed(source) + _packed(check.host)
     checksum = _checksum(hosts + struct.pack("!HH", 17, length) + header + check.message)
     return _UDP.pack(port, check.port, length, checksum or 0xFFFF) + check.message
 
@@ -99,6 +98,21 @@ def deaf_filter() -> bytes:
     return _program((RETURN, 0, 0, 0))
 
 
+# Asked about the same few addresses with every datagram.
+@lru_cache(maxsize=1024)
+def _packed(host: str) -> bytes:
+    return ipaddress.ip_address(host).packed
+
+
+@lru_cache(maxsize=1024)
+def _one_host(packed: bytes) -> str:
+    """Raises: MalformedCheck."""
+    address = ipaddress.ip_address(packed)
+    if address.is_multicast or address.is_unspecified or packed[:4] == b"\xff" * 4:
+        raise MalformedCheck("not the address of one host")
+    return str(address)
+
+
 def _stun(message: bytes) -> bytes:
     if not STUN_HEADER <= len(message) <= MAX_MESSAGE:
         raise MalformedCheck("wrong size")
@@ -112,8 +126,5 @@ def _program(*instructions: tuple[int, int, int, int]) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071."""
-    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    """RFC 1071; a sum in one's complement is a remainder by 65535."""
+    return ~(int.from_bytes(data + bytes(len(data) % 2), "big") % 0xFFFF) & 0xFFFF

@@ -6,6 +6,7 @@ processes inside and the sockets handed out.
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import secrets
 import socket
@@ -19,6 +20,7 @@ from typing import Literal, TypeVar
 from agent.network_helper.commands import CommandFailed, run
 
 CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # netdevice(7)
 RTM_NEWNSID, NETNSA_NSID, NETNSA_FD = 88, 1, 3
 NLM_F_REQUEST_ACK = 5
 SECONDS_TO_VANISH = 3.0  # the kernel takes namespaces down in the background
@@ -33,7 +35,6 @@ class Namespace:
         self._inode = os.fstat(self._descriptor).st_ino
         self._number = secrets.randbits(31)
         _number(self._descriptor, self._number)
-        run(*self.inside("ip", "link", "set", "lo", "up"))
 
     @property
     def path(self) -> str:
@@ -79,7 +80,10 @@ class Namespace:
 
 
 def made_namespace() -> int:
+    """A descriptor of a new one, with its loopback interface up; for a thread that ends then."""
     _check(_libc.unshare(CLONE_NEWNET))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("=16sh14x", b"lo", IFF_UP))
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -1,8 +1,9 @@
 """One session's namespace, interface and program: does what `requests` has let through."""
 
 import base64
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, assert_never
 
 from agent.network_helper.check_port import CheckPort
@@ -127,8 +128,9 @@ class Session:
         self.program = Program(request, stdio, self._user, self._inside)
         return {"pid": self.program.pid}, [self.program.callers_end.detach()]
 
-    def pass_checks_on(self) -> None:
-        if self.checks is not None and not self.checks.pass_on():
+    def pass_checks_on(self, ready: Collection[int | socket.socket]) -> None:
+        """Those that wait in these."""
+        if self.checks is not None and not self.checks.pass_on(ready):
             self._end_checks()
 
     def program_ended(self) -> None:

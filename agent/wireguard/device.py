@@ -39,6 +39,7 @@ TCP_AND_IP = {4: 40, 6: 60}  # bytes of headers
 SECONDS_TO_START = 5.0
 SECONDS_TO_ANSWER = 5.0
 CLONE_NEWNS = 0x20000
+MS_REC, MS_SLAVE = 0x4000, 0x80000
 SYS_PIDFD_GETFD = 438
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -175,13 +176,22 @@ def _hide_control_sockets() -> None:
     """
     if _libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    run("mount", "--make-rslave", "/")
+    _mount("none", "/", None, MS_REC | MS_SLAVE)
     try:
         Path(CONTROL_SOCKETS).mkdir(mode=0o700, exist_ok=True)
     except PermissionError:  # root of a user namespace, to which the machine's /run is closed
-        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+        _mount("tmpfs", "/run", "tmpfs", options="mode=0755")
         Path(CONTROL_SOCKETS).mkdir(mode=0o700)
-    run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", CONTROL_SOCKETS)
+    _mount("tmpfs", CONTROL_SOCKETS, "tmpfs", options="mode=0700")
+
+
+def _mount(
+    source: str, target: str, kind: str | None, flags: int = 0, options: str | None = None
+) -> None:
+    """mount(2), without a process for it. Raises: OSError."""
+    words = [None if word is None else word.encode() for word in (source, target, kind, options)]
+    if _libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
 
 
 def _die_with(parent: int) -> Callable[[], None]:
