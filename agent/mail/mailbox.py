@@ -77,6 +77,7 @@ class Mailbox:
         self._has_reader = False
         self._taking = asyncio.Lock()
         self._pick_up_wanted = asyncio.Event()
+        self._acknowledged = 0  # letters, so far
         self._more_behind = False  # what we left in the queue may hide what comes after it
         self._acknowledge_wanted = asyncio.Event()
         self._pings = Pings()
@@ -274,7 +275,7 @@ class Mailbox:
     async def _pick_up(self) -> None:
         """Take all that waits, page after page, until nothing comes that did not come before."""
         async with self._taking:
-            self._more_behind = True
+            acknowledged = self._acknowledged
             offered: set[str | None] = set()
             after: str | None = None
             while True:
@@ -287,6 +288,8 @@ class Mailbox:
                 await self._acknowledge()
                 after = attachments[-1].id
             self._more_behind = bool(attachments)  # it knows no pages
+            if self._more_behind and self._acknowledged > acknowledged:
+                self._pick_up_wanted.set()
             if len(attachments) >= BATCH:
                 log.warning("%d messages wait to be acknowledged before others", len(attachments))
 
@@ -378,6 +381,7 @@ class Mailbox:
         while ids := self._letters.to_acknowledge(BATCH):
             await self._account.acknowledge(ids)
             self._letters.acknowledged(ids)
+            self._acknowledged += len(ids)
             if self._more_behind:
                 self._pick_up_wanted.set()
 

@@ -22,7 +22,7 @@ from agent.mail.account import (
 )
 from agent.mail.delivery import CannotWrite, NotDelivered
 from agent.mail.letters import Received
-from agent.mail.mailbox import Mailbox
+from agent.mail.mailbox import BATCH, Mailbox
 from agent.mail.transport import EndpointUnreachable, Transport
 from identity import did_peer
 from identity.keys import Curve
@@ -293,6 +293,22 @@ async def test_letters_that_come_one_after_the_other_are_acknowledged_together(
             await (await reader.next()).acknowledge()
         await until(lambda: not both.at_alice.queue)
         assert len(both.at_alice.asked) <= 3
+
+
+async def test_letters_that_are_read_while_others_are_picked_up_are_asked_for_once(
+    both: Correspondents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.mail.mailbox.ACKNOWLEDGE_WAIT", 0.0)
+    both.at_alice.pages = True
+    for number in range(BATCH + 19):
+        await both.at_alice.put(await both.bobs_envelope(f"one of many {number}"))
+    async with Mailbox(both.alice, RESOLVER) as mailbox, reading(mailbox) as reader:
+        await until(lambda: both.at_alice.sockets)
+        for _ in range(BATCH + 19):
+            await (await reader.next()).acknowledge()
+        await until(lambda: not both.at_alice.queue)
+        await settled(both.at_alice)
+    assert both.at_alice.asked.count(pickup.DeliveryRequest.TYPE) <= 5
 
 
 async def test_an_acknowledgement_given_just_before_closing_is_not_lost(
