@@ -114,13 +114,13 @@ class Story:
         descriptor = agreed.descriptor
         stage.step("agreed", f"everybody signed session {descriptor.id[:16]}")
         await meshing.raise_mesh(agreed)
+        await probe(stage, descriptor)
         telling = asyncio.create_task(self._tell_phrase(descriptor.id))
         stage.own(telling)
-        await probe(stage, descriptor)
-        await telling
         self.machine.mesh_ready(time.time())
         stage.pump()
         await stage.expect(Released, READY_TIMEOUT)
+        await telling
         workdir = self.traces.workdir
         self._result = await compute(
             stage, descriptor, self.program, self.inputs, self.sandbox, workdir
@@ -132,7 +132,8 @@ class Story:
     async def _tell_phrase(self, session: str) -> None:
         """What people may compare, to be sure that nobody stands between them.
 
-        It costs a processor some 50 ms, which nobody waits for once the mesh is there.
+        It costs a processor some 50 ms, in which the others become ready; before, parties on the
+        same machine may still look for paths.
         """
         words = await asyncio.to_thread(phrase, session)
         self.report.event("phrase", words=words, session=session)
