@@ -11,6 +11,7 @@ import gc
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
 import click
 
@@ -42,6 +43,8 @@ Examples:
 class LazyGroup(click.Group):
     """A group that knows its commands' names and first lines without importing them."""
 
+    owns_process: ClassVar[bool] = False
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
@@ -52,11 +55,13 @@ class LazyGroup(click.Group):
     ) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        # Importing makes many objects and no garbage to look for.
+        # Importing makes many objects and no garbage to look for, neither now nor later.
         gc.disable()
         try:
             module = importlib.import_module(f"mediator.commands.{cmd_name}")
         finally:
+            if self.owns_process:
+                gc.freeze()
             gc.enable()
         command: click.Command = module.command
         return command
@@ -86,6 +91,7 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    LazyGroup.owns_process = True
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

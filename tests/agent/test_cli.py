@@ -535,6 +535,22 @@ finally:
     assert told.stdout.splitlines()[-1] == "(0, 0)"
 
 
+@pytest.mark.parametrize("program", ["agent", "mediator"])
+def test_nobody_looks_for_garbage_in_what_was_imported(program: str) -> None:
+    asking = f"""
+import gc
+from {program}.cli import main
+try:
+    main(["run", "--help"])
+finally:
+    print(len(gc.get_objects()) < gc.get_freeze_count())
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", asking], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "True"
+
+
 def test_an_unknown_command_is_a_usage_mistake() -> None:
     refused = agent("dance")
     assert refused.returncode == Exit.USAGE
