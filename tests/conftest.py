@@ -39,7 +39,7 @@ def begin_with_what_takes_longest(items: list[pytest.Item]) -> None:
     """
     slow: Counter[Path] = Counter()
     for item in items:
-        if item.get_closest_marker("slow"):
+        if item.get_closest_marker("slow") or item.get_closest_marker("root"):
             sessions = "internet" in getattr(item, "fixturenames", ())  # of several real agents
             slow[item.path] += 10 if sessions else 1
     items.sort(key=lambda item: slow[item.path], reverse=True)
