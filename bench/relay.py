@@ -3,10 +3,11 @@
     python -m bench.relay [--rounds 3] [--seconds 3] [--json]      as root
 
 Two parties and a relay on a small internet, wireguard-go at both ends. TCP: one iperf3 stream
-(cubic) inside the tunnel. RTT: echoes inside it. Alone: 1,400-byte datagrams that come through
-without WireGuard, as fast as one process sends them, 32 in a call as a wireguard-go of today does;
-coturn's from the side without an allocation, so that no client of ours is in the way. The ways take
-turns; medians, and medians of the ratios to the direct path of the same round.
+inside the tunnel; it and the streams of WebSockets are cubic's, whatever the machine's default.
+RTT: echoes inside it. Alone: 1,400-byte datagrams that come through without WireGuard, as fast as
+one process sends them, 32 in a call as a wireguard-go of today does; coturn's from the side without
+an allocation, so that no client of ours is in the way. The ways take turns; medians, and medians of
+the ratios to the direct path of the same round.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from tests.support.certificates import certify
 RELAY, ONE, TWO = "198.51.100.10", "203.0.113.201", "203.0.113.202"
 PORTS = 51001, 51002  # of WireGuard
 NAMES = "dmrelay1", "dmrelay2"
+SOCKET = "/var/run/wireguard/{}.sock"
 USER = 65534
 NEEDED = {"iperf3": "iperf3", "wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
 ENDS = (sys.executable, "-m", "bench.relay_ends")
@@ -65,6 +67,9 @@ class Bench:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.relay = lab.public("relay", RELAY)
         self.parties = lab.public("one", ONE), lab.public("two", TWO)
+        for host in (self.relay, *self.parties):
+            route = host.run(["ip", "-4", "route", "show", "default"]).split()
+            host.run(["ip", "route", "replace", *route, "congctl", "cubic"])
         self.folder = folder
         self.keys = PrivateKey.generate(), PrivateKey.generate()
         self.certificate = certify(folder)
@@ -181,6 +186,8 @@ class Bench:
     def wireguard(self, endpoints: tuple[str, str]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for number, (host, name) in enumerate(zip(self.parties, NAMES, strict=True)):
+                # `wg` removes one that a killed process left, at the moment when another begins.
+                Path(SOCKET.format(name)).unlink(missing_ok=True)
                 stack.enter_context(_ended(first(host, ["wireguard-go", "-f", name])))
                 _wait_for(host, name)
                 other = self.keys[1 - number].public_key
@@ -249,7 +256,7 @@ def run_first(host: Host, argv: list[str]) -> str:
 
 def _wait_for(host: Host, interface: str) -> None:
     deadline = time.monotonic() + 5
-    ready = f"/var/run/wireguard/{interface}.sock"
+    ready = SOCKET.format(interface)
     while time.monotonic() < deadline:
         with contextlib.suppress(LabError):
             host.run(["test", "-S", ready])
