@@ -296,7 +296,7 @@ class PathFinder:
     def _try_anew(self, theirs: Candidate, now: float) -> None:
         pair = self._pairs.get((theirs.address, None))
         if pair is None:
-            self._add(Pair(theirs, now, self._schedule.first(theirs, now)))
+            self._add(Pair(theirs, now, now))
             return
         if pair.remote.kind is Kind.PEER_REFLEXIVE:
             pair.remote = theirs

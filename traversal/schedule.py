@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from traversal.agreement import Agreement, PairFailed, State
-from traversal.candidate import Candidate, Kind
 from traversal.pairs import PROOF_LIFE, Pair
 from traversal.turns import Pacer
-
-STANDBY_AFTER = 5.0  # seconds that a relay is left alone where there is a direct path
 
 
 class Schedule:
@@ -23,14 +20,6 @@ class Schedule:
         self._pairs = pairs
         self._agreement = agreement
         self._pacer = pacer
-
-    def first(self, theirs: Candidate, now: float) -> float:
-        """When an address is checked that was not known before.
-
-        A relay beside a direct path is for later: distress has it checked at once.
-        """
-        waits = theirs.kind is Kind.RELAY and self._has_direct_path()
-        return now + STANDBY_AFTER if waits else now
 
     def plan(self, pair: Pair, now: float, *, elsewhere: bool) -> None:
         """Set when this pair is checked again, after a check.

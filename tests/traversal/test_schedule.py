@@ -5,9 +5,8 @@ from random import Random
 import pytest
 
 from tests.support.nat_model import Filtering, Internet, Mapping, Relay
-from tests.support.two_parties import Party, distress, flush, meet, run_for
+from tests.support.two_parties import Party, flush, meet, run_for
 from traversal.candidate import Kind, candidate
-from traversal.schedule import STANDBY_AFTER
 
 PORT_RESTRICTED = (Mapping.INDEPENDENT, Filtering.ADDRESS_AND_PORT)
 SYMMETRIC = (Mapping.ADDRESS_AND_PORT, Filtering.ADDRESS_AND_PORT)
@@ -18,22 +17,13 @@ def internet() -> Internet:
     return Internet(Random(1), delay=0.03)
 
 
-def test_a_relay_that_comes_beside_a_direct_path_is_checked_later(internet: Internet) -> None:
-    parties = meet_behind(internet, PORT_RESTRICTED)
+@pytest.mark.parametrize("kind", [PORT_RESTRICTED, SYMMETRIC])
+def test_a_relay_is_checked_as_it_comes_so_that_it_stands_by(
+    internet: Internet, kind: tuple[Mapping, Filtering]
+) -> None:
+    parties = meet_behind(internet, kind)
     relay = offered(internet, parties)
-    run_for(internet, STANDBY_AFTER - 0.1)
-    assert all(party.by_destination[relay.address] == 0 for party in parties)
-    run_for(internet, 1.0)
-    assert all(relay.address in party.finder.relays() for party in parties)
-    assert all(party.by_destination[relay.address] > 0 for party in parties)
-
-
-def test_distress_has_such_a_relay_checked_at_once(internet: Internet) -> None:
-    parties = meet_behind(internet, PORT_RESTRICTED)
-    relay = offered(internet, parties)
-    run_for(internet, 1.0)
-    distress(internet, parties[0])
-    assert parties[0].by_destination[relay.address] == 1
+    assert all(party.by_destination[relay.address] == 1 for party in parties)
 
 
 def test_without_a_direct_path_a_relay_is_checked_as_it_comes(internet: Internet) -> None:
