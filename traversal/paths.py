@@ -100,6 +100,12 @@ class PathFinder:
         chosen = self._agreement.chosen
         return chosen.path if chosen else None
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether datagrams pass directly; not after distress, until a path is chosen again."""
+        path = self.path
+        return self.state is not State.CHECKING and path is not None and not path.relayed
+
     def explain(self) -> Explanation:
         """Why there is no direct path, and when the next try is."""
         chosen = None if self.state is State.CHECKING else self._agreement.chosen

@@ -184,6 +184,10 @@ class Connectivity:
     def path(self, party: str) -> Path | None:
         return self._parties[party].finder.path
 
+    def is_direct(self, party: str) -> bool:
+        """Whether a direct path to it is in use that is not in distress."""
+        return self._parties[party].finder.is_direct
+
     def relays(self, party: str) -> tuple[Address, ...]:
         """Where a relay takes, or took, datagrams for this party."""
         return self._parties[party].finder.relays()

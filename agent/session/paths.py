@@ -199,8 +199,7 @@ class Paths:
         while True:
             await asyncio.sleep(TICK)
             others = (did for did in self.descriptor.parties if did != self.stage.me)
-            paths = [self.connectivity.path(did) for did in others]
-            if all(path is not None and not path.relayed for path in paths):
+            if all(self.connectivity.is_direct(did) for did in others):
                 self._look_wait = LOOK_AGAIN
             elif time.monotonic() >= self._looked_at + self._look_wait:
                 self._look_wait = min(2 * self._look_wait, LONGEST_LOOK)

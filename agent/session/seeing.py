@@ -40,5 +40,4 @@ class Seeing:
                 self.connectivity.add_remote(did, [candidate(Kind.PEER_REFLEXIVE, address)])
 
     def _reaches(self, did: str) -> bool:
-        path = self.connectivity.path(did) if did != self.me else None
-        return path is not None and not path.relayed
+        return did != self.me and self.connectivity.is_direct(did)

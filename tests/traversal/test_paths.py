@@ -151,6 +151,16 @@ def test_distress_about_the_path_before_is_not_taken_for_the_new_one() -> None:
     assert finder.state is State.CHECKING
 
 
+def test_a_path_in_distress_is_no_direct_one_though_there_is_no_other() -> None:
+    finder = PathFinder(OURS, THEIRS, controlling=True, now=0.0)
+    assert not finder.is_direct
+    answer_until_nominated(finder)
+    assert finder.is_direct
+    finder.distress(1.3)
+    assert finder.path.endpoint == THEIR_ADDRESS, "where to send meanwhile"
+    assert not finder.is_direct
+
+
 def test_the_controlled_side_takes_a_nomination_only_when_its_own_check_is_answered() -> None:
     finder = PathFinder(OURS, THEIRS, controlling=False, now=0.0)
     (check,) = finder.datagrams_to_send(0.0)

@@ -33,7 +33,7 @@ class Network:
     offered: list[set[str]] = field(default_factory=list)
 
     rtt: float | None = 0.01  # to a STUN server, if one answers
-    relayed: bool = True
+    direct: bool = False
     looks: int = 0
     distressed: int = 0
 
@@ -44,8 +44,8 @@ class Network:
         self.looks += 1
         then(Gathered(self.candidates, "unknown", self.rtt))
 
-    def path(self, party: str) -> Any:
-        return SimpleNamespace(relayed=self.relayed)
+    def is_direct(self, party: str) -> bool:
+        return self.direct
 
     def set_local(self, candidates: Sequence[Candidate]) -> None:
         self.local.append(candidates)
@@ -142,7 +142,7 @@ class Watch:
         return note
 
 
-async def test_we_look_for_our_addresses_for_as_long_as_a_path_is_relayed_ever_less_often(
+async def test_we_look_for_our_addresses_for_as_long_as_a_path_is_not_direct_ever_less_often(
     paths: Paths, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.session.paths.TICK", 0.01)
@@ -151,7 +151,7 @@ async def test_we_look_for_our_addresses_for_as_long_as_a_path_is_relayed_ever_l
     looking = asyncio.create_task(paths._keep_looking())
     await asyncio.sleep(0.5)
     assert 2 <= network.looks <= 5  # after 0.05, 0.1, 0.2 s
-    network.relayed, before = False, network.looks
+    network.direct, before = True, network.looks
     await asyncio.sleep(0.2)
     assert network.looks == before
     looking.cancel()

@@ -93,17 +93,16 @@ def test_ever_other_addresses_are_no_news_for_a_while() -> None:
 
 
 ANN, BEN, CLEO, DORA = PARTIES = ("ann", "ben", "cleo", "dora")
-DIRECT, RELAYED = SimpleNamespace(relayed=False), SimpleNamespace(relayed=True)
 
 
 def test_we_tell_where_wireguard_reaches_whom_we_reach_directly() -> None:
-    seeing, _ = seen_by_ann({BEN: DIRECT, CLEO: RELAYED, DORA: None})
+    seeing, _ = seen_by_ann({BEN: True, CLEO: False, DORA: False})
     assert seeing.seen(CLEO) == {1: HERE}
     assert seeing.seen(BEN) == {}
 
 
 def test_we_try_what_is_told_of_whom_we_do_not_reach_directly() -> None:
-    seeing, tried = seen_by_ann({BEN: DIRECT, CLEO: RELAYED, DORA: None})
+    seeing, tried = seen_by_ann({BEN: True, CLEO: False, DORA: False})
     told = dict.fromkeys(range(9), HERE)
     seeing.hear(told)
     seeing.hear(told)
@@ -113,10 +112,10 @@ def test_we_try_what_is_told_of_whom_we_do_not_reach_directly() -> None:
     ]
 
 
-def seen_by_ann(paths: dict[str, Any]) -> tuple[Seeing, list[tuple[str, Candidate]]]:
+def seen_by_ann(direct: dict[str, bool]) -> tuple[Seeing, list[tuple[str, Candidate]]]:
     tried: list[tuple[str, Candidate]] = []
     connectivity: Any = SimpleNamespace(
-        path=paths.__getitem__, add_remote=lambda did, found: tried.append((did, *found))
+        is_direct=direct.__getitem__, add_remote=lambda did, found: tried.append((did, *found))
     )
     status = SimpleNamespace(endpoint=(HERE.host, HERE.port))
     steering: Any = SimpleNamespace(status=lambda _: status)
