@@ -89,7 +89,7 @@ class WebSocketRelay:
         self.dropped = 0  # datagrams that found the connection full or missing
         self.fault: str | None = None  # why there is no connection now
         self._transport: asyncio.Transport | None = None
-        self._gathering: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.Handle | None = None
 
     @property
     def bound(self) -> bool:
@@ -201,13 +201,13 @@ class WebSocketRelay:
         self._gathering = asyncio.get_running_loop().call_later(GATHER, self._look_again)
 
     def _look_again(self) -> None:
-        number = READ_AT_ONCE
-        while number == READ_AT_ONCE:
-            number = self._send_what_waits()
-        if number:
+        loop, number = asyncio.get_running_loop(), self._send_what_waits()
+        if number == READ_AT_ONCE:
+            self._gathering = loop.call_soon(self._look_again)
+        elif number:
             self._gather()
         else:
-            asyncio.get_running_loop().add_reader(self._socket, self._read_local)
+            loop.add_reader(self._socket, self._read_local)
 
     def _send_what_waits(self) -> int:
         """In one frame; how many runs there were, READ_AT_ONCE where there may be more."""

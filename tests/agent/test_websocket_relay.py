@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agent.connection import http_tunnel
+from agent.connection import http_tunnel, websocket_relay
 from agent.connection.websocket_relay import WebSocketRelay
 from agent.mail.strangers import policy_beside
 from mediator.app import Mediator, running
@@ -116,6 +116,24 @@ async def test_what_a_wireguard_sends_in_one_call_comes_through_whole_and_in_ord
         sent = [packet(bytes([n]) * 1200) for n in range(30)] + [packet(b"last")]
         one.send_in_one_call(sent)
         assert [await two.receive() for _ in sent] == sent
+
+
+async def test_a_stream_without_end_leaves_others_their_turn(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with party(await a_pair(mediator), 0) as (_, relay):
+        await bound(relay)
+        reads: list[float] = []
+
+        def read() -> int:
+            reads.append(time.monotonic())
+            assert len(reads) < 100_000, "nobody else had a turn"
+            return websocket_relay.READ_AT_ONCE
+
+        monkeypatch.setattr(relay, "_send_what_waits", read)
+        relay._look_again()
+        await asyncio.sleep(0.02)
+        assert len(reads) > 2
 
 
 async def test_it_goes_through_a_proxy_by_connect(
