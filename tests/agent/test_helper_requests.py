@@ -297,7 +297,6 @@ def test_secrets_are_not_shown() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
 )
 MEMBERS = [
     *("addresses", "mtu", "private_key", "listen_port", "peers"),
