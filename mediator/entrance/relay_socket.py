@@ -168,24 +168,34 @@ class RelaySocket:
     # What goes to the other end
 
     def _send(self, runs: Sequence[Run]) -> None:
-        self._waiting.extend(runs)
+        transport = self._connection.transport
+        if transport is None or transport.is_closing() or self._closing:
+            return
+        if not self._full and transport.get_write_buffer_size() <= MAX_BUFFER:
+            transport.write(frame(batch(runs)))
+        else:
+            self._keep(runs)
+
+    def _keep(self, runs: Sequence[Run]) -> None:
+        # As copies: a view of a small part of a frame would keep all of it.
+        self._waiting.extend(Run(run.size, bytes(run.data)) for run in runs)
         self._size_waiting += sum(len(run.data) for run in runs)
         while self._size_waiting > MAX_WAITING:
             self._size_waiting -= len(self._waiting.popleft().data)
         if not self._full:
-            self._flush()
+            self._full = True
+            self._loop.call_later(FULL_WAIT, self._flush)
 
     def _flush(self) -> None:
         transport = self._connection.transport
         if transport is None or transport.is_closing() or self._closing:
             self._clear()
-            return
-        self._full = transport.get_write_buffer_size() > MAX_BUFFER
-        if self._full:
+        elif transport.get_write_buffer_size() > MAX_BUFFER:
             self._loop.call_later(FULL_WAIT, self._flush)
-            return
-        transport.write(frame(batch(self._waiting)))
-        self._clear()
+        else:
+            self._full = False
+            transport.write(frame(batch(self._waiting)))
+            self._clear()
 
     def _write(self, data: bytes) -> None:
         transport = self._connection.transport

@@ -28,7 +28,7 @@ from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayPair, RelayTicket
 from traversal.relay_frames import CLOSE, PING, PONG, Frames, batch, masked_frame, runs_of
-from traversal.segments import Segments, single
+from traversal.segments import Data, Run, Segments, single
 from traversal.stun import BIND, Class, Message
 
 HOST = "127.0.0.1"
@@ -395,6 +395,37 @@ async def test_for_a_side_that_does_not_read_little_is_kept(
         assert relay_socket.MAX_BUFFER < most < 2 * relay_socket.MAX_BUFFER
         assert first.bound, "the other side is served on"
     unread.abort()
+
+
+async def test_what_waits_for_a_side_that_does_not_read_holds_no_more_than_itself(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One datagram that is passed on, in a large frame of others that are not, keeps no frame."""
+    sockets = sockets_of(monkeypatch)
+    pair = await a_pair(mediator)
+    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
+    binding, junk = RelayBinding(pair.side(0, [HOST]), Address(HOST, 1), 0.0), bytes(60_000)
+    async with raw(pair) as (stream, read):
+        while not binding.bound:
+            for datagram in binding.datagrams_to_send(0.0):
+                stream.transport.write(masked_frame(batch([single(datagram.data)])))
+                _, content = await read()
+                for run in runs_of(content):
+                    binding.handle_datagram(bytes(run.data), Address(HOST, 1), 0.0)
+        monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+        for _ in range(100):
+            stream.transport.write(masked_frame(batch([single(packet(b"")[:32]), single(junk)])))
+        async with asyncio.timeout(5):
+            while len(sockets[0]._waiting) < 100:
+                await asyncio.sleep(0.01)
+        held = {id(owner): len(owner) for owner in map(owner_of, sockets[0]._waiting)}
+        assert sum(held.values()) == 3200
+    unread.abort()
+
+
+def owner_of(run: Run) -> Data:
+    """Whose memory it is that a run keeps."""
+    return run.data.obj if isinstance(run.data, memoryview) else run.data
 
 
 # Helpers
