@@ -85,6 +85,15 @@ class Agreement(ABC):
             return State.CHECKING
         return State.SETTLED if self.agreed else State.CHOSEN
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether a direct path is in use; the other side may not have agreed to it yet.
+
+        Not after distress, until a path is chosen again.
+        """
+        chosen = self.chosen
+        return self.state is not State.CHECKING and chosen is not None and not chosen.relayed
+
     @abstractmethod
     def word_on(self, pair: Pair) -> int | None:
         """The number to say in a check of this pair."""

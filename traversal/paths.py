@@ -102,9 +102,8 @@ class PathFinder:
 
     @property
     def is_direct(self) -> bool:
-        """Whether datagrams pass directly; not after distress, until a path is chosen again."""
-        path = self.path
-        return self.state is not State.CHECKING and path is not None and not path.relayed
+        """Whether a direct path is in use; not after distress, until one is chosen again."""
+        return self._agreement.is_direct
 
     def explain(self) -> Explanation:
         """Why there is no direct path, and when the next try is."""

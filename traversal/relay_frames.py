@@ -10,6 +10,8 @@ here, so that nothing is copied more than it must be. Source: RFC 6455, section 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -18,10 +20,16 @@ from traversal.masking import MASK_SIZE, mask_in_place
 from traversal.segments import Data, Run, joined
 
 MAX_FRAME = 256 * 1024  # bytes of a frame's content that an end takes
-MAX_DATAGRAM = 65_535
 BINARY, CLOSE, PING, PONG = 0x2, 0x8, 0x9, 0xA
 _MAX_CONTROL = 125  # bytes of a control frame's content
 _RUN = struct.Struct("!HH")
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accepted(key: str) -> str:
+    """What a server says to a client's `Sec-WebSocket-Key`. Source: RFC 6455, section 4.2.2."""
+    digest = hashlib.sha1(f"{key}{_GUID}".encode()).digest()  # noqa: S324  the RFC wants it
+    return base64.b64encode(digest).decode()
 
 
 class MalformedBatch(ValueError):

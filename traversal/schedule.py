@@ -44,16 +44,9 @@ class Schedule:
         chosen = self._agreement.chosen
         if elsewhere and not pair.works:
             return pair.wait_elsewhere(now)
-        if chosen is None or not self._has_direct_path():
+        if chosen is None or not self._agreement.is_direct:
             return pair.wait(now, self._pacer.least_wait(pair.tries))
         return pair.wait_aside(now, rival=pair in self._rivals_of(chosen))
-
-    def _has_direct_path(self) -> bool:
-        """Whether one is in use; the other side may not have agreed to it yet."""
-        chosen = self._agreement.chosen
-        if chosen is None or self._agreement.state is State.CHECKING:
-            return False
-        return not chosen.relayed
 
     def _rivals_of(self, chosen: Pair) -> list[Pair]:
         """The working pairs that differ from it in nothing but the round trip."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+MAX_RUN = 65_535  # bytes that the kernel hands over in one call
 MAX_SEGMENTS = 64  # of one call
 MAX_BYTES = 65_000  # of one call, headers not counted
 _INT = struct.Struct("=i")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import ipaddress
 import os
 import socket
@@ -19,8 +18,8 @@ from typing import cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from resolvers.guarded import Policy, vetted
+from traversal.relay_frames import accepted
 
-GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 READ_SIZE = 256 * 1024  # bytes taken from the kernel at once
 MAX_HEAD = 16 * 1024  # bytes of an answer's head
 PORTS = {"ws": 80, "wss": 443, "http": 80}
@@ -167,8 +166,7 @@ async def _shake_hands(stream: Stream, target: SplitResult) -> None:
             "Sec-WebSocket-Version: 13",
         ],
     )
-    wanted = base64.b64encode(hashlib.sha1(f"{key}{GUID}".encode()).digest()).decode()  # noqa: S324  RFC 6455 wants it
-    if status != 101 or headers.get("sec-websocket-accept") != wanted:
+    if status != 101 or headers.get("sec-websocket-accept") != accepted(key):
         raise Refused(f"no WebSocket is opened: status {status}")
 
 

@@ -26,7 +26,6 @@ from traversal.relay import RelayBinding, RelayTicket
 from traversal.relay_frames import (
     BINARY,
     CLOSE,
-    MAX_DATAGRAM,
     PING,
     PONG,
     Frames,
@@ -37,7 +36,17 @@ from traversal.relay_frames import (
     runs_of,
 )
 from traversal.relay_server import all_wireguard, is_bind
-from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Data, Run, Segments, received, single
+from traversal.segments import (
+    BESIDE,
+    MAX_RUN,
+    SOL_UDP,
+    UDP_GRO,
+    Data,
+    Run,
+    Segments,
+    received,
+    single,
+)
 
 READ_AT_ONCE = 64  # runs taken from the kernel in one turn of the loop
 READ_SIZE = 128 * 1024  # bytes of them, about; a frame holds a run more
@@ -216,7 +225,7 @@ class WebSocketRelay:
         number = size = 0
         while number < READ_AT_ONCE and size < READ_SIZE:
             try:
-                data, beside, _, source = receive(MAX_DATAGRAM, BESIDE)
+                data, beside, _, source = receive(MAX_RUN, BESIDE)
             except OSError:  # nothing more, or an ICMP error for something we sent
                 break
             number += 1

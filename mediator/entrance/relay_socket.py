@@ -8,9 +8,7 @@ HTTP library queues and copies each, and wakes a task for it.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import secrets
 import socket
 import struct
@@ -31,6 +29,7 @@ from traversal.relay_frames import (
     MalformedBatch,
     MalformedFrame,
     OversizedFrame,
+    accepted,
     batch,
     frame,
     runs_of,
@@ -39,7 +38,6 @@ from traversal.relay_server import Channel, sorted_out
 from traversal.segments import Data, Run, single
 
 SO_BUF_LOCK = 72  # <asm-generic/socket.h>
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing more is written
 MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
 FULL_WAIT = 0.005  # seconds until another look at a full buffer
@@ -54,11 +52,10 @@ PROTOCOL, UNSUPPORTED, POLICY, TOO_BIG = 1002, 1003, 1008, 1009
 def upgraded(request: web.BaseRequest) -> web.StreamResponse:
     """What says yes to a request for a WebSocket. Source: RFC 6455, section 4.2.2."""
     key = request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
-    proof = hashlib.sha1(key.encode() + GUID).digest()  # noqa: S324  RFC 6455 wants it
     response = web.StreamResponse(status=101)
     response.headers[hdrs.UPGRADE] = "websocket"
     response.headers[hdrs.CONNECTION] = "upgrade"
-    response.headers[hdrs.SEC_WEBSOCKET_ACCEPT] = base64.b64encode(proof).decode()
+    response.headers[hdrs.SEC_WEBSOCKET_ACCEPT] = accepted(key)
     response.force_close()
     return response
 

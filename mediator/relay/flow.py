@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from traversal.segments import Run
+from traversal.segments import MAX_RUN, Run
 
 BURST = 0.1  # seconds of the rate that may come at once, and one full run at least
-MAX_RUN = 65_536
 
 
 class Flow:

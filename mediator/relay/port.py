@@ -11,11 +11,10 @@ from typing import Any
 from mediator.relay.flow import Flow
 from traversal.candidate import Address
 from traversal.relay_server import sorted_out
-from traversal.segments import BESIDE, SOL_UDP, UDP_GRO, Run, Segments, received
+from traversal.segments import BESIDE, MAX_RUN, SOL_UDP, UDP_GRO, Run, Segments, received
 
 READ_AT_ONCE = 64  # runs and faults before others have their turn
 READ_SIZE = 128 * 1024  # bytes of them, about
-MAX_RUN = 65_535
 BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel; it gives what its own limits allow
 
 # Judges a bind: data, source, port; the answer, if any.

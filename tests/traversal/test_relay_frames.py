@@ -12,6 +12,7 @@ from traversal.relay_frames import (
     MalformedBatch,
     MalformedFrame,
     OversizedFrame,
+    accepted,
     batch,
     frame,
     masked_frame,
@@ -38,6 +39,11 @@ def read(data: bytes, *, masked: bool, pieces: int | None = None) -> list[tuple[
         for opcode, content in frames.feed(data[start : start + step]):
             found.append((opcode, bytes(content)))
     return found
+
+
+def test_a_key_is_answered_as_the_rfc_says() -> None:
+    """Section 1.3."""
+    assert accepted("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 def test_a_run_stands_behind_its_size_and_its_length() -> None:
