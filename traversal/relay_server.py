@@ -36,6 +36,7 @@ _VERSION = 1
 _PROOF = 16  # bytes of a ticket's HMAC
 _WIREGUARD = bytes(range(1, 5))  # message types; the three bytes behind are zero
 _WIREGUARD_SIZE = 32  # of its shortest message, a keepalive
+_STUN_HEADER = 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -375,12 +376,12 @@ class RelayServer:
 
 def is_bind(data: bytes) -> bool:
     """A bind or an answer to one: never forwarded, or relays could be chained into loops."""
-    return len(data) >= 20 and data[:2] in _BIND_TYPES and data[4:8] == stun.COOKIE
+    return len(data) >= _STUN_HEADER and data[:2] in _BIND_TYPES and data[4:8] == stun.COOKIE
 
 
 def admits(data: bytes) -> bool:
     """What a relay passes on: WireGuard's four messages, and STUN checks and their answers."""
-    if len(data) < 20:
+    if len(data) < _STUN_HEADER:
         return False
     if data[4:8] == stun.COOKIE:
         return data[:2] in _CHECK_TYPES
@@ -401,6 +402,8 @@ def sorted_out(run: Run) -> tuple[Sequence[Run], Sequence[bytes]]:
     """What of a run a relay passes on, and the binds that are for itself; the rest is nothing."""
     if all_wireguard(run):
         return (run,), ()
+    if run.size < _STUN_HEADER:  # thousands of nothing, which nobody looks through
+        return (), ()
     datagrams = run.datagrams()
     return [single(data) for data in datagrams if admits(data)], list(filter(is_bind, datagrams))
 
