@@ -101,8 +101,8 @@ def relay_answers() -> Target:
 
 def relay_frames() -> Target:
     """The bytes of a stream to or from a relay, and what its frames hold."""
+    from traversal.relay_filter import sorted_out
     from traversal.relay_frames import Frames, MalformedBatch, MalformedFrame, batch, runs_of
-    from traversal.relay_server import sorted_out
 
     def feed(data: bytes) -> None:
         contents, masked = [bytearray(data)], bool(data[:1] and data[0] & 1)

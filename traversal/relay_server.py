@@ -15,15 +15,14 @@ import hmac
 import secrets
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from traversal import stun
 from traversal.candidate import Address
 from traversal.relay import LIFETIME, REQUEST_SIZE, STALE_NONCE, UNAUTHENTICATED, RelayPair
-from traversal.segments import Run, single
-from traversal.stun import BIND, BINDING, Class, MalformedStun, Message
+from traversal.stun import BIND, Class, MalformedStun, Message
 
 BIND_WITHIN = 600  # seconds that a port stays reserved for a pair that nobody bound
 TICKET_LIFE = 24 * 3600  # seconds
@@ -34,9 +33,6 @@ FORBIDDEN, TAKEN, QUOTA, FULL = 403, 437, 486, 508
 _TICKET = struct.Struct("!BIIH8s8s")  # version, bind_by, until, port, account, serial
 _VERSION = 1
 _PROOF = 16  # bytes of a ticket's HMAC
-_WIREGUARD = bytes(range(1, 5))  # message types; the three bytes behind are zero
-_WIREGUARD_SIZE = 32  # of its shortest message, a keepalive
-_STUN_HEADER = 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -374,49 +370,5 @@ class RelayServer:
         return hmac.digest(self._key, purpose.encode() + b"\0" + data, "sha256")
 
 
-def is_bind(data: bytes) -> bool:
-    """A bind or an answer to one: never forwarded, or relays could be chained into loops."""
-    return len(data) >= _STUN_HEADER and data[:2] in _BIND_TYPES and data[4:8] == stun.COOKIE
-
-
-def admits(data: bytes) -> bool:
-    """What a relay passes on: WireGuard's four messages, and STUN checks and their answers."""
-    if len(data) < _STUN_HEADER:
-        return False
-    if data[4:8] == stun.COOKIE:
-        return data[:2] in _CHECK_TYPES
-    return data[0] in _WIREGUARD and data[1:4] == b"\0\0\0" and len(data) >= _WIREGUARD_SIZE
-
-
-def all_wireguard(run: Run) -> bool:
-    """Whether every datagram is one of WireGuard's: seen at once, whatever their number."""
-    size, data = run
-    least = len(data) % size or size
-    if least < _WIREGUARD_SIZE:
-        return False
-    kinds, zeros = bytes(data[::size]), bytes(len(data[::size]))
-    return not kinds.strip(_WIREGUARD) and all(data[at::size] == zeros for at in (1, 2, 3))
-
-
-def sorted_out(run: Run) -> tuple[Sequence[Run], Sequence[bytes]]:
-    """What of a run a relay passes on, and the binds that are for itself; the rest is nothing."""
-    if all_wireguard(run):
-        return (run,), ()
-    if run.size < _STUN_HEADER:  # thousands of nothing, which nobody looks through
-        return (), ()
-    datagrams = run.datagrams()
-    return [single(data) for data in datagrams if admits(data)], list(filter(is_bind, datagrams))
-
-
-def _types(method: int) -> frozenset[bytes]:
-    return frozenset(
-        stun.serialize(Message(cls, bytes(12), method=method), fingerprint=False)[:2]
-        for cls in Class
-    )
-
-
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-_BIND_TYPES, _CHECK_TYPES = _types(BIND), _types(BINDING)

@@ -23,6 +23,7 @@ from agent.connection.http_tunnel import Refused, Stream, connect
 from resolvers.guarded import GuardedError, Policy
 from traversal.candidate import Address
 from traversal.relay import RelayBinding, RelayTicket
+from traversal.relay_filter import all_wireguard, is_bind
 from traversal.relay_frames import (
     BINARY,
     CLOSE,
@@ -35,7 +36,6 @@ from traversal.relay_frames import (
     masked_frame,
     runs_of,
 )
-from traversal.relay_server import all_wireguard, is_bind
 from traversal.segments import (
     BESIDE,
     MAX_RUN,

@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from mediator.entrance.connections import GuardedConnection
 from mediator.guard.limits import TokenBuckets
 from mediator.relay.service import Relay
+from traversal.relay_filter import sorted_out
 from traversal.relay_frames import (
     BINARY,
     CLOSE,
@@ -34,7 +35,7 @@ from traversal.relay_frames import (
     frame,
     runs_of,
 )
-from traversal.relay_server import Channel, sorted_out
+from traversal.relay_server import Channel
 from traversal.segments import Data, Run, single
 
 SO_BUF_LOCK = 72  # <asm-generic/socket.h>

@@ -10,7 +10,7 @@ from typing import Any
 
 from mediator.relay.flow import Flow
 from traversal.candidate import Address
-from traversal.relay_server import sorted_out
+from traversal.relay_filter import sorted_out
 from traversal.segments import BESIDE, MAX_RUN, SOL_UDP, UDP_GRO, Run, Segments, received
 
 READ_AT_ONCE = 64  # runs and faults before others have their turn
