@@ -19,7 +19,8 @@ from mediator.stores.interface import StoreUnavailable
 RETRY = 1.0  # seconds after which a store that could not be reached is asked again
 
 Send = Callable[[bytes], Awaitable[None]]
-# Sends what waits beyond a position, in order, and returns the new position.
+# Sends the next of what waits beyond a position, in order, and returns the new position: the
+# same when nothing waits. What one call sent is done, whatever becomes of the next.
 Deliver = Callable[[int], Awaitable[int]]
 
 
@@ -91,7 +92,8 @@ class Subscription:
                 await self._awake.wait()
                 self._awake.clear()
                 try:
-                    self.position = await self._deliver(self.position)
+                    while (reached := await self._deliver(self.position)) != self.position:
+                        self.position = reached
                 except StoreUnavailable:  # the mail is there when the store is
                     await asyncio.sleep(RETRY)
                     self._awake.set()

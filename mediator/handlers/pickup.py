@@ -109,23 +109,20 @@ class Pickup:
         version = Version.of(request.message)
 
         async def push(position: int) -> int:
-            while True:
-                now = int(self._clock())
-                messages = await self._store.fetch(
-                    account,
-                    now=now,
-                    limit=self._limits.delivery_messages,
-                    max_bytes=self._limits.delivery_bytes,
-                    after=position,
-                )
-                if not messages:
-                    return position
-                delivery = Delivery(_attached(messages)).to_message(version)
-                envelope = await self._sealer.seal(
-                    delivery, ours=ours, to=to, now=now, dialect=dialect
-                )
-                await connection.send(envelope)
-                position = messages[-1].id
+            now = int(self._clock())
+            messages = await self._store.fetch(
+                account,
+                now=now,
+                limit=self._limits.delivery_messages,
+                max_bytes=self._limits.delivery_bytes,
+                after=position,
+            )
+            if not messages:
+                return position
+            delivery = Delivery(_attached(messages)).to_message(version)
+            envelope = await self._sealer.seal(delivery, ours=ours, to=to, now=now, dialect=dialect)
+            await connection.send(envelope)
+            return messages[-1].id
 
         return push
 

@@ -9,7 +9,7 @@ import pytest
 from mediator.app import Mediator, running
 from mediator.settings.config import Config, Limits
 from tests.support.mediator_client import Party
-from tests.support.postgres import Cluster, cluster, find_programs
+from tests.support.postgres import Cluster, cluster, find_programs, in_memory
 
 
 @pytest.fixture
@@ -55,5 +55,5 @@ def postgres() -> Iterator[Cluster]:
     """One server for all tests that need it; each makes a database of its own."""
     if find_programs() is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with cluster() as running:
+    with cluster(in_memory()) as running:
         yield running

@@ -20,9 +20,9 @@ ORDINARY = "nobody"  # who runs it when the tests are run by root
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
+def folder(parent: Path | None = None) -> Iterator[Path]:
     """One that an ordinary user may write to: a mediator does not run as root."""
-    path = Path(tempfile.mkdtemp(prefix="didmesh-"))
+    path = Path(tempfile.mkdtemp(prefix="didmesh-", dir=parent))
     try:
         if os.geteuid() == 0:
             shutil.chown(path, ORDINARY)

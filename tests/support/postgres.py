@@ -24,6 +24,8 @@ SETTINGS = {
     "recovery_init_sync_method": "syncfs",
 }
 SECONDS_TO_START = 60.0
+MEMORY = Path("/dev/shm")
+ENOUGH = 4 << 30  # bytes: the databases of all tests, and what is written ahead of them
 
 
 class Cluster:
@@ -94,15 +96,20 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(parent: Path | None = None) -> Iterator[Cluster]:
     programs = find_programs()
     assert programs is not None, "PostgreSQL is not installed"
-    with folder() as path:
+    with folder(parent) as path:
         started = Cluster(path, programs)
         try:
             yield started
         finally:
             started.stop(signal.SIGQUIT)  # what it has is thrown away
+
+
+def in_memory() -> Path | None:
+    """Where no disk keeps a test waiting, if there is room: it stays when a server is killed."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH else None
 
 
 def find_programs() -> Path | None:

@@ -6,6 +6,7 @@ import pytest
 
 from mediator.delivery.live import Connection, LiveAccounts
 from mediator.settings.config import Limits
+from mediator.stores.interface import StoreUnavailable
 from messaging.message import Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
@@ -182,3 +183,33 @@ async def test_a_socket_that_closed_is_woken_and_counted_no_more() -> None:
         await asyncio.sleep(0.01)
         connection.close()
     assert woken == ["second"]
+
+
+async def test_what_was_pushed_just_before_the_store_was_lost_is_not_pushed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mediator.delivery.live.RETRY", 0)
+    waiting, pushed = [1, 2, 3], list[int]()
+    failing = iter([False, True, False, True, True])
+
+    async def send(_: bytes) -> None:
+        raise AssertionError
+
+    async def deliver(position: int) -> int:
+        if next(failing, False):
+            raise StoreUnavailable
+        following = [number for number in waiting if number > position]
+        pushed.extend(following[:1])
+        return following[0] if following else position
+
+    live = LiveAccounts(1)
+    async with asyncio.TaskGroup() as tasks:
+        connection = Connection(live, send, tasks)
+        connection.subscribe("did:example:alice", deliver)
+        connection.answered()
+        live.wake("did:example:alice")
+        async with asyncio.timeout(5):
+            while len(pushed) < len(waiting):
+                await asyncio.sleep(0)
+        connection.close()
+    assert pushed == waiting
