@@ -187,7 +187,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             for number, (host, name) in enumerate(zip(self.parties, NAMES, strict=True)):
                 # `wg` removes one that a killed process left, at the moment when another begins.
-                Path(SOCKET.format(name)).unlink(missing_ok=True)
+                host.run(["rm", "-f", SOCKET.format(name)])
                 stack.enter_context(_ended(first(host, ["wireguard-go", "-f", name])))
                 _wait_for(host, name)
                 other = self.keys[1 - number].public_key
