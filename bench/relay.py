@@ -30,6 +30,7 @@ from nacl.public import PrivateKey
 from rich.console import Console
 from rich.table import Table
 
+from agent.wireguard.device import most_packets
 from lab.commands import LabError
 from lab.host import Host
 from lab.topology import Lab
@@ -40,6 +41,7 @@ PORTS = 51001, 51002  # of WireGuard
 NAMES = "dmrelay1", "dmrelay2"
 SOCKET = "/var/run/wireguard/{}.sock"
 USER = 65534
+MTU = 1280
 NEEDED = {"iperf3": "iperf3", "wg": "wireguard-tools", "wireguard-go": "wireguard-go"}
 ENDS = (sys.executable, "-m", "bench.relay_ends")
 
@@ -199,7 +201,9 @@ class Bench:
                 )
                 host.run(["wg", "setconf", name, str(file)])
                 host.run(["ip", "addr", "add", f"10.9.0.{number + 1}/24", "dev", name])
-                host.run(["ip", "link", "set", name, "mtu", "1280", "up"])
+                host.run(["ip", "link", "set", name, "mtu", str(MTU), "up"])
+                packets = str(most_packets(MTU))
+                host.run(["ip", "link", "set", name, "gso_max_segs", packets])
             self.parties[0].run([*ENDS, "ping", "10.9.0.2", "1"])
             yield
 

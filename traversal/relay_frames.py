@@ -1,7 +1,7 @@
 """Datagrams over a stream: runs of them in binary WebSocket frames, each run behind its head.
 
     size    2 bytes, big-endian: of each datagram of the run
-    length  2 bytes, big-endian: of the run; its last datagram may be shorter
+    length  4 bytes, big-endian: of the run; its last datagram may be shorter
     data    so many bytes
 
 One write for many datagrams is what makes a stream as fast as it can be; frames are made and read
@@ -22,7 +22,7 @@ from traversal.segments import Data, Run, joined
 MAX_FRAME = 256 * 1024  # bytes of a frame's content that an end takes
 BINARY, CLOSE, PING, PONG = 0x2, 0x8, 0x9, 0xA
 _MAX_CONTROL = 125  # bytes of a control frame's content
-_RUN = struct.Struct("!HH")
+_RUN = struct.Struct("!HI")
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -47,7 +47,7 @@ class OversizedFrame(MalformedFrame):
 def batch(runs: Iterable[Run]) -> list[Data]:
     """The pieces of one frame's content; neighbours that make one run are one."""
     pieces: list[Data] = []
-    for size, total, parts in joined(runs):
+    for size, total, parts in joined(runs, MAX_FRAME, MAX_FRAME):
         pieces.append(_RUN.pack(size, total))
         pieces += parts
     return pieces

@@ -51,15 +51,20 @@ def received(data: Data, beside: Iterable[tuple[int, int, bytes]]) -> Run:
     return single(data)
 
 
-def joined(runs: Iterable[Run]) -> Iterator[tuple[int, int, list[Data]]]:
-    """Neighbours that make one run: the size of its datagrams, its bytes in all, and its pieces."""
+def joined(
+    runs: Iterable[Run], most_bytes: int, most_datagrams: int
+) -> Iterator[tuple[int, int, list[Data]]]:
+    """Neighbours that make one run: the size of its datagrams, its bytes in all, and its pieces.
+
+    No more of them than that are put together; a run that is larger by itself stays whole.
+    """
     size, total, pieces = 0, 0, list[Data]()
     for run in runs:
         length = len(run.data)
         if (
             pieces
             and total % size == 0
-            and total + length <= MAX_BYTES
+            and total + length <= min(most_bytes, most_datagrams * size)
             and (run.size == size or run.size == length < size)
         ):
             total += length
@@ -72,6 +77,19 @@ def joined(runs: Iterable[Run]) -> Iterator[tuple[int, int, list[Data]]]:
         yield size, total, pieces
 
 
+def _parts(runs: Iterable[Run]) -> Iterator[Run]:
+    """As large as one call takes them."""
+    for run in runs:
+        size, data = run
+        most = min(MAX_SEGMENTS, MAX_BYTES // size) * size or size
+        if len(data) <= most:
+            yield run
+        else:
+            view = memoryview(data)
+            for start in range(0, len(data), most):
+                yield Run(size, view[start : start + most])
+
+
 class Segments:
     """Sends to `destination` by `sendmsg`, which is a UDP socket's."""
 
@@ -82,15 +100,8 @@ class Segments:
 
     def send(self, runs: Iterable[Run]) -> None:
         """Never raises: what finds a full queue, or nobody, is lost like any datagram."""
-        for size, total, pieces in joined(runs):
-            most = min(MAX_SEGMENTS, MAX_BYTES // size) * size if size < total else total
-            if total <= most:
-                self._send(size, total, pieces)
-            else:
-                whole = memoryview(b"".join(pieces))
-                for start in range(0, total, most):
-                    part = whole[start : start + most]
-                    self._send(size, len(part), [part])
+        for size, total, pieces in joined(_parts(runs), MAX_BYTES, MAX_SEGMENTS):
+            self._send(size, total, pieces)
 
     def _send(self, size: int, total: int, pieces: list[Data]) -> None:
         if total <= size:

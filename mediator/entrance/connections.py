@@ -61,14 +61,18 @@ class GuardedConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        size = len(data)
+        if self.arrived(len(data)):
+            super().data_received(data)
+
+    def arrived(self, size: int) -> bool:
+        """So many bytes more that nobody is through with; False when they were too many."""
         self.unfinished += size
         if self.unfinished > NOTICED:
             self._guard.arriving.hold(self, min(size, self.unfinished - NOTICED), self.drop)
             if self.dropped:
-                return
+                return False
             self._server.begun.setdefault(self, self._loop.time())
-        super().data_received(data)
+        return True
 
     def handle_error(
         self,

@@ -1,8 +1,8 @@
 """`GET /relay/1.0`: a side of a relayed pair that has no UDP, on a WebSocket.
 
 Its frames hold batches of datagrams (`traversal/relay_frames.py`), binds among them. What goes to
-it is written at once; while the other end does not read, the oldest goes. Frames are read here: the
-HTTP library queues and copies each, and wakes a task for it.
+it is written at once; while the other end does not read, the oldest goes. The stream is read here:
+the HTTP library queues and copies each frame, and wakes a task for it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing m
 MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
 FULL_WAIT = 0.005  # seconds until another look at a full buffer
 KEPT = 4 * 1024 * 1024  # bytes
+_ROOM = memoryview(
+    bytearray(256 * 1024)
+)  # what all sockets read into: each is through with it at once
 BINDS, BINDS_AT_ONCE = 5.0, 30  # a second
 BIND_WITHIN = 10.0  # seconds; and for as long as it is bound no longer
 GOODBYE = 2.0  # seconds for the other end to agree that it closes
@@ -61,8 +64,8 @@ def upgraded(request: web.BaseRequest) -> web.StreamResponse:
     return response
 
 
-class RelaySocket:
-    """One socket, from its first frame to its last; a parser of its connection's bytes."""
+class RelaySocket(asyncio.BufferedProtocol):
+    """One socket, from its first frame to its last; it takes its connection's place for so long."""
 
     def __init__(self, relay: Relay, connection: GuardedConnection) -> None:
         self._relay = relay
@@ -88,6 +91,9 @@ class RelaySocket:
         watching = asyncio.create_task(self._close_unbound())
         try:
             self._connection.set_parser(self)  # type: ignore[arg-type]  # by its two methods
+            transport.pause_reading()
+            transport.set_protocol(self)
+            transport.resume_reading()
             await self._over.wait()
         finally:
             self._relay.leave(self._channel)
@@ -100,9 +106,39 @@ class RelaySocket:
         self._hang_up(code, message.decode())
         await self._over.wait()
 
-    # What the connection calls
+    # What the transport calls
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return _ROOM
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._connection.arrived(nbytes):
+            self._hear(_ROOM[:nbytes])
+
+    def eof_received(self) -> None:
+        self._over.set()
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over.set()
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    # What the connection calls, with what came before it was replaced
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._hear(data)
+        return self._over.is_set(), b""
+
+    def feed_eof(self) -> None:
+        self._over.set()
+
+    def _hear(self, data: Data) -> None:
         whole = False
         try:
             for opcode, content in self._frames.feed(data):
@@ -119,10 +155,6 @@ class RelaySocket:
         if whole:
             self._connection.whole()
             self._connection.finished(self._connection.unfinished - self._frames.pending)
-        return self._over.is_set(), b""
-
-    def feed_eof(self) -> None:
-        self._over.set()
 
     def _take(self, opcode: int, content: Data) -> None:
         if opcode == CLOSE:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -367,12 +368,30 @@ async def test_a_challenge_of_one_socket_is_worth_nothing_on_another(mediator: M
         http.ws_connect(pair.websocket or "") as other,
     ):
         await one.send_bytes(batched(a_bind(ticket)))
-        nonce = stun.parse((await one.receive_bytes())[4:]).attributes["NONCE"]
+        nonce = stun.parse(alone(await one.receive_bytes())).attributes["NONCE"]
         attributes = {"USERNAME": f"{ticket.id}:0", "NONCE": nonce, "PADDING": bytes(240)}
         request = Message(Class.REQUEST, os.urandom(12), attributes, BIND)
         await other.send_bytes(batched(stun.serialize(request, ticket.secret.encode())))
-        answer = stun.parse((await other.receive_bytes())[4:])
+        answer = stun.parse(alone(await other.receive_bytes()))
         assert answer.attributes["ERROR-CODE"] == (438, "")
+
+
+async def test_what_comes_right_behind_the_request_for_a_websocket_is_not_lost(
+    mediator: Mediator,
+) -> None:
+    pair = await a_pair(mediator)
+    url = urlsplit(pair.websocket or "")
+    request = f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\n"
+    request += "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    request += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    first = masked_frame([batched(a_bind(pair.side(0, [HOST])))])
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    with contextlib.closing(writer):
+        writer.write(request.encode() + first)
+        async with asyncio.timeout(5):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            challenge = await reader.readexactly(2 + 6)
+    assert challenge[0] == 0x82
 
 
 async def test_for_a_side_that_does_not_read_little_is_kept(
@@ -465,6 +484,11 @@ async def raw(
 
 def batched(*datagrams: bytes) -> bytes:
     return b"".join(batch(map(single, datagrams)))
+
+
+def alone(content: bytes) -> bytes:
+    [run] = runs_of(content)
+    return bytes(run.data)
 
 
 async def a_side_that_does_not_read(ticket: RelayTicket) -> asyncio.Transport:

@@ -118,6 +118,14 @@ async def test_an_open_connection_follows_the_mtu_both_ways(mesh: "Mesh") -> Non
                 assert segment == mtu - 40 - timestamps
 
 
+async def test_wireguard_go_reads_no_more_packets_at_once_than_it_sends_in_one_call(
+    mesh: "Mesh",
+) -> None:
+    datagram = 1420 + 32
+    [most] = json.loads(await printed(mesh.one, PROGRAM_OF_READS))
+    assert most * datagram <= 65_507 < (most + 1) * datagram
+
+
 async def test_no_mtu_is_larger_than_the_interfaces(mesh: "Mesh") -> None:
     await mesh.one.remove()
     await mesh.one.create(["10.7.0.1"], 1400)
@@ -439,6 +447,15 @@ print(json.dumps({
     "environment": dict(os.environ), "folder": os.getcwd(),
 }))
 """
+
+PROGRAM_OF_READS = (
+    f"ip = {shutil.which('ip')!r}\n"
+    + """
+import json, subprocess
+told = json.loads(subprocess.check_output([ip, "-details", "-j", "link"]))
+print(json.dumps([link["gso_max_segs"] for link in told if link["ifname"] != "lo"]))
+"""
+)
 
 PROGRAM_OF_ROUTES = (
     f"ip = {shutil.which('ip')!r}\n"

@@ -47,12 +47,21 @@ def test_a_key_is_answered_as_the_rfc_says() -> None:
 
 
 def test_a_run_stands_behind_its_size_and_its_length() -> None:
-    assert content_of(Run(3, b"aaabbbc")) == b"\0\3\0\7aaabbbc"
-    assert content_of(single(b"one"), single(b"longer")) == b"\0\3\0\3one\0\6\0\6longer"
+    assert content_of(Run(3, b"aaabbbc")) == b"\0\3\0\0\0\7aaabbbc"
+    two = content_of(single(b"one"), single(b"longer"))
+    assert two == b"\0\3\0\0\0\3one\0\6\0\0\0\6longer"
 
 
 def test_neighbours_that_make_one_run_have_one_head() -> None:
-    assert content_of(*map(single, (b"aaa", b"bbb", b"c", b"ddd"))) == b"\0\3\0\7aaabbbc\0\3\0\3ddd"
+    four = content_of(*map(single, (b"aaa", b"bbb", b"c", b"ddd")))
+    assert four == b"\0\3\0\0\0\7aaabbbc\0\3\0\0\0\3ddd"
+
+
+def test_what_several_calls_of_the_kernel_gave_is_one_run() -> None:
+    """With runs of 64 KiB each end would do again for every one what it can do for all."""
+    content = content_of(*[Run(1312, bytes(49 * 1312))] * 3)
+    assert content[:6] == b"\5\x20\0\2\xf1\x60"
+    assert [run.number for run in runs_of(content)] == [3 * 49]
 
 
 @given(RUNS)
@@ -63,7 +72,16 @@ def test_datagrams_come_out_as_they_went_in(runs: list[Run]) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0", b"\0\1\0", b"\0\0\0\1x", b"\0\1\0\0", b"\0\2\0\1x", b"\0\1\0\2x", b"\0\1\0\1xy"],
+    [
+        b"\0",
+        b"\0\1\0\0\0",
+        b"\0\0\0\0\0\1x",
+        b"\0\1\0\0\0\0",
+        b"\0\2\0\0\0\1x",
+        b"\0\1\0\0\0\2x",
+        b"\0\1\0\0\0\1xy",
+        b"\0\1\xff\xff\xff\xffx",
+    ],
 )
 def test_a_batch_that_does_not_fit_its_frame_is_malformed(content: bytes) -> None:
     with pytest.raises(MalformedBatch):

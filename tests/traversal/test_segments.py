@@ -35,7 +35,9 @@ def datagrams_of(runs: list[Run]) -> list[bytes]:
 
 @given(SMALL | MIXED)
 def test_what_is_joined_are_the_datagrams_in_their_order(runs: list[Run]) -> None:
-    together = [Run(size, b"".join(pieces)) for size, _, pieces in joined(runs)]
+    together = [
+        Run(size, b"".join(pieces)) for size, _, pieces in joined(runs, MAX_BYTES, MAX_SEGMENTS)
+    ]
     assert datagrams_of(together) == datagrams_of(runs)
 
 
@@ -43,7 +45,7 @@ def test_what_is_joined_are_the_datagrams_in_their_order(runs: list[Run]) -> Non
 def test_what_is_joined_says_its_bytes_and_has_no_datagram_longer_than_its_size(
     runs: list[Run],
 ) -> None:
-    for size, total, pieces in joined(runs):
+    for size, total, pieces in joined(runs, MAX_BYTES, MAX_SEGMENTS):
         assert total == sum(map(len, pieces)) <= MAX_BYTES
         assert size <= total
 
@@ -55,19 +57,27 @@ def test_what_is_joined_says_its_bytes_and_has_no_datagram_longer_than_its_size(
         ([1300, 1300, 80, 1300], [3, 1]),
         ([80, 1300, 1300], [1, 2]),
         ([1300] * 60, [50, 10]),
+        ([100] * 70, [64, 6]),
         ([40_000, 40_000], [1, 1]),
         ([], []),
     ],
 )
 def test_neighbours_of_one_size_go_together(sizes: list[int], expected: list[int]) -> None:
-    together = joined([single(bytes(size)) for size in sizes])
+    together = joined([single(bytes(size)) for size in sizes], MAX_BYTES, MAX_SEGMENTS)
     assert [len(pieces) for _, _, pieces in together] == expected
 
 
 def test_a_run_with_a_shorter_end_takes_nothing_more() -> None:
     first, second = Run(3, b"aaabb"), Run(3, b"cccddd")
-    assert [pieces for _, _, pieces in joined([first, second])] == [[b"aaabb"], [b"cccddd"]]
-    assert [pieces for _, _, pieces in joined([second, first])] == [[b"cccddd", b"aaabb"]]
+    assert [p for _, _, p in joined([first, second], 99, 99)] == [[b"aaabb"], [b"cccddd"]]
+    assert [p for _, _, p in joined([second, first], 99, 99)] == [[b"cccddd", b"aaabb"]]
+
+
+@pytest.mark.parametrize(("most_bytes", "most_datagrams"), [(11, 99), (99, 3), (6, 2)])
+def test_no_more_are_put_together_than_is_said(most_bytes: int, most_datagrams: int) -> None:
+    runs = [Run(3, b"aaabbb"), Run(3, b"cccddd")]
+    assert len(list(joined(runs, most_bytes, most_datagrams))) == 2
+    assert len(list(joined(runs, 12, 4))) == 1
 
 
 @pytest.mark.parametrize(("data", "number"), [(b"a", 1), (b"aaa", 1), (b"aaab", 2), (b"a" * 9, 3)])
@@ -93,7 +103,7 @@ def test_many_in_one_call_arrive_as_they_were() -> None:
 @pytest.mark.parametrize("size", [1, 32, 1000, 1452])
 def test_a_run_longer_than_a_call_takes_goes_in_several(size: int) -> None:
     kernel = _Kernel()
-    data = bytes(n % 251 for n in range(65_535))
+    data = bytes(n % 251 for n in range(200_000))
     Segments(kernel.sendmsg, ("203.0.113.1", 1)).send([Run(size, data)])
     assert b"".join(kernel.sent) == data
     for call in kernel.sent:
