@@ -210,8 +210,12 @@ class RelaySocket(asyncio.BufferedProtocol):
         # As copies: a view of a small part of a frame would keep all of it.
         self._waiting.extend(Run(run.size, bytes(run.data)) for run in runs)
         self._size_waiting += sum(len(run.data) for run in runs)
-        while self._size_waiting > MAX_WAITING:
-            self._size_waiting -= len(self._waiting.popleft().data)
+        while (excess := self._size_waiting - MAX_WAITING) > 0:
+            size, data = self._waiting.popleft()
+            going = min(-(-excess // size) * size, len(data))
+            self._size_waiting -= going
+            if going < len(data):
+                self._waiting.appendleft(Run(size, data[going:]))
         if not self._full:
             self._full = True
             self._loop.call_later(FULL_WAIT, self._flush)

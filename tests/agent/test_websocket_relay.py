@@ -423,22 +423,38 @@ async def test_what_waits_for_a_side_that_does_not_read_holds_no_more_than_itsel
     sockets = sockets_of(monkeypatch)
     pair = await a_pair(mediator)
     unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
-    binding, junk = RelayBinding(pair.side(0, [HOST]), Address(HOST, 1), 0.0), bytes(60_000)
     async with raw(pair) as (stream, read):
-        while not binding.bound:
-            for datagram in binding.datagrams_to_send(0.0):
-                stream.transport.write(masked_frame(batch([single(datagram.data)])))
-                _, content = await read()
-                for run in runs_of(content):
-                    binding.handle_datagram(bytes(run.data), Address(HOST, 1), 0.0)
+        await bind(pair.side(0, [HOST]), stream, read)
         monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+        small, junk = single(packet(b"")[:32]), single(bytes(60_000))
         for _ in range(100):
-            stream.transport.write(masked_frame(batch([single(packet(b"")[:32]), single(junk)])))
+            stream.transport.write(masked_frame(batch([small, junk])))
         async with asyncio.timeout(5):
             while len(sockets[0]._waiting) < 100:
                 await asyncio.sleep(0.01)
         held = {id(owner): len(owner) for owner in map(owner_of, sockets[0]._waiting)}
         assert sum(held.values()) == 3200
+    unread.abort()
+
+
+async def test_of_more_than_may_wait_the_newest_waits(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets = sockets_of(monkeypatch)
+    pair = await a_pair(mediator)
+    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
+    datagrams = [packet(number.to_bytes(2)).ljust(1200, b"x") for number in range(200)]
+    async with raw(pair) as (stream, read):
+        await bind(pair.side(0, [HOST]), stream, read)
+        monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+        for some in (datagrams[:20], datagrams[20:]):
+            stream.transport.write(masked_frame(batch(map(single, some))))
+        most = relay_socket.MAX_WAITING // 1200
+        async with asyncio.timeout(5):
+            while sockets[0]._size_waiting < most * 1200:
+                await asyncio.sleep(0.01)
+        waiting = [data for run in sockets[0]._waiting for data in run.datagrams()]
+        assert waiting == datagrams[-most:]
     unread.abort()
 
 
@@ -480,6 +496,19 @@ async def raw(
         yield stream, lambda: asyncio.wait_for(found.get(), 5)
     finally:
         stream.transport.abort()
+
+
+async def bind(
+    ticket: RelayTicket,
+    stream: http_tunnel.Stream,
+    read: Callable[[], Awaitable[tuple[int, bytes]]],
+) -> None:
+    binding = RelayBinding(ticket, Address(HOST, 1), 0.0)
+    while not binding.bound:
+        for datagram in binding.datagrams_to_send(0.0):
+            stream.transport.write(masked_frame([batched(datagram.data)]))
+            _, content = await read()
+            binding.handle_datagram(alone(content), Address(HOST, 1), 0.0)
 
 
 def batched(*datagrams: bytes) -> bytes:
