@@ -85,6 +85,7 @@ class Pair:
     next_check: float
     source_port: int | None = None
     shut: bool = False  # nothing but checks is let in by its port yet, so nothing else may come
+    unlikely: bool = False  # it hardly ever answers, by what others like it did
     urgent: bool = False
     sent: int = 0
     answered: int = 0
@@ -194,8 +195,8 @@ class Pair:
             return max(EAGER_WAITS[self.tries - 1], least)
         return min(max(STEADY_WAIT, (now - self.born - YOUNG) / SLOWDOWN, least), SLOWEST_WAIT)
 
-    def wait_elsewhere(self, now: float) -> float:
-        """The same for an address inside another network than ours: twice as long each time."""
+    def wait_unlikely(self, now: float) -> float:
+        """The same for an address that hardly ever answers: twice as long each time."""
         doubled = math.ldexp(STEADY_WAIT, min(self.tries + 1, 6))
         return min(max(self.wait(now), doubled), SLOWEST_WAIT)
 

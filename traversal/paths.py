@@ -304,13 +304,14 @@ class PathFinder:
             self._add(Pair(theirs, now, now))
             return
         if pair.remote.kind is Kind.PEER_REFLEXIVE:
-            pair.remote = theirs
+            pair.remote, pair.unlikely = theirs, False
         if not pair.works:
             pair.renew(now)
 
     def _learn_reflexive(self, way: Way, request: Message, now: float) -> Pair | None:
         learnt = [p for p in self._pairs.values() if p.remote.kind is Kind.PEER_REFLEXIVE]
-        if len(learnt) >= MAX_REFLEXIVE:
+        full = len(learnt) >= MAX_REFLEXIVE
+        if full:
             old = [p for p in learnt if not self._is_needed(p) and now > p.born + FORGET_REFLEXIVE]
             if not old:
                 return None
@@ -318,7 +319,7 @@ class PathFinder:
         address, source_port = way
         said = request.attributes.get("PRIORITY", 0)
         remote = Candidate(Kind.PEER_REFLEXIVE, address, said, "prflx")
-        return self._add(Pair(remote, now, now, source_port))
+        return self._add(Pair(remote, now, now, source_port, unlikely=full))
 
     def _learn_from_probe(self, way: Way, transaction: bytes) -> Pair | None:
         """A probe of the birthday attempt is answered: its address becomes a pair."""

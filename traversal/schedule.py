@@ -42,8 +42,8 @@ class Schedule:
     def _wait_beside(self, pair: Pair, now: float, elsewhere: bool) -> float:
         """Seconds until an address that is not in use is checked again."""
         chosen = self._agreement.chosen
-        if elsewhere and not pair.works:
-            return pair.wait_elsewhere(now)
+        if (elsewhere or pair.unlikely) and not pair.works:
+            return pair.wait_unlikely(now)
         if chosen is None or not self._agreement.is_direct:
             return pair.wait(now, self._pacer.least_wait(pair.tries))
         return pair.wait_aside(now, rival=pair in self._rivals_of(chosen))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.nat_model import Internet
-from tests.support.topologies import Topology, topologies
+from tests.support.nat_model import Filtering, Internet, Mapping, Ports
+from tests.support.topologies import Nat, Place, Topology, topologies
 from tests.support.two_parties import Party, agree, meet, run_for
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # simplifying a failure takes minutes
@@ -57,6 +57,22 @@ def it_comes_to_rest(topology: Topology, network: dict[str, float], random: Rand
 
 
 MOST_A_MINUTE = 34  # of checks and answers to one address, at up to 25 % loss
+MOST_IN_VAIN = 240  # a minute to all together
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nats_that_show_a_new_port_for_every_answer_are_asked_ever_less(seed: int) -> None:
+    """Each side's check to a new address of the other shows that one a new address again."""
+    nat = Nat(Mapping.ADDRESS_AND_PORT, Filtering.INDEPENDENT, Ports.RANDOM, True)
+    topology = Topology((Place((nat,)), Place((nat,))), "nothing", relays=1)
+    network = {"jitter": 0.05, "duplicates": 0.2}
+    internet, parties = start(topology, network, Random(seed))
+    run_for(internet, 200.0)
+    before = [party.sent for party in parties]
+    run_for(internet, 300.0)
+    assert all(party.finder.path for party in parties)
+    for party, sent in zip(parties, before, strict=True):
+        assert (party.sent - sent) / 5 <= MOST_IN_VAIN
 
 
 def test_what_exists_is_found() -> None:
