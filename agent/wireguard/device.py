@@ -36,7 +36,7 @@ CONTROL_SOCKETS = "/run/wireguard"
 SOCKET_BUFFER = 4 * 1024 * 1024  # wireguard-go keeps the 208 KiB default: a fifth of its speed
 QUEUE_LENGTH = 2000  # packets
 TCP_AND_IP = {4: 40, 6: 60}  # bytes of headers
-MAX_DATAGRAM = 65_507  # bytes; of several that go to the kernel in one call, too
+MAX_CALL, MAX_SEGMENTS = 65_507, 64  # bytes and datagrams that wireguard-go sends in one call
 WIREGUARD_HEAD = 32  # bytes
 SECONDS_TO_START = 5.0
 SECONDS_TO_ANSWER = 5.0
@@ -52,7 +52,7 @@ def most_packets(mtu: int) -> int:
 
     With any more it makes two calls of them, the second of which carries next to nothing.
     """
-    return MAX_DATAGRAM // (mtu + WIREGUARD_HEAD)
+    return min(MAX_SEGMENTS, MAX_CALL // (mtu + WIREGUARD_HEAD))
 
 
 class Device:
