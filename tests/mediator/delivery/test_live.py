@@ -1,12 +1,15 @@
 """Live delivery over WebSockets: pushed as it comes, kept until acknowledged."""
 
 import asyncio
+import itertools
+from typing import Any
 
 import pytest
 
 from mediator.delivery.live import Connection, LiveAccounts
 from mediator.settings.config import Limits
-from mediator.stores.interface import StoreUnavailable
+from mediator.stores.interface import Queued, StoreUnavailable
+from mediator.stores.sqlite import SqliteStore
 from messaging.message import Message
 from messaging.protocols import message_pickup as pickup
 from messaging.protocols.report_problem import ProblemReport
@@ -186,30 +189,20 @@ async def test_a_socket_that_closed_is_woken_and_counted_no_more() -> None:
 
 
 async def test_what_was_pushed_just_before_the_store_was_lost_is_not_pushed_again(
-    monkeypatch: pytest.MonkeyPatch,
+    alice: Party, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediator.delivery.live.RETRY", 0)
-    waiting, pushed = [1, 2, 3], list[int]()
-    failing = iter([False, True, False, True, True])
+    monkeypatch.setattr("mediator.delivery.live.RETRY", 0.01)
+    fetch, calls = SqliteStore.fetch, itertools.count()
 
-    async def send(_: bytes) -> None:
-        raise AssertionError
-
-    async def deliver(position: int) -> int:
-        if next(failing, False):
+    async def lost_once(store: SqliteStore, *words: Any, **named: Any) -> list[Queued]:
+        if next(calls) == 1:
             raise StoreUnavailable
-        following = [number for number in waiting if number > position]
-        pushed.extend(following[:1])
-        return following[0] if following else position
+        return await fetch(store, *words, **named)
 
-    live = LiveAccounts(1)
-    async with asyncio.TaskGroup() as tasks:
-        connection = Connection(live, send, tasks)
-        connection.subscribe("did:example:alice", deliver)
-        connection.answered()
-        live.wake("did:example:alice")
-        async with asyncio.timeout(5):
-            while len(pushed) < len(waiting):
-                await asyncio.sleep(0)
-        connection.close()
-    assert pushed == waiting
+    async with alice.socket() as socket:
+        monkeypatch.setattr(SqliteStore, "fetch", lost_once)
+        await alice.forward(alice.did, {"n": 1})
+        assert [a.json["n"] for a in await socket.delivered(1)] == [1]
+        await alice.forward(alice.did, {"n": 2})
+        assert [a.json["n"] for a in await socket.delivered(1)] == [2]
+        assert next(calls) > 2
