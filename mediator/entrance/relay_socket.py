@@ -43,9 +43,8 @@ MAX_BUFFER = 1024 * 1024  # bytes written and not read yet, over which nothing m
 MAX_WAITING = 192 * 1024  # bytes that wait then; one frame takes them
 FULL_WAIT = 0.005  # seconds until another look at a full buffer
 KEPT = 4 * 1024 * 1024  # bytes
-_ROOM = memoryview(
-    bytearray(256 * 1024)
-)  # what all sockets read into: each is through with it at once
+# All sockets read into it: each is through with what came before the next one reads.
+_ROOM = memoryview(bytearray(256 * 1024))
 BINDS, BINDS_AT_ONCE = 5.0, 30  # a second
 BIND_WITHIN = 10.0  # seconds; and for as long as it is bound no longer
 GOODBYE = 2.0  # seconds for the other end to agree that it closes

@@ -420,41 +420,43 @@ async def test_what_waits_for_a_side_that_does_not_read_holds_no_more_than_itsel
     mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One datagram that is passed on, in a large frame of others that are not, keeps no frame."""
-    sockets = sockets_of(monkeypatch)
-    pair = await a_pair(mediator)
-    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
-    async with raw(pair) as (stream, read):
-        await bind(pair.side(0, [HOST]), stream, read)
-        monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+    async with nothing_passes(mediator, monkeypatch) as (stream, other):
         small, junk = single(packet(b"")[:32]), single(bytes(60_000))
         for _ in range(100):
             stream.transport.write(masked_frame(batch([small, junk])))
         async with asyncio.timeout(5):
-            while len(sockets[0]._waiting) < 100:
+            while len(other._waiting) < 100:
                 await asyncio.sleep(0.01)
-        held = {id(owner): len(owner) for owner in map(owner_of, sockets[0]._waiting)}
+        held = {id(owner): len(owner) for owner in map(owner_of, other._waiting)}
         assert sum(held.values()) == 3200
-    unread.abort()
 
 
 async def test_of_more_than_may_wait_the_newest_waits(
     mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sockets = sockets_of(monkeypatch)
-    pair = await a_pair(mediator)
-    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
     datagrams = [packet(number.to_bytes(2)).ljust(1200, b"x") for number in range(200)]
-    async with raw(pair) as (stream, read):
-        await bind(pair.side(0, [HOST]), stream, read)
-        monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+    async with nothing_passes(mediator, monkeypatch) as (stream, other):
         for some in (datagrams[:20], datagrams[20:]):
             stream.transport.write(masked_frame(batch(map(single, some))))
         most = relay_socket.MAX_WAITING // 1200
         async with asyncio.timeout(5):
-            while sockets[0]._size_waiting < most * 1200:
+            while other._size_waiting < most * 1200:
                 await asyncio.sleep(0.01)
-        waiting = [data for run in sockets[0]._waiting for data in run.datagrams()]
-        assert waiting == datagrams[-most:]
+        assert [data for run in other._waiting for data in run.datagrams()] == datagrams[-most:]
+
+
+@contextlib.asynccontextmanager
+async def nothing_passes(
+    mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[http_tunnel.Stream, relay_socket.RelaySocket]]:
+    """A bound side, and the mediator's socket of the other, for which everything waits."""
+    sockets = sockets_of(monkeypatch)
+    pair = await a_pair(mediator)
+    unread = await a_side_that_does_not_read(pair.side(1, [HOST]))
+    async with raw(pair) as (stream, read):
+        await bind(pair.side(0, [HOST]), stream, read)
+        monkeypatch.setattr(relay_socket, "MAX_BUFFER", -1)
+        yield stream, sockets[0]
     unread.abort()
 
 
